@@ -1,0 +1,1 @@
+"""Evaluation: tasks with a known answer, and the faults of the demonstration."""

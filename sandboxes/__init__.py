@@ -1,0 +1,1 @@
+"""Where commands run: docker, bubblewrap, process; and the trees that they work on."""

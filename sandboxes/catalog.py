@@ -1,0 +1,99 @@
+"""From a backend's name to the backend: what can be used here, and what `auto` means."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import anyio
+
+from swarm.errors import SandboxError, UsageError
+from swarm.protocols import SandboxBackend
+from swarm.sandboxes.docker import HOST_IMAGE, DockerBackend
+from swarm.sandboxes.docker_engine import connect
+
+NAMES = ("docker", "bubblewrap", "process")
+
+_ENGINE_ANSWERS_S = 2.0
+_CHECK_S = 120.0
+
+
+@asynccontextmanager
+async def open_backend(name: str, *, image: str = HOST_IMAGE) -> AsyncIterator[SandboxBackend]:
+    """The backend of that name, proved to work here.
+
+    `auto` is docker where an engine answers within two seconds and a container can be opened, else bubblewrap; never
+    `process`, which must be asked for. An image other than `host` can be had from docker alone.
+
+    Raises:
+        SandboxError: it cannot be used on this machine; the remedy says what to do.
+        UsageError: there is no such backend, or it knows no images.
+    """
+    if name not in (*NAMES, "auto"):
+        raise UsageError(f"there is no sandbox {name!r}", remedy=f"choose one of {', '.join(NAMES)}")
+    if name in ("bubblewrap", "process") and image != HOST_IMAGE:
+        raise UsageError(f"sandbox `{name}` has no images", remedy="leave out --image, or choose --sandbox docker")
+    async with AsyncExitStack() as stack:
+        if name == "auto":
+            yield await _first_that_works(stack, image)
+        else:
+            yield await _open(stack, name, image)
+
+
+async def available() -> list[tuple[str, bool, str]]:
+    """Each backend with whether it works here and, where it does not, why."""
+    found: list[tuple[str, bool, str]] = []
+    for name in NAMES:
+        try:
+            async with AsyncExitStack() as stack:
+                await _open(stack, name, HOST_IMAGE)
+            found.append((name, True, ""))
+        except SandboxError as error:
+            found.append((name, False, str(error)))
+    return found
+
+
+async def _open(stack: AsyncExitStack, name: str, image: str) -> SandboxBackend:
+    backend = await _make(stack, name, image)
+    with anyio.move_on_after(_CHECK_S) as limit:
+        await backend.check()
+    if limit.cancelled_caught:
+        raise SandboxError(f"sandbox `{name}` could not be opened within {_CHECK_S:.0f} s")
+    return backend
+
+
+async def _make(stack: AsyncExitStack, name: str, image: str) -> SandboxBackend:
+    if name == "docker":
+        return DockerBackend(await stack.enter_async_context(connect()), image)
+    if name == "bubblewrap":
+        from swarm.sandboxes.bubblewrap import BubblewrapBackend
+
+        return BubblewrapBackend()
+    from swarm.sandboxes.process import ProcessBackend
+
+    return ProcessBackend()
+
+
+async def _first_that_works(stack: AsyncExitStack, image: str) -> SandboxBackend:
+    reasons: list[str] = []
+    for name in ("docker", "bubblewrap") if image == HOST_IMAGE else ("docker",):
+        try:
+            if name == "docker":
+                await _knock()
+            return await _open(stack, name, image)
+        except SandboxError as error:
+            reasons.append(f"{name}: {error.message}")
+    raise SandboxError(
+        f"no sandbox works here ({'; '.join(reasons)})",
+        remedy="run `sudo apt-get install bubblewrap`, start Docker with `sudo systemctl start docker`, "
+        "or choose --sandbox process, which isolates nothing",
+    )
+
+
+async def _knock() -> None:
+    """Find out quickly that no engine answers."""
+    with anyio.move_on_after(_ENGINE_ANSWERS_S) as limit:
+        async with connect():
+            return
+    if limit.cancelled_caught:
+        raise SandboxError("the Docker Engine does not answer within 2 s")

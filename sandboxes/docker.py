@@ -1,0 +1,185 @@
+"""Sandboxes by Docker: one container each, closed by default, removed at the end whatever happens."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+
+from swarm.errors import SandboxError
+from swarm.sandboxes.docker_engine import Engine
+from swarm.sandboxes.docker_exec import Place, run_in_container
+from swarm.sandboxes.docker_image import ensure_host, ensure_named
+from swarm.sandboxes.files import WorkspaceFiles
+from swarm.sandboxes.folders import hand_over, private_folder
+from swarm.sandboxes.host_root import HostRoot, find_host_root
+from swarm.sandboxes.proof import Expected, prove
+from swarm.sandboxes.shell import script
+from swarm.types import ExecResult, SandboxRequest
+
+HOST_IMAGE = "host"
+"""The image that is no image: this machine's own system folders, read-only."""
+
+UID = 1000
+_IDLE_USER = "65534:65534"
+"""Who holds the container open. Another user than the commands', so that no command can kill it."""
+
+_INIT = "trap 'exit 0' TERM; exec 3<&0; (read -r _ <&3) & wait"
+"""The first process: a shell that waits for input which never comes and meanwhile reaps whatever is orphaned. The
+engine's own init cannot be had in the image `host`, whose /sbin is this machine's; and an image may hold no `sleep`."""
+
+_REMOVAL_S = 30.0
+_NEVER = ("/", "/bin", "/dev", "/etc", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/tmp", "/usr")
+
+
+class DockerSandbox:
+    """One running container."""
+
+    def __init__(self, engine: Engine, request: SandboxRequest, name: str, mounts: tuple[Path, ...]) -> None:
+        self.id = name
+        self.workdir = request.workdir
+        self._engine = engine
+        uid, gid = _user()
+        self._place = Place(
+            name,
+            request.workdir,
+            f"{uid}:{gid}",
+            {"HOME": "/tmp/home", "TMPDIR": "/tmp", "LANG": "C.UTF-8", **request.env},
+        )
+        files = WorkspaceFiles(request.workspace, request.workdir, self.exec, mounts=mounts, owner=(uid, gid))
+        self.read_file = files.read
+        self.write_file = files.write
+
+    async def exec(
+        self,
+        command: str,
+        *,
+        timeout: float = 120.0,
+        cwd: str | None = None,
+        stdin: bytes = b"",
+        max_output: int = 1 << 20,
+    ) -> ExecResult:
+        """See `swarm.protocols.Sandbox.exec`."""
+        text = script(command, cwd=cwd, workdir=self.workdir)
+        return await run_in_container(
+            self._engine, self._place, text, stdin=stdin, timeout=timeout, max_output=max_output
+        )
+
+
+class DockerBackend:
+    """Opens containers from one image. An image by name brings its own programs: no toolchain is shown there."""
+
+    name = "docker"
+
+    def __init__(self, engine: Engine, image: str = HOST_IMAGE) -> None:
+        self.image = image
+        self._engine = engine
+        self._host = find_host_root() if image == HOST_IMAGE else None
+        self._ready: str | None = None
+        self._preparing = anyio.Lock()
+
+    async def check(self) -> None:
+        """See `swarm.protocols.SandboxBackend.check`: opens a sandbox and closes it again."""
+        async with private_folder("check") as folder:
+            request = SandboxRequest(run_id="check", owner="check", workspace=folder, workdir="/workspace")
+            async with self.open(request):
+                pass
+
+    @asynccontextmanager
+    async def open(self, request: SandboxRequest) -> AsyncIterator[DockerSandbox]:
+        """See `swarm.protocols.SandboxBackend.open`."""
+        request = replace(request, workspace=request.workspace.resolve())
+        workdir = Path(request.workdir)
+        if not workdir.is_absolute() or ".." in workdir.parts or str(workdir) in _NEVER:
+            raise SandboxError(f"{request.workdir} cannot be the workspace's place in a sandbox")
+        image = await self._image()
+        shown = _shown(request, self._host)
+        await anyio.to_thread.run_sync(hand_over, request.workspace, *_user())
+        name = f"swarm-{secrets.token_hex(8)}"
+        options = _options(request, (*(self._host.binds if self._host else ()), *shown))
+        try:
+            await self._engine.call(partial(self._start, image, name, options))
+            sandbox = DockerSandbox(self._engine, request, name, shown)
+            await prove(sandbox.exec, Expected(request.workspace, request.workdir, isolated=True))
+            yield sandbox
+        finally:
+            with anyio.move_on_after(_REMOVAL_S, shield=True):
+                await self._engine.call(partial(self._remove, name), abandon=True)
+
+    async def _image(self) -> str:
+        async with self._preparing:
+            if self._ready is None:
+                client = self._engine.client
+                work = (
+                    partial(ensure_named, client, self.image)
+                    if self._host is None
+                    else partial(ensure_host, client, self._host, *_user())
+                )
+                self._ready = await self._engine.call(work, abandon=True)
+            return self._ready
+
+    def _start(self, image: str, name: str, options: dict[str, Any]) -> None:
+        self._engine.client.containers.create(image, name=name, **options).start()
+
+    def _remove(self, name: str) -> None:
+        import docker.errors
+
+        try:
+            self._engine.client.api.remove_container(name, force=True, v=True)
+        except docker.errors.NotFound:
+            return
+        except docker.errors.APIError as error:
+            if error.status_code != 409:  # 409: it is being removed already
+                raise
+
+
+def _user() -> tuple[int, int]:
+    """Who runs commands: the invoking user, so that the workspace is theirs; never root."""
+    if os.geteuid() == 0:
+        return UID, UID
+    return os.geteuid(), os.getegid()
+
+
+def _shown(request: SandboxRequest, host: HostRoot | None) -> tuple[Path, ...]:
+    if host is None:
+        return ()
+    return tuple(path for path in request.toolchain if str(path) != request.workdir and not host.shows(path))
+
+
+def _options(request: SandboxRequest, read_only: tuple[Path, ...]) -> dict[str, Any]:
+    from docker.types import Mount, Ulimit
+
+    limits = request.limits
+    mounts = [Mount(str(path), str(path), type="bind", read_only=True) for path in read_only]
+    mounts.append(Mount(request.workdir, str(request.workspace), type="bind"))
+    return {
+        "entrypoint": ["/bin/sh", "-c", _INIT],
+        "command": [],
+        "stdin_open": True,
+        "user": _IDLE_USER,
+        "working_dir": request.workdir,
+        "hostname": "sandbox",
+        "network_mode": "none",
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges"],
+        "read_only": True,
+        "tmpfs": {"/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={limits.memory_bytes}"},
+        "mounts": mounts,
+        "mem_limit": limits.memory_bytes,
+        "memswap_limit": limits.memory_bytes,
+        "nano_cpus": int(min(limits.cpus, os.cpu_count() or 1) * 1e9),
+        "pids_limit": limits.pids,
+        "ulimits": [
+            Ulimit(name="fsize", soft=limits.file_bytes, hard=limits.file_bytes),
+            Ulimit(name="core", soft=0, hard=0),
+        ],
+        "labels": {"swarm.run": request.run_id, "swarm.owner": request.owner, "swarm.pid": str(os.getpid())},
+    }

@@ -1,0 +1,99 @@
+"""Images for containers: by name, or `host`: mount points for this machine's own system folders and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+from typing import TYPE_CHECKING
+
+from swarm.errors import SandboxError
+from swarm.sandboxes.docker_engine import engine_error
+from swarm.sandboxes.host_root import HostRoot, made_files
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+REPOSITORY = "swarm-host"
+_FOLDERS = ("dev", "etc", "proc", "sys", "tmp", "run", "var")
+
+
+def ensure_named(client: DockerClient, name: str) -> str:
+    """See that an image is there, pulling it where it is not; gives the name to run.
+
+    Raises:
+        SandboxError: it is neither here nor can it be pulled.
+    """
+    import docker.errors
+
+    try:
+        client.images.get(name)
+        return name
+    except docker.errors.ImageNotFound:
+        pass
+    except docker.errors.DockerException as error:
+        raise engine_error(error) from error
+    try:
+        # Without a tag docker-py pulls them all.
+        client.images.pull(name if ":" in name.rpartition("/")[2] or "@" in name else f"{name}:latest")
+    except docker.errors.DockerException as error:
+        reason = str(getattr(error, "explanation", None) or error)
+        raise SandboxError(
+            f"image {name} is not on this machine and cannot be pulled: {reason}",
+            remedy="check the name, load it with `docker load`, or choose --image host",
+        ) from error
+    return name
+
+
+def ensure_host(client: DockerClient, host: HostRoot, uid: int, gid: int) -> str:
+    """See that the image of mount points for `host` is there; gives its name, a hash of its content in it.
+
+    Raises:
+        SandboxError: the engine does not take it.
+    """
+    import docker.errors
+
+    content = _archive(host, uid, gid)
+    tag = hashlib.sha256(content).hexdigest()[:16]
+    name = f"{REPOSITORY}:{tag}"
+    try:
+        try:
+            client.images.get(name)
+        except docker.errors.ImageNotFound:
+            client.api.import_image_from_data(  # type: ignore[no-untyped-call]  # untyped in types-docker
+                content, repository=REPOSITORY, tag=tag, changes=["LABEL swarm.image=host"]
+            )
+            client.images.get(name)
+    except docker.errors.DockerException as error:
+        raise engine_error(error) from error
+    return name
+
+
+def _archive(host: HostRoot, uid: int, gid: int) -> bytes:
+    buffer = io.BytesIO()
+    made: set[str] = set()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
+
+        def add(name: str, kind: bytes, *, content: bytes = b"", link: str = "") -> None:
+            parent = name.rpartition("/")[0]
+            if parent and parent not in made:
+                add(parent, tarfile.DIRTYPE)
+            if name in made:
+                return
+            made.add(name)
+            entry = tarfile.TarInfo(name)
+            entry.type = kind
+            entry.mode = 0o755 if kind == tarfile.DIRTYPE else 0o644
+            entry.linkname = link
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+
+        for folder in _FOLDERS:
+            add(folder, tarfile.DIRTYPE)
+        for path in host.binds:
+            add(str(path).lstrip("/"), tarfile.DIRTYPE if path.is_dir() else tarfile.REGTYPE)
+        for link, target in host.links.items():
+            add(link.lstrip("/"), tarfile.SYMTYPE, link=target)
+        for file, text in made_files(uid, gid).items():
+            add(file.lstrip("/"), tarfile.REGTYPE, content=text)
+    return buffer.getvalue()

@@ -1,0 +1,202 @@
+"""Reading and writing a sandbox's files from the host's side, never led out of the workspace by a link.
+
+Every folder on the way is opened without following links. Where the path leaves the workspace, meets a link, or lies
+under something mounted over the workspace, the sandbox itself does the work: there a link means what it means inside.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import posixpath
+import shlex
+import stat
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+import anyio.to_thread
+
+from swarm.errors import SandboxError
+from swarm.sandboxes.shell import absolute
+from swarm.types import ExecResult
+
+_LARGEST = 1 << 28
+"""Bytes that are read through a command at most."""
+
+_IS_MISSING, _IS_FOLDER, _IS_DENIED = 43, 44, 45
+_READ = (
+    f'if [ ! -e "$f" ]; then exit {_IS_MISSING}; elif [ -d "$f" ]; then exit {_IS_FOLDER}; '
+    f'elif [ ! -f "$f" ] || [ ! -r "$f" ]; then exit {_IS_DENIED}; fi; exec cat -- "$f"'
+)
+_WRITE = (
+    f'if [ -d "$f" ]; then exit {_IS_FOLDER}; elif [ -e "$f" ] && [ ! -f "$f" ]; then exit {_IS_DENIED}; fi; '
+    f'mkdir -p -- "${{f%/*}}/" 2>/dev/null && cat > "$f" || exit {_IS_DENIED}'
+)
+
+
+class Exec(Protocol):
+    """`Sandbox.exec`."""
+
+    def __call__(
+        self, command: str, *, timeout: float = ..., stdin: bytes = ..., max_output: int = ...
+    ) -> Awaitable[ExecResult]: ...
+
+
+class _Indirect(Exception):
+    """The path cannot be walked from the host's side."""
+
+
+class WorkspaceFiles:
+    """The files of one sandbox. `root` is the workspace on the host, `workdir` the same folder inside.
+
+    `mounts` are paths inside that hide what the workspace has there; `owner` the user and group that new files
+    belong to (None: this process's own).
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        workdir: str,
+        exec: Exec,
+        *,
+        mounts: tuple[Path, ...] = (),
+        owner: tuple[int, int] | None = None,
+    ) -> None:
+        self._root = root
+        self._workdir = PurePosixPath(workdir)
+        self._exec = exec
+        self._mounts = mounts
+        self._owner = owner if os.geteuid() == 0 else None
+
+    async def read(self, path: str) -> bytes:
+        """Raises: FileNotFoundError, IsADirectoryError, PermissionError, SandboxError."""
+        parts = self._inside(path)
+        if parts is not None:
+            try:
+                return await anyio.to_thread.run_sync(self._read, parts)
+            except _Indirect:
+                pass
+        result = await self._run(_READ, path, b"")
+        if result.truncated:
+            raise OSError(errno.EFBIG, f"larger than {_LARGEST} bytes", path)
+        return result.stdout
+
+    async def write(self, path: str, data: bytes) -> None:
+        """Raises: IsADirectoryError, PermissionError, SandboxError."""
+        parts = self._inside(path)
+        if parts is not None:
+            try:
+                await anyio.to_thread.run_sync(self._write, parts, data)
+                return
+            except _Indirect:
+                pass
+        await self._run(_WRITE, path, data)
+
+    def _inside(self, path: str) -> tuple[str, ...] | None:
+        """The way from the workspace to the file, or None where it must be looked for from inside."""
+        if not path or "\0" in path:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        whole = PurePosixPath(absolute(path, str(self._workdir)))
+        if ".." in whole.parts or not whole.is_relative_to(self._workdir):
+            return None
+        if any(whole.is_relative_to(mount) for mount in self._mounts):
+            return None
+        if whole == self._workdir:
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        return whole.relative_to(self._workdir).parts
+
+    def _read(self, parts: tuple[str, ...]) -> bytes:
+        with self._folder(parts, make=False) as folder:
+            fd = _open(parts, os.O_RDONLY, folder)
+        with open(fd, "rb") as file:
+            return file.read()
+
+    def _write(self, parts: tuple[str, ...], data: bytes) -> None:
+        with self._folder(parts, make=True) as folder:
+            try:
+                fd = os.open(parts[-1], _SAFE | os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644, dir_fd=folder)
+                self._give(fd)
+            except FileExistsError:
+                fd = _open(parts, os.O_WRONLY, folder)
+                os.ftruncate(fd, 0)
+        with open(fd, "wb") as file:
+            file.write(data)
+
+    @contextmanager
+    def _folder(self, parts: tuple[str, ...], *, make: bool) -> Iterator[int]:
+        """The folder of the last part, reached step by step without following links."""
+        at = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            for name in parts[:-1]:
+                below = self._step(name, at, parts, make)
+                os.close(at)
+                at = below
+            yield at
+        finally:
+            os.close(at)
+
+    def _step(self, name: str, at: int, parts: tuple[str, ...], make: bool) -> int:
+        flags = _SAFE | os.O_RDONLY | os.O_DIRECTORY
+        try:
+            return os.open(name, flags, dir_fd=at)
+        except FileNotFoundError:
+            if not make:
+                raise
+        except OSError as error:
+            if error.errno not in (errno.ELOOP, errno.ENOTDIR):
+                raise
+            if stat.S_ISLNK(os.stat(name, dir_fd=at, follow_symlinks=False).st_mode):
+                raise _Indirect from None
+            kind = PermissionError if make else FileNotFoundError
+            raise kind(errno.ENOTDIR, f"{name} is a file, not a folder", "/".join(parts)) from None
+        os.mkdir(name, 0o755, dir_fd=at)
+        below = os.open(name, flags, dir_fd=at)
+        self._give(below)
+        return below
+
+    def _give(self, fd: int) -> None:
+        if self._owner is not None:
+            os.fchown(fd, *self._owner)
+
+    async def _run(self, body: str, path: str, stdin: bytes) -> ExecResult:
+        whole = absolute(path, str(self._workdir))
+        result = await self._exec(f"f={shlex.quote(whole)}; {body}", stdin=stdin, max_output=_LARGEST)
+        known = {
+            _IS_MISSING: FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path),
+            _IS_FOLDER: IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path),
+            _IS_DENIED: PermissionError(errno.EACCES, os.strerror(errno.EACCES), path),
+        }
+        if result.exit_code in known:
+            raise known[result.exit_code]
+        if result.exit_code != 0:
+            reason = result.stderr.decode(errors="replace").strip() or f"exit code {result.exit_code}"
+            raise SandboxError(f"{posixpath.basename(path)} cannot be reached in the sandbox: {reason}")
+        return result
+
+
+_SAFE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+"""No link is followed, and no FIFO makes us wait."""
+
+
+def _open(parts: tuple[str, ...], flags: int, folder: int) -> int:
+    """Open an existing regular file."""
+    path = "/".join(parts)
+    try:
+        found = os.stat(parts[-1], dir_fd=folder, follow_symlinks=False)
+        if stat.S_ISLNK(found.st_mode):
+            raise _Indirect
+        if stat.S_ISDIR(found.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        fd = os.open(parts[-1], _SAFE | flags, dir_fd=folder)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise _Indirect from None
+        if error.errno == errno.ENXIO:
+            raise PermissionError(errno.EACCES, "not a regular file", path) from None
+        raise
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise PermissionError(errno.EACCES, "not a regular file", path)
+    return fd

@@ -1,0 +1,56 @@
+"""Private folders of a sandbox on the host: made, handed to the sandbox's user, removed whatever is in them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+
+PREFIX = "swarm-"
+"""How the name of every temporary folder of a sandbox begins, so that a leftover can be told."""
+
+
+@asynccontextmanager
+async def private_folder(kind: str) -> AsyncIterator[Path]:
+    """A new folder that only this user may enter; removed at the end of the block."""
+    folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{kind}-")).resolve()
+    try:
+        yield folder
+    finally:
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(remove_tree, folder)
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder, also where what ran in it took away its own permissions. A missing one is fine."""
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        return
+    except PermissionError:
+        for parent, _, _ in os.walk(folder):
+            _open_up(Path(parent))
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _open_up(folder: Path) -> None:
+    folder.chmod(0o700)
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            path.chmod(0o700)
+
+
+def hand_over(folder: Path, uid: int, gid: int) -> None:
+    """Give a folder and all in it to another user, where this process may do so (root); no link is followed."""
+    if os.geteuid() != 0:
+        return
+    os.chown(folder, uid, gid, follow_symlinks=False)
+    for _, folders, files, at in os.fwalk(folder):
+        for name in (*folders, *files):
+            os.chown(name, uid, gid, dir_fd=at, follow_symlinks=False)

@@ -1,0 +1,86 @@
+"""The machine's own system folders as a read-only root: what bubblewrap and the docker image `host` show inside.
+
+Only what programs need to run. Never /home, /root, /var, /run, nor any file of /etc that could hold a secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+SYSTEM = ("usr", "bin", "sbin", "lib", "lib64", "lib32", "libx32")
+"""Folders of the root; on most machines all but the first are links into it."""
+
+ETC = (
+    "alternatives",
+    "ca-certificates",
+    "crypto-policies",
+    "fonts",
+    "java*-openjdk",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "localtime",
+    "magic",
+    "mime.types",
+    "nsswitch.conf",
+    "pki/ca-trust",
+    "pki/tls/certs",
+    "pki/tls/cert.pem",
+    "protocols",
+    "python3*",
+    "services",
+    "ssl/certs",
+    "ssl/cert.pem",
+    "ssl/openssl.cnf",
+    "timezone",
+)
+"""What may be seen of /etc, as patterns; what is not there is left out."""
+
+USER = "agent"
+"""The name of the user inside."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostRoot:
+    """`binds` are seen read-only at their own paths; `links` are symbolic links to be made, path to target."""
+
+    binds: tuple[Path, ...]
+    links: Mapping[str, str]
+
+    def shows(self, path: Path) -> bool:
+        """Whether a path of the host is visible inside at the same place."""
+        parts = path.parts
+        if len(parts) > 1 and parts[1] in {Path(link).name for link in self.links}:
+            path = path.resolve()
+        return any(path.is_relative_to(bind) for bind in self.binds)
+
+
+def find_host_root(root: Path = Path("/")) -> HostRoot:
+    """What of this machine makes up the root of a sandbox."""
+    binds: list[Path] = []
+    links: dict[str, str] = {}
+    for name in SYSTEM:
+        path = root / name
+        if path.is_symlink():
+            links[str(path)] = str(path.readlink())
+        elif path.is_dir():
+            binds.append(path)
+    etc = root / "etc"
+    binds.extend(path for pattern in ETC for path in sorted(etc.glob(pattern)) if path.exists())
+    return HostRoot(tuple(binds), links)
+
+
+def made_files(uid: int, gid: int) -> dict[str, bytes]:
+    """The files of /etc that are not the machine's: one user, no other host, no name server."""
+    return {
+        "/etc/passwd": (
+            "root:x:0:0:root:/nonexistent:/usr/sbin/nologin\n"
+            f"{USER}:x:{uid}:{gid}:{USER}:/tmp/home:/bin/sh\n"
+            "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
+        ).encode(),
+        "/etc/group": f"root:x:0:\n{USER}:x:{gid}:\nnogroup:x:65534:\n".encode(),
+        "/etc/hosts": b"127.0.0.1 localhost sandbox\n::1 localhost\n",
+        "/etc/resolv.conf": b"",
+    }

@@ -1,0 +1,84 @@
+"""The user's active Python, found so that a sandbox can show it: a virtual environment, pyenv, conda, uv."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+
+from swarm.sandboxes.host_root import find_host_root
+
+SYSTEM_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+
+_ASK = "import json, sys; print(json.dumps([sys.prefix, sys.base_prefix, sys.executable]))"
+_TIMEOUT = 20.0
+
+
+async def discover(env: Mapping[str, str], cwd: Path | None = None) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    """Find the Python that `python3` or `python` means in `env`, seen from `cwd`.
+
+    Gives the paths that a sandbox must show read-only (none where the system's own Python is meant) and the
+    entries of PATH to use inside. Without a Python there is nothing to show: that is no error.
+    """
+    return await anyio.to_thread.run_sync(_discover, env, cwd)
+
+
+def _discover(env: Mapping[str, str], cwd: Path | None) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    host = find_host_root()
+    asked = _ask(env, cwd)
+    if asked is None:
+        return (), SYSTEM_PATH
+    prefix, base, executable = asked
+    wanted: list[Path] = []
+    for folder in (prefix, base):
+        wanted += [folder, folder.resolve()]
+    wanted += _links(executable, wanted)
+    shown = [path for path in dict.fromkeys(wanted) if path.exists() and not host.shows(path)]
+    bins = [str(folder / "bin") for folder in dict.fromkeys((prefix, base))]
+    return _outermost(shown), tuple(dict.fromkeys((*bins, *SYSTEM_PATH)))
+
+
+def _ask(env: Mapping[str, str], cwd: Path | None) -> tuple[Path, Path, Path] | None:
+    for name in ("python3", "python"):
+        found = shutil.which(name, path=env.get("PATH", ""))
+        if found is None:
+            continue
+        try:
+            # -I: neither PYTHON* variables nor files of the current folder have a say.
+            answer = subprocess.run(
+                [found, "-I", "-c", _ASK],
+                env=dict(env),
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                timeout=_TIMEOUT,
+                check=True,
+            ).stdout
+            prefix, base, executable = json.loads(answer)
+        except (OSError, subprocess.SubprocessError, ValueError):
+            continue  # a shim of pyenv without a version behind it, a broken environment
+        return Path(prefix), Path(base), Path(executable)
+    return None
+
+
+def _links(executable: Path, known: list[Path]) -> list[Path]:
+    """Links between the environment's `bin/python` and the real file that lie in neither folder."""
+    found: list[Path] = []
+    for _ in range(40):
+        if not any(executable.is_relative_to(folder) for folder in known):
+            found.append(executable)
+        if not executable.is_symlink():
+            break
+        executable = Path(executable.parent, executable.readlink())
+    return found
+
+
+def _outermost(paths: list[Path]) -> tuple[Path, ...]:
+    """Drop what lies inside another path of the list."""
+    return tuple(path for path in paths if not any(path != other and path.is_relative_to(other) for other in paths))

@@ -1,0 +1,169 @@
+"""The loop of one sub-agent: model, tools, sandbox, until it submits, answers, or meets a limit."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import anyio
+
+from swarm.conversation import Conversation
+from swarm.errors import BudgetExhausted, EndpointError
+from swarm.events import ToolFinished, ToolStarted
+from swarm.protocols import EventSink, Sandbox
+from swarm.retry import FATAL
+from swarm.types import (
+    AgentLimits,
+    JsonObject,
+    Message,
+    ModelReply,
+    Outcome,
+    Submission,
+    ToolCall,
+    ToolResult,
+    ToolStatus,
+)
+
+REPEATS = 6
+"""The same call with the same result so many times in a row ends an attempt."""
+
+_NUDGE = "You gave neither an answer nor a tool call. Go on with the sub-task, or call submit to end it."
+
+
+class ToolBox(Protocol):
+    """The tools of an agent, as it needs them."""
+
+    def schemas(self) -> Sequence[JsonObject]: ...
+
+    async def call(self, name: str, raw_arguments: str, sandbox: Sandbox) -> ToolResult: ...
+
+
+@dataclass(frozen=True, slots=True)
+class LoopEnd:
+    """Why the loop ended, and what the agent said last. `partial` is a change worth keeping of work not done."""
+
+    outcome: Outcome
+    stop: str
+    text: str
+    partial: bool = False
+
+
+class AgentLoop:
+    """One attempt. `run` gives how it ended; only a broken machine raises."""
+
+    def __init__(
+        self, conversation: Conversation, trajectory_id: str, tools: ToolBox, sandbox: Sandbox, sink: EventSink
+    ) -> None:
+        self._conversation = conversation
+        self._trajectory_id = trajectory_id
+        self._tools = tools
+        self._sandbox = sandbox
+        self._sink = sink
+        self.tool_calls = 0
+        """Uses of tools other than submit."""
+        self._last_use = ("", "", "")
+        self._repeats = 0
+
+    async def run(self, limits: AgentLimits) -> LoopEnd:
+        with anyio.move_on_after(limits.timeout):
+            return await self._turns(limits.max_steps)
+        return LoopEnd(Outcome.TIMED_OUT, "timeout", f"stopped after {limits.timeout:.0f} s")
+
+    async def _turns(self, max_steps: int) -> LoopEnd:
+        nudged = False
+        while self._conversation.steps < max_steps:
+            try:
+                reply = await self._conversation.ask(self._tools.schemas())
+            except BudgetExhausted as error:
+                return LoopEnd(Outcome.BUDGET_EXHAUSTED, "budget", error.message)
+            except EndpointError as error:
+                if error.kind in FATAL:
+                    raise
+                return LoopEnd(Outcome.ERRORED, error.kind, error.message)
+            if reply.tool_calls:
+                ended = await self._use_tools(reply)
+                if ended is not None:
+                    return ended
+            elif reply.content.strip() and reply.finish_reason != "length":
+                return LoopEnd(Outcome.COMPLETED, "answered", reply.content.strip())
+            elif nudged:
+                return LoopEnd(Outcome.FAILED, "no_answer", "the model gave neither an answer nor a tool call")
+            else:
+                nudged = True
+                self._conversation.say({"role": "user", "content": _NUDGE})
+        return LoopEnd(Outcome.BUDGET_EXHAUSTED, "max_steps", f"not done after {max_steps} steps")
+
+    async def _use_tools(self, reply: ModelReply) -> LoopEnd | None:
+        """Use the tools of one turn in order; a submission ends the attempt."""
+        ended: LoopEnd | None = None
+        for call in reply.tool_calls:
+            if ended is None:
+                result = await self._use(call)
+                ended = self._end_of(result)
+            else:
+                result = ToolResult("not run: the attempt had ended", status=ToolStatus.CANCELLED)
+                self._record(call, result, time.monotonic())
+            self._conversation.say(_tool_message(call, result))
+        return ended
+
+    async def _use(self, call: ToolCall) -> ToolResult:
+        self._sink.emit(
+            ToolStarted(
+                trajectory_id=self._trajectory_id,
+                call_id=self._conversation.call_id,
+                tool_call_id=call.id,
+                name=call.name,
+                arguments=call.arguments,
+            )
+        )
+        started = time.monotonic()
+        result = ToolResult("", status=ToolStatus.CANCELLED)
+        try:
+            result = await self._tools.call(call.name, call.arguments, self._sandbox)
+        finally:
+            self._record(call, result, started)
+        self.tool_calls += result.submission is None
+        use = (call.name, call.arguments, result.content)
+        self._repeats = self._repeats + 1 if use == self._last_use else 1
+        self._last_use = use
+        return result
+
+    def _end_of(self, result: ToolResult) -> LoopEnd | None:
+        if result.submission is not None:
+            return _submitted(result.submission)
+        if self._repeats >= REPEATS:
+            return LoopEnd(Outcome.FAILED, "repetition", f"the same {self._last_use[0]} call {REPEATS} times in a row")
+        return None
+
+    def _record(self, call: ToolCall, result: ToolResult, started: float) -> None:
+        self._sink.emit(
+            ToolFinished(
+                trajectory_id=self._trajectory_id,
+                call_id=self._conversation.call_id,
+                tool_call_id=call.id,
+                name=call.name,
+                arguments=call.arguments,
+                t_start=started,
+                t_end=time.monotonic(),
+                status=result.status,
+                exit_code=result.exit_code,
+                result=result.content,
+                truncated=result.truncated,
+                result_sha256=hashlib.sha256(result.content.encode()).hexdigest(),
+                sandbox_id=self._sandbox.id,
+            )
+        )
+
+
+def _submitted(submission: Submission) -> LoopEnd:
+    if submission.status == "done":
+        return LoopEnd(Outcome.COMPLETED, "submitted", submission.summary)
+    partial = submission.status == "partial"
+    return LoopEnd(Outcome.FAILED, f"submitted_{submission.status}", submission.summary, partial=partial)
+
+
+def _tool_message(call: ToolCall, result: ToolResult) -> Message:
+    return {"role": "tool", "tool_call_id": call.id, "content": result.content}

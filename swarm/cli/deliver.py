@@ -1,0 +1,109 @@
+"""What becomes of a run's patch: asked for on a terminal, applied, put on a branch, or written to a file."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from swarm.cli.text import clean
+from swarm.errors import UsageError
+from swarm.types import RunResult, RunStatus
+
+
+def check_targets(args: argparse.Namespace, repo: Path | None) -> None:
+    """Refuse before the run what could not be delivered after it.
+
+    Raises:
+        UsageError: there is no repository to apply to, the branch exists or cannot be, the file has no folder.
+    """
+    wanted = "--apply" if args.apply else "--branch" if args.branch else "--patch" if args.patch else ""
+    if wanted and repo is None:
+        raise UsageError(f"{wanted} needs a repository", remedy="leave out --no-repo or the option")
+    if args.branch and repo is not None:
+        if _git(repo, "check-ref-format", "--branch", args.branch).returncode:
+            raise UsageError(f"--branch {args.branch}: not a name for a branch", remedy="choose another name")
+        if not _git(repo, "show-ref", "--verify", "--quiet", f"refs/heads/{args.branch}").returncode:
+            raise UsageError(f"the branch {args.branch} exists already", remedy="choose another name")
+    if args.patch:
+        target = Path(args.patch)
+        if target.is_dir() or not os.access(target.parent, os.W_OK):
+            raise UsageError(f"--patch {target}: cannot be written", remedy="name a file in a folder that exists")
+
+
+def deliver(args: argparse.Namespace, result: RunResult, repo: Path | None) -> list[str]:
+    """Do with the patch what was asked for, and say in a few lines what became of it.
+
+    Raises:
+        SwarmError: the patch could not be delivered; it still lies in the run's folder.
+    """
+    if repo is None:
+        return []
+    if result.patch_path is None:
+        return ["no patch: nothing was changed"]
+    patch = Path(result.patch_path)
+    if args.patch:
+        try:
+            Path(args.patch).write_bytes(patch.read_bytes())
+        except OSError as error:
+            raise UsageError(f"--patch {args.patch}: {error.strerror}", remedy=f"take {patch}") from None
+        return [f"patch: {args.patch}"]
+    if args.branch:
+        return [_branch(args.branch, result, repo)]
+    if args.apply:
+        reason = _unfit(result)
+        if reason:
+            return [f"not applied: {reason}", f"patch: {patch}", f"apply it all the same: {_by_hand(repo, patch)}"]
+        return [_apply(repo, patch)]
+    if not args.json and sys.stdin.isatty() and sys.stdout.isatty() and result.status is not RunStatus.CANCELLED:
+        return [_apply(repo, patch)] if _ask(repo, patch, _unfit(result)) else [f"not applied; patch: {patch}"]
+    return [f"patch: {patch}", f"apply it: {_by_hand(repo, patch)}"]
+
+
+def _unfit(result: RunResult) -> str:
+    """Why the patch should not be applied without a person's word, or nothing."""
+    if result.gate is not None and not result.gate.passed:
+        return f"the gate `{clean(result.gate.command)}` failed"
+    if result.status not in (RunStatus.COMPLETED, RunStatus.PARTIAL):
+        return f"the run ended {result.status.value}"
+    return ""
+
+
+def _ask(repo: Path, patch: Path, doubt: str) -> bool:
+    stat = _git(repo, "apply", "--numstat", str(patch)).stdout.decode(errors="replace").splitlines()
+    for row in stat[:20]:
+        added, removed, path = [*row.split("\t", 2), "", ""][:3]
+        print(f"  {clean(path)}  +{added} -{removed}", file=sys.stderr)
+    if len(stat) > 20:
+        print(f"  and {len(stat) - 20} more files", file=sys.stderr)
+    warning = f"{doubt}. " if doubt else ""
+    print(f"{warning}Apply the patch to {repo}? [y/N] ", end="", file=sys.stderr, flush=True)
+    try:
+        return input().strip().lower() in ("y", "yes")
+    except (EOFError, KeyboardInterrupt):
+        print(file=sys.stderr)
+        return False
+
+
+def _apply(repo: Path, patch: Path) -> str:
+    from swarm.sandboxes.workspace import apply_to
+
+    apply_to(repo, patch.read_bytes())
+    return f"applied to {repo}"
+
+
+def _branch(name: str, result: RunResult, repo: Path) -> str:
+    from swarm.sandboxes.workspace import create_branch
+
+    create_branch(repo, name, Path(result.run_dir) / "repo.git")
+    return f"branch: {name}"
+
+
+def _by_hand(repo: Path, patch: Path) -> str:
+    return f"git -C {repo} apply {patch}"
+
+
+def _git(repo: Path, *args: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(["git", "-C", str(repo), *args], capture_output=True, check=False)

@@ -1,0 +1,160 @@
+"""`swarm doctor`: what this machine can do, and what is missing for a run."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from swarm.config import RunConfig
+
+ENDPOINT_TIMEOUT = 3.0  # seconds
+NOT_POSSIBLE = 3
+
+
+class Finding(NamedTuple):
+    """One thing looked at. `ok` is None where it is neither good nor bad; `needed`: without it there is no run."""
+
+    name: str
+    ok: bool | None
+    text: str
+    needed: bool = False
+
+
+def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
+    """Declare the command."""
+    parser = commands.add_parser("doctor", help="check what a run needs on this machine", allow_abbrev=False)
+    parser.add_argument("--json", action="store_true", help="the findings as one JSON object")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the findings: exit code 0 where a run is possible, else 3.
+
+    Raises:
+        UsageError: a configuration file cannot be used.
+    """
+    import json
+
+    import anyio
+
+    findings = anyio.run(_look)
+    possible = all(finding.ok for finding in findings if finding.needed)
+    if args.json:
+        print(json.dumps({"ok": possible, "findings": [finding._asdict() for finding in findings]}))
+        return 0 if possible else NOT_POSSIBLE
+    width = max(len(finding.name) for finding in findings)
+    for finding in findings:
+        mark = {True: "ok", False: "NO", None: "--"}[finding.ok]
+        print(f"{mark}  {finding.name:<{width}}  {finding.text}")
+    print("a run is possible" if possible else "a run is not possible: mend what is marked NO and needed:")
+    if not possible:
+        print("  " + ", ".join(finding.name for finding in findings if finding.needed and not finding.ok))
+    return 0 if possible else NOT_POSSIBLE
+
+
+async def _look() -> list[Finding]:
+    import sys
+
+    from swarm import __version__
+    from swarm.config import home, load_config
+
+    python = ".".join(str(part) for part in sys.version_info[:3])
+    return [
+        Finding("swarm", None, __version__),
+        Finding("python", sys.version_info >= (3, 11), python, needed=True),
+        await _git(),
+        _home(home(os.environ)),
+        *await _sandboxes(),
+        *await _endpoint(load_config({}, os.environ, await _repository())),
+    ]
+
+
+async def _git() -> Finding:
+    import anyio
+
+    try:
+        done = await anyio.run_process(["git", "--version"], check=False)
+    except OSError:
+        return Finding("git", False, "not found: install git", needed=True)
+    return Finding("git", done.returncode == 0, done.stdout.decode(errors="replace").strip(), needed=True)
+
+
+def _home(folder: Path) -> Finding:
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    fits = existing.is_dir() and os.access(existing, os.W_OK)
+    return Finding("runs", fits, f"kept in {folder / 'runs'}" + ("" if fits else ": not writable"), needed=True)
+
+
+async def _repository() -> Path | None:
+    from pathlib import Path
+
+    from swarm.errors import SwarmError
+    from swarm.sandboxes.workspace import find_repository
+
+    try:
+        return await find_repository(Path())
+    except SwarmError:
+        return None
+
+
+async def _sandboxes() -> list[Finding]:
+    from swarm.cli.text import line
+    from swarm.sandboxes.catalog import available
+
+    found = [Finding(f"sandbox {name}", not why, line(why) if why else "works") for name, why in await available()]
+    names = [finding.name.split()[-1] for finding in found if finding.ok]
+    text = f"`auto` takes {names[0]}" if names else "none works"
+    return [*found, Finding("sandbox", bool(names), text, needed=True)]
+
+
+async def _endpoint(config: RunConfig) -> list[Finding]:
+    from swarm.cli.text import line
+    from swarm.models.local_servers import find
+
+    servers = [
+        Finding("local server", None, f"{url} ({line(', '.join(models)) or 'no models'})")
+        for url, models in await find()
+    ]
+    if config.base_url is None:
+        text = "none configured (--base-url or OPENAI_BASE_URL); `--model embedded` repairs Python without one"
+        return [Finding("endpoint", None, text), *servers]
+    reached, text = await _probe(config)
+    return [Finding("endpoint", reached, text, needed=True), *servers]
+
+
+async def _probe(config: RunConfig) -> tuple[bool, str]:
+    """Ask the configured endpoint for its models."""
+    import httpx
+
+    from swarm.cli.text import line
+    from swarm.models.local_servers import model_names
+
+    assert config.base_url is not None
+    place = line(_without_credentials(config.base_url))
+    headers = {"Authorization": f"Bearer {config.api_key.get_secret_value()}"} if config.api_key else {}
+    try:
+        async with httpx.AsyncClient(timeout=ENDPOINT_TIMEOUT, follow_redirects=True) as client:
+            answer = await client.get(config.base_url.rstrip("/") + "/models", headers=headers)
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        return False, f"{place} cannot be reached ({type(error).__name__})"
+    if answer.status_code in (401, 403):
+        return False, f"{place} refuses the key (HTTP {answer.status_code}): see OPENAI_API_KEY"
+    try:
+        models = model_names(answer.json()) if answer.is_success else None
+    except ValueError:
+        models = None
+    if models is None:
+        return False, f"{place} answers HTTP {answer.status_code}, but not as an OpenAI-compatible endpoint"
+    wanted = [name for name in {config.model_of("planner"), config.model_of("subagent")} if name]
+    unknown = [name for name in wanted if models and name not in models]
+    note = f"; it does not list {line(', '.join(unknown))}" if unknown else ""
+    return True, f"{place} answers ({line(', '.join(models[:8])) or 'no models listed'}){note}"
+
+
+def _without_credentials(url: str) -> str:
+    scheme, mark, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path.partition('?')[0]}"

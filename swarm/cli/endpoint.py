@@ -1,0 +1,65 @@
+"""`swarm endpoint`: the embedded endpoint as a program."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser(
+        "endpoint",
+        help="serve the embedded stand-in for a model (no language model) over HTTP",
+        description="Serve an OpenAI-compatible endpoint without a model: a Python repairer, or a script. "
+        "Runs until SIGINT or SIGTERM.",
+    )
+    parser.add_argument("--host", default="127.0.0.1", metavar="H", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", default=0, type=int, metavar="N", help="port; 0 (the default) takes any free one")
+    parser.add_argument(
+        "--policy", default="repair", metavar="repair|script:FILE", help="what answers (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--api-key-env", metavar="NAME", help="environment variable with the key that clients must send"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until a signal, which is the normal end.
+
+    Raises:
+        UsageError: the options, the script or the address cannot be used.
+    """
+    import anyio
+
+    anyio.run(_serve, args.host, args.port, args.policy, args.api_key_env)
+    return 0
+
+
+async def _serve(host: str, port: int, policy: str, api_key_env: str | None) -> None:
+    import os
+    import signal
+
+    import anyio
+
+    from swarm.embedded.catalog import load_policies
+    from swarm.embedded.server import running_endpoint
+    from swarm.errors import UsageError
+
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        api_key = os.environ.get(api_key_env) if api_key_env else None
+        if api_key_env and not api_key:
+            raise UsageError(f"--api-key-env: {api_key_env} is not set", remedy="export it with the key")
+        policies, faults = load_policies(policy)
+        _allow_many_connections()
+        async with running_endpoint(policies, faults=faults, api_key=api_key, host=host, port=port) as base_url:
+            print(f"listening on {base_url}", flush=True)
+            async for _ in signals:
+                break
+
+
+def _allow_many_connections() -> None:
+    """Every call in flight is an open file, and many systems allow a process 1,024 unless it asks."""
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,184 @@
+"""The runs on this machine, read from their folders without trusting them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from swarm.errors import JournalError, UsageError
+
+RUNNING = "running"
+CRASHED = "crashed"
+UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One run. `status` is that of its result, or `running`, `crashed`, `unreadable`; `started` Unix seconds."""
+
+    run_id: str
+    folder: Path
+    status: str
+    started: float = 0.0
+    task: str = ""
+    mode: str = ""
+    models: dict[str, str] = field(default_factory=dict)
+    result: dict[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """The envelope where there is one, and what the run was about."""
+        return self.result | {
+            "run_id": self.run_id,
+            "status": self.status,
+            "started": self.started,
+            "task": self.task,
+            "mode": self.mode,
+            "models": self.models,
+            "run_dir": str(self.folder),
+        }
+
+
+def records(folder: Path) -> Iterator[Record]:
+    """All runs in `folder`, newest first."""
+    try:
+        found = [read_record(path) for path in folder.iterdir() if path.is_dir()]
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise JournalError(f"{folder}: {error.strerror or error}", remedy="see SWARM_HOME") from None
+    yield from sorted(found, key=lambda record: (record.started, record.run_id), reverse=True)
+
+
+def read_record(folder: Path) -> Record:
+    """What a run's folder says of it."""
+    first = _first_event(folder / "events.jsonl")
+    result = _json_object(folder / "result.json")
+    status = str(result["status"]) if "status" in result else ""
+    if not status:
+        result = _ending(folder / "events.jsonl")
+        status = str(result.get("status") or _unfinished(folder, bool(first)))
+    models = first.get("models")
+    return Record(
+        run_id=folder.name,
+        folder=folder,
+        status=status,
+        started=_started(folder, first),
+        task=str(first.get("task", "")),
+        mode=str(first.get("mode", "")),
+        models={str(k): str(v) for k, v in models.items()} if isinstance(models, dict) else {},
+        result=result,
+    )
+
+
+def find_run(folder: Path, given: str) -> Path:
+    """The folder of a run, named by its id, a unique start of it, a path, or `last`.
+
+    Raises:
+        UsageError: there is none, or more than one.
+    """
+    listing = "see `swarm runs`"
+    if not given:
+        raise UsageError("no run is named", remedy=listing)
+    path = Path(given)
+    if os.sep in given and (path / "events.jsonl").is_file():
+        return path.resolve()
+    names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
+    if given == "last":
+        newest = max(names, key=lambda name: (_start_of(folder / name), name), default=None)
+        if newest is None:
+            raise UsageError(f"no runs in {folder}", remedy="start one with `swarm run`")
+        return folder / newest
+    matches = [given] if given in names else [name for name in names if name.startswith(given)]
+    if not matches:
+        raise UsageError(f"no run {given}", remedy=listing)
+    if len(matches) > 1:
+        raise UsageError(f"{given} may be {', '.join(matches[:5])}", remedy="give more of the id")
+    return folder / matches[0]
+
+
+def is_written(path: Path) -> bool:
+    """Whether a process of this machine holds the file open: the run that writes it lives."""
+    try:
+        wanted = path.stat()
+    except OSError:
+        return False
+    for process in Path("/proc").glob("[0-9]*"):
+        if process.name == str(os.getpid()):
+            continue
+        try:
+            for handle in (process / "fd").iterdir():
+                seen = handle.stat()
+                if (seen.st_dev, seen.st_ino) == (wanted.st_dev, wanted.st_ino) and _for_writing(process, handle.name):
+                    return True
+        except OSError:  # it ended meanwhile, or it is another user's
+            continue
+    return False
+
+
+def _for_writing(process: Path, fd: str) -> bool:
+    for row in (process / "fdinfo" / fd).read_text().splitlines():
+        if row.startswith("flags:"):
+            return int(row.split()[1], 8) & os.O_ACCMODE != os.O_RDONLY
+    return False
+
+
+def _unfinished(folder: Path, readable: bool) -> str:
+    if is_written(folder / "events.jsonl"):
+        return RUNNING
+    return CRASHED if readable else UNREADABLE
+
+
+def _ending(path: Path) -> dict[str, Any]:
+    """The result in a journal's last record, for a run that died between the two."""
+    last = b""
+    try:
+        with path.open("rb") as lines:
+            for line in lines:
+                last = line
+    except OSError:
+        return {}
+    event = _object(last)
+    result = event.get("result")
+    return result if event.get("type") == "run_end" and isinstance(result, dict) else {}
+
+
+def _started(folder: Path, first: dict[str, Any]) -> float:
+    started = first.get("t")
+    if isinstance(started, int | float):
+        return float(started)
+    try:
+        return folder.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _start_of(folder: Path) -> float:
+    return _started(folder, _first_event(folder / "events.jsonl"))
+
+
+def _first_event(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as lines:
+            first = _object(lines.readline())
+    except OSError:
+        return {}
+    return first if first.get("type") == "run_start" else {}
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    try:
+        return _object(path.read_bytes())
+    except OSError:
+        return {}
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}

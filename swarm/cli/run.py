@@ -1,0 +1,237 @@
+"""`swarm run`: one task from the command line to its answer."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from swarm.errors import SwarmError, UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import anyio
+
+    from swarm.cli.display import Display
+    from swarm.config import RunConfig
+    from swarm.types import RunResult
+
+MODES = ("plan", "single")
+SANDBOXES = ("docker", "bubblewrap", "process", "auto")
+INTERRUPTED = 130
+
+# Options whose name is that of a configuration key.
+CONFIGURED = (
+    "mode",
+    "model",
+    "planner_model",
+    "subagent_model",
+    "aggregator_model",
+    "base_url",
+    "max_agents",
+    "concurrency",
+    "max_steps",
+    "max_critical_steps",
+    "budget_usd",
+    "budget_tokens",
+    "timeout",
+    "sandbox",
+    "image",
+    "test",
+    "seed",
+)
+
+
+def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
+    """Declare the command and its options."""
+    parser = commands.add_parser(
+        "run",
+        help="run a task",
+        description="Split a task into sub-tasks, run them in parallel in sandboxes, merge and test what comes back.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("task", metavar="TASK", help="what is to be done; - reads standard input, @FILE a file")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--repo", metavar="PATH", help="the git repository (default: the one around this folder)")
+    where.add_argument("--no-repo", action="store_true", help="a task without a repository")
+    parser.add_argument("--test", metavar="CMD", help="the gate: the command that the merged tree must pass")
+
+    models = parser.add_argument_group("models")
+    models.add_argument("--mode", choices=MODES, help="plan (default): planner and sub-agents; single: one agent")
+    models.add_argument("--model", metavar="NAME", help="the model of all roles; `embedded` needs no endpoint")
+    models.add_argument("--planner-model", metavar="NAME")
+    models.add_argument("--subagent-model", metavar="NAME")
+    models.add_argument("--aggregator-model", metavar="NAME")
+    models.add_argument("--base-url", metavar="URL", help="the OpenAI-compatible endpoint, such as http://host:8000/v1")
+    models.add_argument("--seed", type=int, metavar="N")
+
+    limits = parser.add_argument_group("limits")
+    limits.add_argument("--max-agents", type=int, metavar="N", help="sub-agents of the whole run")
+    limits.add_argument("--concurrency", type=int, metavar="N", help="sub-agents at work at once")
+    limits.add_argument("--max-steps", type=int, metavar="N", help="model calls of one sub-agent")
+    limits.add_argument("--max-critical-steps", type=int, metavar="N", help="steps of the longest way through the run")
+    limits.add_argument("--budget-usd", type=float, metavar="X", help="dollars for the whole run")
+    limits.add_argument("--budget-tokens", type=int, metavar="N", help="tokens for the whole run")
+    limits.add_argument("--timeout", type=float, metavar="SECONDS", help="wall time for the whole run")
+
+    sandbox = parser.add_argument_group("sandbox")
+    sandbox.add_argument("--sandbox", choices=SANDBOXES, help="where tools run (default: the strongest there is)")
+    sandbox.add_argument(
+        "--image", metavar="NAME", help="image of the sandboxes; `host`: this machine's system folders"
+    )
+
+    patch = parser.add_argument_group("the patch (default: ask on a terminal, else only write it)")
+    target = patch.add_mutually_exclusive_group()
+    target.add_argument("--apply", action="store_true", help="apply it to the checkout unless the gate failed")
+    target.add_argument("--branch", metavar="NAME", help="put it on a new branch")
+    target.add_argument("--patch", metavar="FILE", help="write it to a file")
+
+    parser.add_argument("--dry-run", action="store_true", help="show the plan, run no sub-agent")
+    parser.add_argument("--json", action="store_true", help="events as JSON lines, last the result")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the task; the exit code is the run's.
+
+    Raises:
+        SwarmError: the run could not be started, or its patch not be delivered.
+    """
+    task = _task(args.task)
+    repo = _repository(args)
+
+    import anyio
+
+    from swarm.cli.deliver import check_targets
+    from swarm.config import load_config
+    from swarm.types import RunResult
+
+    flags = {key: value for key in CONFIGURED if (value := getattr(args, key)) is not None}
+    config = load_config(flags, os.environ, repo)
+    check_targets(args, repo)
+    display, result = anyio.run(_run, task, config, repo, args)
+    if result is None and display.view.result:  # it ended in order all the same
+        result = RunResult.model_validate(display.view.result)
+    if result is None:
+        place = f"; the record so far: swarm show {display.view.run_id}" if display.view.run_id else ""
+        print(f"swarm: stopped at once{place}", file=sys.stderr)
+        return INTERRUPTED
+    return _finish(args, display, result, repo, config)
+
+
+def _task(given: str) -> str:
+    if given == "-":
+        if sys.stdin is None or sys.stdin.closed:
+            raise UsageError("standard input is closed", remedy="give the task as an argument")
+        data = sys.stdin.buffer.read()
+    elif given.startswith("@"):
+        try:
+            with open(given[1:], "rb") as file:
+                data = file.read()
+        except OSError as error:
+            raise UsageError(f"{given[1:]}: {error.strerror}", remedy="give the task's file as @FILE") from None
+    else:
+        data = given.encode("utf-8", "surrogateescape")
+    try:
+        task = data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise UsageError("the task is not UTF-8 text", remedy="save it as UTF-8") from None
+    if not task.strip():
+        raise UsageError("the task is empty", remedy='say what is to be done: swarm run "Fix the failing tests"')
+    return task
+
+
+def _repository(args: argparse.Namespace) -> Path | None:
+    if args.no_repo:
+        return None
+    from pathlib import Path
+
+    import anyio
+
+    from swarm.sandboxes.workspace import find_repository
+
+    return anyio.run(find_repository, Path(args.repo or "."))
+
+
+async def _run(
+    task: str, config: RunConfig, repo: Path | None, args: argparse.Namespace
+) -> tuple[Display, RunResult | None]:
+    """The run and its display; None instead of a result where a second signal ended it at once."""
+    import anyio
+
+    from swarm.cli.display import open_display
+    from swarm.runtime import Swarm
+
+    stop = anyio.Event()
+
+    def broken(error: OSError) -> None:
+        if not isinstance(error, BrokenPipeError):
+            print(f"swarm: standard output cannot be written: {error.strerror}", file=sys.stderr)
+        stop.set()
+
+    display = open_display(json=args.json, broken=broken)
+    result: RunResult | None = None
+    failure: SwarmError | None = None
+    async with anyio.create_task_group() as signals:
+        await signals.start(_watch_signals, stop, signals.cancel_scope, display)
+        async with anyio.create_task_group() as drawing:
+            drawing.start_soon(display.run)
+            try:
+                async with Swarm(config=config) as swarm:
+                    result = await swarm.run(
+                        task, repo=repo, on_event=display.on_event, stop=stop, dry_run=args.dry_run
+                    )
+            except SwarmError as error:
+                failure = error  # raised below: not as a part of an exception group
+            finally:
+                display.close()
+        signals.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+    return display, result
+
+
+async def _watch_signals(stop: anyio.Event, scope: anyio.CancelScope, display: Display, *, task_status: Any) -> None:
+    """The first signal asks the run to end, the second one ends it."""
+    import signal
+
+    import anyio
+
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
+        task_status.started()
+        async for _ in received:
+            if stop.is_set():
+                scope.cancel()
+                return
+            stop.set()
+            display.say("stopping: the run ends and is kept; once more to stop at once")
+
+
+def _finish(args: argparse.Namespace, display: Display, result: RunResult, repo: Path | None, config: RunConfig) -> int:
+    from swarm.cli.deliver import deliver
+    from swarm.cli.stdio import discard_output
+    from swarm.cli.summary import answer_text, plan_lines, summary_lines
+
+    if display.view.error:
+        print(f"swarm: {display.view.error}", file=sys.stderr)
+    failure: SwarmError | None = None
+    try:
+        if not args.json:
+            plan = display.view.plans.get(display.view.stage) if args.dry_run else None
+            text = "\n".join(plan_lines(plan, config)) if plan else answer_text(result)
+            if text:
+                print(text, flush=True)
+            print("\n".join(summary_lines(result, display.view, config)), file=sys.stderr)
+        try:
+            for line in [] if args.dry_run else deliver(args, result, repo):
+                print(line, file=sys.stderr)
+        except SwarmError as error:
+            failure = error
+        if args.json:
+            print(f'{{"type":"result",{result.model_dump_json()[1:]}', flush=True)
+    except OSError:  # nobody reads what we write; the run's exit code still tells how it went
+        discard_output()
+    if failure is not None:
+        raise failure
+    return result.exit_code

@@ -1,0 +1,128 @@
+"""`swarm runs`, `swarm show` and `swarm watch`: runs that were, and the one that is."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from swarm.cli.history import Record
+
+RUN_HELP = "a run's id, the start of it, its folder, or `last`"
+
+
+def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
+    """Declare the three commands."""
+    runs = commands.add_parser("runs", help="list the runs, newest first", allow_abbrev=False)
+    runs.add_argument("--json", action="store_true", help="one JSON object a line")
+    show = commands.add_parser("show", help="tell what happened in a run", allow_abbrev=False)
+    show.add_argument("run", metavar="RUN", help=RUN_HELP)
+    show.add_argument("--json", action="store_true", help="the events of its journal, one JSON object a line")
+    watch = commands.add_parser("watch", help="follow a run that another process makes", allow_abbrev=False)
+    watch.add_argument("run", metavar="RUN", help=RUN_HELP)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run one of the commands. `watch` gives the exit code of the run that it followed.
+
+    Raises:
+        SwarmError: no such run, or its record cannot be read.
+    """
+    from swarm.config import home
+
+    folder = home(os.environ) / "runs"
+    if args.command == "runs":
+        return _list(folder, args.json)
+
+    from swarm.cli.history import find_run
+
+    found = find_run(folder, args.run)
+    if args.command == "watch":
+        import anyio
+
+        return anyio.run(_watch, found)
+    return _show(found, args.json)
+
+
+def _list(folder: Path, json: bool) -> int:
+    import json as codec
+
+    from swarm.cli.history import records
+
+    if json:
+        for record in records(folder):
+            print(codec.dumps(record.as_json(), ensure_ascii=False))
+        return 0
+    rows = list(records(folder))
+    if not rows:
+        print(f"no runs in {folder}", file=sys.stderr)
+        return 0
+    width = max(len(record.run_id) for record in rows)
+    for record in rows:
+        print(_row(record, width))
+    return 0
+
+
+def _row(record: Record, width: int) -> str:
+    import time
+
+    from swarm.cli.text import clock, line
+
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(record.started)) if record.started else "?"
+    coverage = record.result.get("coverage") or {}
+    useful = f"{coverage.get('useful', 0)}/{coverage.get('asked', 0)}" if coverage else "-"
+    gate = record.result.get("gate")
+    tested = "gate -" if not gate else "gate ok" if gate.get("passed") else "gate no"
+    took = clock(float(record.result.get("wall_s") or 0)) if record.result else "-"
+    return (
+        f"{line(record.run_id):<{width}}  {when:<16}  {line(record.status):<16}  {line(record.mode):<6}  "
+        f"{useful:>7}  {tested:<7}  {took:>8}  {line(record.task, 60)}"
+    )
+
+
+def _show(folder: Path, json: bool) -> int:
+    from swarm.journal.reader import read_events
+
+    events = read_events(folder / "events.jsonl")
+    if json:
+        for event in events:
+            print(event.model_dump_json())
+        return 0
+
+    from swarm.cli.history import read_record
+    from swarm.cli.story import story
+    from swarm.cli.view import fold
+
+    view = fold(events)
+    for text in story(view, read_record(folder), folder):
+        print(text)
+    return 0
+
+
+async def _watch(folder: Path) -> int:
+    import anyio
+
+    from swarm.cli.display import open_display
+    from swarm.cli.follow import follow
+    from swarm.events import RunEnded
+
+    display = open_display(json=False, broken=lambda error: None)
+    code: int | None = None
+    async with anyio.create_task_group() as drawing:
+        drawing.start_soon(display.run)
+        try:
+            async for event in follow(folder / "events.jsonl"):
+                display.on_event(event)
+                if isinstance(event, RunEnded):
+                    code = event.exit_code
+                    break
+        finally:
+            display.close()
+    if code is None:
+        print("swarm: the run's process is gone and left no end; see `swarm show`", file=sys.stderr)
+        return 3
+    return code

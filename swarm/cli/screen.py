@@ -1,0 +1,48 @@
+"""The live screen: a few frames a second at most, drawn in a thread so that a stuck terminal holds up nobody."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import anyio
+from rich.console import Console
+from rich.live import Live
+
+from swarm.cli.render import render
+from swarm.cli.view import RunView
+
+INTERVAL = 0.2  # seconds between two frames
+IDLE_INTERVAL = 1.0  # seconds between two frames where only the clock moved
+
+
+class Screen:
+    """Shows a view until closed. `clock` gives Unix seconds."""
+
+    def __init__(self, view: RunView, console: Console, clock: Callable[[], float] = time.time) -> None:
+        self._view = view
+        self._console = console
+        self._clock = clock
+        self._closed = anyio.Event()
+
+    def close(self) -> None:
+        """Draw a last frame and end `run`."""
+        self._closed.set()
+
+    async def run(self) -> None:
+        """Draw until closed."""
+        with Live(console=self._console, auto_refresh=False, redirect_stdout=False) as live:
+            drawn, at = -1, 0.0
+            while not self._closed.is_set():
+                now = self._clock()
+                if self._view.changes != drawn or abs(now - at) >= IDLE_INTERVAL:
+                    drawn, at = self._view.changes, now
+                    await self._draw(live, now)
+                with anyio.move_on_after(INTERVAL):
+                    await self._closed.wait()
+            await self._draw(live, self._clock())
+
+    async def _draw(self, live: Live, now: float) -> None:
+        width, height = self._console.size
+        frame = render(self._view, now, width, max(1, height - 1))
+        await anyio.to_thread.run_sync(lambda: live.update(frame, refresh=True))

@@ -1,0 +1,83 @@
+"""The words at the end of a run, and those before a dry one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from swarm.cli.text import clean, clock, count, line
+from swarm.cli.view import RunView
+from swarm.config import RunConfig
+from swarm.types import Plan, RunResult
+
+
+def answer_text(result: RunResult) -> str:
+    """The answer, fit for a terminal."""
+    return clean(result.answer).strip()
+
+
+def summary_lines(result: RunResult, view: RunView, config: RunConfig | None = None) -> list[str]:
+    """How the run went, in a few lines."""
+    coverage, usage = result.coverage, result.usage
+    cached = f", {count(usage.cached_tokens)} cached" if usage.cached_tokens else ""
+    tokens = f"{count(usage.prompt_tokens)} + {count(usage.completion_tokens)} tokens{cached}, {usage.calls} calls"
+    lines = [
+        f"status: {result.status.value} (exit code {result.exit_code})",
+        f"sub-agents: {coverage.useful} useful of {coverage.asked} asked"
+        + (f", {coverage.missing} missing" if coverage.missing else "")
+        + _outcomes(result.outcomes),
+    ]
+    if result.gate is not None:
+        lines.append(f"gate: {'passed' if result.gate.passed else 'FAILED'}: {line(result.gate.command)}")
+    lines += [
+        f"time: {clock(result.wall_s)}, peak {result.peak_concurrency} at once, "
+        f"{result.critical_steps} critical of {result.total_steps} steps",
+        f"usage: {tokens}, {_cost(result.cost_usd, view, config)}",
+        f"run: {result.run_id} ({result.run_dir})",
+    ]
+    return lines
+
+
+def plan_lines(plan: Plan, config: RunConfig) -> list[str]:
+    """A plan that was not run, and what running it may cost at most."""
+    lines = [clean(plan.rationale).strip()] if plan.rationale.strip() else []
+    for task in plan.subtasks:
+        after = f" (after {line(', '.join(task.depends_on))})" if task.depends_on else ""
+        files = f" [{line(', '.join(task.files))}]" if task.files else ""
+        lines.append(f"{line(task.id)}: {line(task.title)}{after}{files}")
+    number = len(plan.subtasks)
+    lines.append(
+        f"{number} sub-agent{'' if number == 1 else 's'}, {min(number, config.concurrency)} at once, "
+        f"at most {number * config.max_steps} model calls in this stage and {config.max_stages} stages"
+    )
+    budget = [
+        f"{config.budget_tokens} tokens" if config.budget_tokens else "",
+        f"${config.budget_usd:g}" if config.budget_usd else "",
+    ]
+    limits = " and ".join(part for part in budget if part)
+    lines.append(f"budget: {limits}" if limits else "budget: none set (--budget-usd, --budget-tokens)")
+    model = config.model_of("subagent")
+    price = config.prices.get(model or "")
+    if price is None:
+        lines.append(f"cost unknown (no price for {line(model or 'the model')})")
+    else:
+        lines.append(
+            f"price of {line(model or '')}: ${price.prompt:g} in, ${price.completion:g} out per million tokens"
+        )
+    return lines
+
+
+def _outcomes(outcomes: dict[str, int]) -> str:
+    rest = [f"{number} {name.replace('_', ' ')}" for name, number in sorted(outcomes.items()) if number]
+    return f" ({', '.join(rest)})" if rest else ""
+
+
+def _cost(cost: float | None, view: RunView, config: RunConfig | None) -> str:
+    if cost is not None:
+        return f"${cost:.4f}"
+    models = _unpriced(view, config)
+    return f"cost unknown (no price for {', '.join(models)})" if models else "cost unknown"
+
+
+def _unpriced(view: RunView, config: RunConfig | None) -> list[str]:
+    named: Iterable[str] = view.unpriced or view.models.values()
+    return sorted({line(name) for name in named} or ({line(config.model)} if config and config.model else set()))

@@ -1,0 +1,62 @@
+"""Text that came from a model, a file or a tool, made fit for a terminal."""
+
+from __future__ import annotations
+
+import json
+import re
+
+_HOSTILE = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor, clearing
+    r"|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?"  # OSC, DCS and kin: titles, links, the clipboard
+    r"|\x1b[ -/]*[0-~]?"
+    r"|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
+    "|[\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"  # hidden order, and what cannot be encoded
+)
+_BLANKS = re.compile(r"\s+")
+_ARGUMENTS = ("command", "path", "pattern", "summary", "query", "url", "id", "name")
+
+
+def clean(text: str) -> str:
+    """Without terminal controls; lines and tabs are kept."""
+    return _HOSTILE.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def line(text: str, width: int = 200) -> str:
+    """Cleaned, on one line, cut to `width` characters."""
+    flat = _BLANKS.sub(" ", clean(text[: width * 8])).strip()
+    return flat if len(flat) <= width and len(text) <= width * 8 else flat[: width - 1] + "…"
+
+
+def tool_use(name: str, arguments: str, width: int = 120) -> str:
+    """A tool call in few words: the name and the argument that says most."""
+    try:
+        parsed = json.loads(arguments) if len(arguments) < 1 << 16 else None
+    except (ValueError, RecursionError):
+        parsed = None
+    if not isinstance(parsed, dict):
+        return line(f"{name} {arguments}", width)
+    said = next((parsed[key] for key in _ARGUMENTS if isinstance(parsed.get(key), str)), None)
+    if said is None:
+        said = next((value for value in parsed.values() if isinstance(value, str)), "")
+    return line(f"{name} {said}", width)
+
+
+def count(number: int) -> str:
+    """12, 3.4k, 1.2M."""
+    for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if number >= size:
+            return f"{number / size:.1f}{unit}"
+    return str(number)
+
+
+def many(number: int, noun: str) -> str:
+    """1 step, 2 steps."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def clock(seconds: float) -> str:
+    """0:07, 12:34, 1:02:03."""
+    whole = max(0, int(seconds)) if seconds < 1e9 else 0
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,246 @@
+"""What a screen shows of a run, folded from its events and from nothing else."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from swarm.cli.text import line
+from swarm.cli.view_parts import AgentView, GateView, MergeView, State
+from swarm.events import (
+    AgentEnded,
+    AgentStarted,
+    CallFinished,
+    CallSent,
+    Event,
+    Gap,
+    GateFinished,
+    GateStarted,
+    Notice,
+    PatchMerged,
+    RunEnded,
+    RunStarted,
+    StageStarted,
+    SubTaskSkipped,
+    ToolFinished,
+    ToolStarted,
+)
+from swarm.types import Plan, Role
+
+
+@dataclass
+class RunView:
+    """Fold events with `apply`. Unknown, missing or disordered events lose detail and never raise."""
+
+    run_id: str = ""
+    task: str = ""
+    mode: str = ""
+    models: dict[str, str] = field(default_factory=dict)
+    stage: int = 0
+    plans: dict[int, Plan] = field(default_factory=dict)
+    agents: dict[tuple[int, str], AgentView] = field(default_factory=dict)
+    others: dict[str, AgentView] = field(default_factory=dict)
+    merges: list[MergeView] = field(default_factory=list)
+    gate: GateView | None = None
+    base_gate: GateView | None = None
+    notices: deque[str] = field(default_factory=lambda: deque(maxlen=50))
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    steps: int = 0
+    cost_usd: float | None = None
+    unpriced: set[str] = field(default_factory=set)
+    peak: int = 0
+    started: float = 0.0
+    ended: float = 0.0
+    latest: float = 0.0
+    status: str = ""
+    error: str = ""
+    result: dict[str, Any] = field(default_factory=dict)
+    changes: int = 0
+    _working: set[str] = field(default_factory=set)
+    _by_trajectory: dict[str, AgentView] = field(default_factory=dict)
+
+    def apply(self, event: Event) -> None:
+        """Take in one event."""
+        self.changes += 1
+        self.latest = max(self.latest, event.t)
+        self.run_id = self.run_id or line(event.run_id)
+        handler = _HANDLERS.get(event.type)
+        if handler is not None:
+            handler(self, event)
+
+    def say(self, message: str) -> None:
+        """Show a notice that is not the run's own."""
+        self.changes += 1
+        self.notices.append(line(message, 300))
+
+    def rationale(self, stage: int) -> str:
+        """Why the orchestrator planned a stage as it did."""
+        plan = self.plans.get(stage)
+        return line(plan.rationale, 500) if plan else ""
+
+    @property
+    def tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+    def states(self) -> Counter[State]:
+        """How many sub-agents stand where."""
+        return Counter(agent.state for agent in self.agents.values())
+
+    def seconds(self, now: float) -> float:
+        return max(0.0, (self.ended or now) - self.started) if self.started else 0.0
+
+    def name_of(self, trajectory_id: str) -> str:
+        """The short name of whoever owns a trajectory."""
+        agent = self._by_trajectory.get(trajectory_id)
+        return agent.name if agent else line(trajectory_id, 40)
+
+    def agent_of(self, trajectory_id: str) -> AgentView | None:
+        return self._by_trajectory.get(trajectory_id)
+
+    def _subagent(self, stage: int, name: str, title: str) -> AgentView:
+        agent = self.agents.setdefault((stage, name), AgentView(line(name, 64), stage=stage))
+        agent.title = line(title)
+        return agent
+
+    def _run_started(self, event: RunStarted) -> None:
+        self.task, self.mode, self.started = line(event.task, 500), line(event.mode), event.t
+        self.models = {line(role): line(model) for role, model in event.models.items()}
+
+    def _stage_started(self, event: StageStarted) -> None:
+        self.stage = event.stage
+        self.plans[event.stage] = event.plan
+        for subtask in event.plan.subtasks:
+            agent = self._subagent(event.stage, subtask.id, subtask.title)
+            agent.depends_on = tuple(line(name, 64) for name in subtask.depends_on)
+
+    def _agent_started(self, event: AgentStarted) -> None:
+        if event.role == Role.SUBAGENT.value or event.subtask is not None:
+            name, title = (event.subtask.id, event.subtask.title) if event.subtask else (event.name, event.name)
+            agent = self._subagent(event.stage, name, title)
+            self._working.add(event.trajectory_id)
+            self.peak = max(self.peak, len(self._working))
+        else:
+            agent = self.others.setdefault(event.trajectory_id, AgentView(line(event.name or event.role, 64)))
+            agent.role = line(event.role)
+        self._by_trajectory[event.trajectory_id] = agent
+        agent.trajectory_id = event.trajectory_id
+        agent.state, agent.attempt, agent.stage = State.WORKING, event.attempt, event.stage
+        agent.model, agent.sandbox, agent.max_steps = line(event.model), line(event.sandbox), event.max_steps
+        agent.steps, agent.tool_calls, agent.started, agent.ended = 0, 0, event.t, 0.0
+        agent.stop, agent.summary, agent.note, agent.tool = "", "", "starting", None
+
+    def _call_sent(self, event: CallSent) -> None:
+        if agent := self._live(event.trajectory_id):
+            agent.note, agent.tool = "thinking" if event.attempt <= 1 else f"thinking (try {event.attempt})", None
+
+    def _call_finished(self, event: CallFinished) -> None:
+        usage = event.usage
+        self.prompt_tokens += usage.prompt_tokens
+        self.completion_tokens += usage.completion_tokens
+        self.cached_tokens += usage.cached_tokens
+        self.steps += event.accepted
+        if event.cost_usd is not None:
+            self.cost_usd = (self.cost_usd or 0.0) + event.cost_usd
+        elif usage.total_tokens:
+            self.unpriced.add(line(event.model) or "?")
+        agent = self._by_trajectory.get(event.trajectory_id)
+        if agent is None:
+            return
+        agent.tokens += usage.total_tokens
+        if self._live(event.trajectory_id) is None:
+            return
+        agent.tool = None
+        agent.steps += event.accepted
+        agent.note = "" if event.accepted else f"{line(event.error, 40).replace('_', ' ') or 'call failed'}: waits"
+
+    def _tool_started(self, event: ToolStarted) -> None:
+        if agent := self._live(event.trajectory_id):
+            agent.tool = (event.name, event.arguments)
+
+    def _tool_finished(self, event: ToolFinished) -> None:
+        if agent := self._live(event.trajectory_id):
+            agent.tool_calls += 1
+            agent.tool = agent.tool or (event.name, event.arguments)
+
+    def _agent_ended(self, event: AgentEnded) -> None:
+        self._working.discard(event.trajectory_id)
+        agent = self._by_trajectory.get(event.trajectory_id)
+        if agent is None or agent.trajectory_id != event.trajectory_id:  # a newer attempt is at work
+            return
+        agent.state, agent.ended = State(event.outcome.value), event.t
+        agent.steps, agent.tool_calls = event.steps or agent.steps, event.tool_calls or agent.tool_calls
+        agent.stop, agent.summary = line(event.stop, 60), line(event.final_output, 400)
+        agent.note, agent.tool = agent.summary or agent.stop, None
+
+    def _skipped(self, event: SubTaskSkipped) -> None:
+        known = self.agents.get((event.stage, event.subtask_id))
+        agent = self._subagent(event.stage, event.subtask_id, known.title if known else "")
+        agent.state = State(event.outcome.value)
+        agent.note = agent.summary = line(event.reason)
+        agent.tool = None
+
+    def _merged(self, event: PatchMerged) -> None:
+        self.merges.append(MergeView(line(event.subtask_id, 64), event.merged, len(event.files), line(event.reason)))
+
+    def _gate_started(self, event: GateStarted) -> None:
+        self._set_gate(GateView(line(event.command), event.stage, event.t))
+
+    def _gate_finished(self, event: GateFinished) -> None:
+        gate = GateView(line(event.command), event.stage, event.t, event.passed, event.timed_out, event.exit_code)
+        gate.seconds, gate.output = event.seconds, event.output
+        self._set_gate(gate)
+
+    def _set_gate(self, gate: GateView) -> None:
+        if gate.stage == 0:
+            self.base_gate = gate
+        else:
+            self.gate = gate
+
+    def _notice(self, event: Notice) -> None:
+        text = f"{self.name_of(event.trajectory_id)}: {event.message}" if event.trajectory_id else event.message
+        self.notices.append(line(text, 300))
+
+    def _gap(self, event: Gap) -> None:
+        self.notices.append(line(f"the record has a gap: {event.reason}", 300))
+
+    def _run_ended(self, event: RunEnded) -> None:
+        self.status, self.error, self.ended = event.status.value, line(event.error, 500), event.t
+        self.result = event.result
+        self.peak = max(self.peak, event.peak_concurrency)
+
+    def _live(self, trajectory_id: str) -> AgentView | None:
+        agent = self._by_trajectory.get(trajectory_id)
+        if agent is None or agent.state.ended or agent.trajectory_id != trajectory_id:
+            return None
+        return agent
+
+
+_HANDLERS: dict[str, Callable[[RunView, Any], None]] = {
+    "run_start": RunView._run_started,
+    "stage_start": RunView._stage_started,
+    "agent_start": RunView._agent_started,
+    "call_sent": RunView._call_sent,
+    "call": RunView._call_finished,
+    "tool_start": RunView._tool_started,
+    "tool": RunView._tool_finished,
+    "agent_end": RunView._agent_ended,
+    "subtask_skipped": RunView._skipped,
+    "merge": RunView._merged,
+    "gate_start": RunView._gate_started,
+    "gate": RunView._gate_finished,
+    "notice": RunView._notice,
+    "gap": RunView._gap,
+    "run_end": RunView._run_ended,
+}
+
+
+def fold(events: Iterable[Event]) -> RunView:
+    """The view of a whole record."""
+    view = RunView()
+    for event in events:
+        view.apply(event)
+    return view

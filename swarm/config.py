@@ -1,0 +1,116 @@
+"""Configuration: flag > environment > swarm.toml of the repository > ~/.config/swarm/config.toml > default."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from swarm.errors import UsageError
+
+Mode = Literal["plan", "single"]
+SandboxName = Literal["auto", "docker", "bubblewrap", "process"]
+
+HOST_IMAGE = "host"
+"""The name of the image that is no image: the machine's own system folders, read-only."""
+
+
+class Price(BaseModel):
+    """Dollars per million tokens. `cached` defaults to the price of other prompt tokens."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompt: float = Field(ge=0)
+    completion: float = Field(ge=0)
+    cached: float | None = Field(default=None, ge=0)
+
+
+class RunConfig(BaseModel):
+    """All that shapes a run but the task itself. Every key may stand in swarm.toml under its own name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mode: Mode = "plan"
+    model: str | None = None
+    planner_model: str | None = None
+    subagent_model: str | None = None
+    aggregator_model: str | None = None
+    base_url: str | None = None
+    api_key: SecretStr | None = Field(default=None, exclude=True)
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    seed: int | None = None
+
+    max_agents: int = Field(default=64, ge=1, description="sub-agents of the whole run, all stages together")
+    concurrency: int = Field(default=8, ge=1, description="sub-agents at work at once")
+    max_stages: int = Field(default=3, ge=1, description="rounds of the orchestrator")
+    max_steps: int = Field(default=100, ge=1, description="model calls of one sub-agent")
+    max_critical_steps: int | None = Field(default=None, ge=1)
+    budget_tokens: int | None = Field(default=None, ge=1)
+    budget_usd: float | None = Field(default=None, gt=0)
+    timeout: float | None = Field(default=None, gt=0, description="seconds for the whole run")
+    call_timeout: float = Field(default=600.0, gt=0, description="seconds for one model call")
+    prices: dict[str, Price] = Field(default_factory=dict, description="dollars per million tokens, by model")
+
+    sandbox: SandboxName = "auto"
+    image: str = HOST_IMAGE
+    toolchain: tuple[Path, ...] = Field(default=(), description="host folders visible read-only in sandboxes")
+
+    test: str | None = None
+    test_timeout: float = Field(default=600.0, gt=0, description="seconds for one run of the gate")
+
+    def model_of(self, role: Literal["planner", "subagent", "aggregator"]) -> str | None:
+        """The model for a role: its own where one is set, else `model`."""
+        own = {"planner": self.planner_model, "subagent": self.subagent_model, "aggregator": self.aggregator_model}
+        return own[role] or self.model
+
+
+def home(env: Mapping[str, str]) -> Path:
+    """The folder where runs are kept."""
+    return Path(env.get("SWARM_HOME") or Path(env.get("HOME", "~")).expanduser() / ".local/share/swarm")
+
+
+def load_config(flags: Mapping[str, Any], env: Mapping[str, str] | None = None, repo: Path | None = None) -> RunConfig:
+    """Put the sources together; `flags` holds only what was really given.
+
+    Raises:
+        UsageError: a file cannot be read, or a value is not allowed; the message names where it stands.
+    """
+    env = os.environ if env is None else env
+    user = Path(env.get("XDG_CONFIG_HOME") or Path(env.get("HOME", "~")).expanduser() / ".config")
+    merged: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    for source, values in (
+        *((str(p), _read_toml(p)) for p in (user / "swarm/config.toml", *([repo / "swarm.toml"] if repo else []))),
+        ("the environment", _from_env(env)),
+        ("the command line", dict(flags)),
+    ):
+        merged |= values
+        origin |= dict.fromkeys(values, source)
+    try:
+        return RunConfig(**merged)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = str(first["loc"][0]) if first["loc"] else "configuration"
+        where = ".".join(str(part) for part in first["loc"])
+        raise UsageError(
+            f"{where} in {origin.get(key, 'the configuration')}: {first['msg']}",
+            remedy="see `swarm run --help` for what is allowed",
+        ) from None
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"{path}: {error}", remedy="mend or remove the file") from None
+
+
+def _from_env(env: Mapping[str, str]) -> dict[str, Any]:
+    names = {"OPENAI_BASE_URL": "base_url", "OPENAI_API_KEY": "api_key", "SWARM_MODEL": "model"}
+    return {key: env[name] for name, key in names.items() if env.get(name)}

@@ -1,0 +1,32 @@
+"""From the word for a policy (`repair`, `script:FILE`) to what the endpoint serves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from swarm.embedded.faults import Faults
+from swarm.embedded.policy import Policy
+from swarm.embedded.script import ScriptPolicy, load_script
+from swarm.errors import UsageError
+
+
+def load_policies(spec: str) -> tuple[Mapping[str, Policy], Faults | None]:
+    """The policies of an endpoint by model name (`embedded` and `embedded:NAME`), and its faults.
+
+    Raises:
+        UsageError: there is no such policy, or its script cannot be used.
+    """
+    kind, _, argument = spec.partition(":")
+    if spec == "repair":
+        from swarm.embedded.repair.policy import RepairPolicy
+
+        return _named(RepairPolicy()), None
+    if kind == "script" and argument:
+        script = load_script(Path(argument))
+        return _named(ScriptPolicy(script, argument)), Faults(script.faults, script.seed) if script.faults else None
+    raise UsageError(f"unknown policy '{spec}'", remedy="use `repair` or `script:FILE`")
+
+
+def _named(policy: Policy) -> Mapping[str, Policy]:
+    return {"embedded": policy, f"embedded:{policy.name}": policy}

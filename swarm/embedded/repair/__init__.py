@@ -1,0 +1,1 @@
+"""Search-based repair of Python programs, as a policy of the embedded endpoint."""

@@ -1,0 +1,104 @@
+"""Every error that swarm raises on purpose, ordered by who can act on it.
+
+    SwarmError
+    ├── UsageError            the caller: a flag, a file, a task, a repository          exit 2
+    ├── PlanError             the orchestrator model: no usable plan                    exit 1
+    ├── BudgetExhausted       the bill: a limit of the run was reached                  exit 4
+    └── MachineError          the infrastructure, never the model                       exit 3
+        ├── EndpointError     the model endpoint; `kind` says which way it failed
+        ├── SandboxError      a sandbox could not start, or died
+        └── JournalError      the record of the run cannot be written or read
+
+The failure of the *work* (a command that exits 1, a sub-agent that found nothing) is a value, not an error.
+A message is one line that names the input; `remedy` is what to do about it.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import ClassVar
+
+
+class SwarmError(Exception):
+    """Base of all errors of this package."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message}; {self.remedy}" if self.remedy else self.message
+
+
+class UsageError(SwarmError, ValueError):
+    """What the caller gave cannot be used: an option, a file, the task or its repository."""
+
+    exit_code = 2
+
+
+class PlanError(SwarmError, ValueError):
+    """The orchestrator gave no valid plan, also after it was told why."""
+
+    exit_code = 1
+
+
+class BudgetExhausted(SwarmError, RuntimeError):
+    """A limit of the run (tokens, dollars, steps or critical steps) leaves no room for another call."""
+
+    exit_code = 4
+
+
+class MachineError(SwarmError, RuntimeError):
+    """The machine failed, not the work: nothing that a model did or could mend."""
+
+    exit_code = 3
+
+
+class EndpointFault(StrEnum):
+    """The ways in which a model call fails. Each calls for a reaction of its own (see `swarm.retry`)."""
+
+    UNREACHABLE = "unreachable"
+    RATE_LIMITED = "rate_limited"
+    OVERLOADED = "overloaded"
+    QUOTA_EXHAUSTED = "quota_exhausted"
+    WRONG_KEY = "wrong_key"
+    UNKNOWN_MODEL = "unknown_model"
+    CONTEXT_TOO_LONG = "context_too_long"
+    REFUSED = "refused"
+    BAD_REQUEST = "bad_request"
+    MALFORMED = "malformed"
+    TIMED_OUT = "timed_out"
+    CUT = "cut"
+
+
+class EndpointError(MachineError, ConnectionError):
+    """A call to the model endpoint failed.
+
+    `kind` tells how; `retry_after` is what the server asked for, in seconds, or None; `status` the HTTP status
+    or None where no answer came.
+    """
+
+    def __init__(
+        self,
+        kind: EndpointFault,
+        message: str,
+        *,
+        remedy: str = "",
+        retry_after: float | None = None,
+        status: int | None = None,
+    ) -> None:
+        super().__init__(message, remedy=remedy)
+        self.kind = kind
+        self.retry_after = retry_after
+        self.status = status
+
+
+class SandboxError(MachineError, OSError):
+    """A sandbox could not be started, proved not to be closed, or died. A model never sees this."""
+
+
+class JournalError(MachineError, OSError):
+    """The run's record cannot be written or read; `message` names the file and, where known, the line."""

@@ -1,0 +1,93 @@
+"""Attempts made in this process: a workspace, a sandbox, the agent's loop, and what changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from swarm.agent import AgentLoop, LoopEnd, ToolBox
+from swarm.conversation import Conversation, Line
+from swarm.events import AgentStarted
+from swarm.trajectory import open_trajectory, sha256
+from swarm.types import AgentResult, AgentSpec, Outcome, Role
+from swarm.workshop import Workshop
+
+
+@dataclass(frozen=True, slots=True)
+class LocalExecutor:
+    """Makes attempts here. `parent` is the orchestrator's trajectory."""
+
+    workshop: Workshop
+    line: Line
+    tools: ToolBox
+    parent: str
+
+    async def run(self, spec: AgentSpec) -> AgentResult:
+        async with open_trajectory(self.line.sink, self._started(spec)) as trajectory:
+            async with self.workshop.open(spec.trajectory_id, spec.base) as bench:
+                conversation = Conversation(
+                    self.line,
+                    spec.trajectory_id,
+                    Role.SUBAGENT,
+                    [
+                        {"role": "system", "content": spec.system_prompt},
+                        {"role": "user", "content": spec.instructions},
+                    ],
+                )
+                loop = AgentLoop(conversation, spec.trajectory_id, self.tools, bench.sandbox, self.line.sink)
+                try:
+                    ended = _honest(await loop.run(spec.limits), loop.tool_calls, spec)
+                finally:
+                    trajectory.steps, trajectory.usage = conversation.steps, conversation.usage
+                    trajectory.tool_calls = loop.tool_calls
+                trajectory.end(ended.outcome, ended.stop, ended.text)
+                commit = None
+                if spec.base is not None and self.workshop.repository is not None:
+                    commit = await self.workshop.repository.capture(
+                        bench.folder, spec.base, author=spec.trajectory_id, message=_message(spec, ended)
+                    )
+                    trajectory.commit = commit or ""
+        return AgentResult(
+            subtask_id=spec.subtask.id,
+            trajectory_id=spec.trajectory_id,
+            outcome=ended.outcome,
+            text=ended.text,
+            stop=ended.stop,
+            keep=ended.outcome is Outcome.COMPLETED or ended.partial,
+            commit=commit,
+            steps=trajectory.steps,
+            tool_calls=trajectory.tool_calls,
+            usage=trajectory.usage,
+            seconds=trajectory.seconds,
+        )
+
+    def _started(self, spec: AgentSpec) -> AgentStarted:
+        return AgentStarted(
+            trajectory_id=spec.trajectory_id,
+            role=Role.SUBAGENT,
+            name=spec.subtask.id,
+            trainable=False,
+            depth=1,
+            parent_trajectory_id=self.parent,
+            stage=spec.stage,
+            spawn_index=spec.spawn_index,
+            attempt=spec.attempt,
+            subtask=spec.subtask,
+            model=self.line.model.name,
+            system_prompt_sha256=sha256(spec.system_prompt),
+            tools=list(self.tools.schemas()),
+            max_steps=spec.limits.max_steps,
+            timeout_s=spec.limits.timeout,
+            sandbox=self.workshop.backend.name,
+        )
+
+
+def _honest(ended: LoopEnd, tool_calls: int, spec: AgentSpec) -> LoopEnd:
+    """On a repository, work without a single look at it is no work, whatever the agent says."""
+    if ended.outcome is Outcome.COMPLETED and tool_calls == 0 and spec.base is not None:
+        return LoopEnd(Outcome.FAILED, "did_nothing", f"ended without using any tool: {ended.text}")
+    return ended
+
+
+def _message(spec: AgentSpec, ended: LoopEnd) -> str:
+    return f"{spec.subtask.title}\n\n{ended.text}\n\nSub-task: {spec.subtask.id}\n"

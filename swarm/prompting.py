@@ -1,0 +1,130 @@
+"""The words that models are given. System prompts stand in `prompts/*.md`; this file puts the user messages together.
+
+What siblings share comes first and what differs comes last, so that an endpoint's prefix cache serves them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cache
+from importlib.resources import files
+
+from swarm.types import AgentResult, GateReport, JsonObject, Plan, RunState, StageReport, SubTask
+
+GATE_OUTPUT_LIMIT = 60_000
+"""Characters of a gate's output that a prompt holds; the tail is kept."""
+
+_SUMMARY_LIMIT = 4_000
+_MERGE_LIMIT = 200_000
+
+
+@cache
+def system_prompt(name: str) -> str:
+    """The text of `prompts/NAME.md`."""
+    return (files("swarm") / "prompts" / f"{name}.md").read_text(encoding="utf-8").strip()
+
+
+def planner_request(state: RunState) -> str:
+    """The planner's first user message."""
+    parts = [f"# The task\n\n{state.task}"]
+    parts += [_repository(state), *_gate_part(state.test, state.base_gate)]
+    return _join(parts)
+
+
+def stage_report(stage: StageReport) -> str:
+    """What came back from one stage, as the planner's next user message."""
+    titles = {subtask.id: subtask.title for subtask in stage.plan.subtasks}
+    lines = [f"## Stage {stage.stage}: what came back", ""]
+    for result in stage.results:
+        fate = _fate(result, stage)
+        lines.append(
+            f"- {result.subtask_id} ({titles[result.subtask_id]}): {result.outcome}: {_clip(result.text)}{fate}"
+        )
+    parts = ["\n".join(lines)]
+    if stage.gate is not None:
+        parts.append(f"The test command on the merged tree {'passed' if stage.gate.passed else 'failed'}.")
+        parts.append(gate_output(stage.gate))
+    parts.append("Plan the next stage for what is left, or answer with no sub-tasks if nothing more is to be done.")
+    return _join(parts)
+
+
+def plan_problems(problems: Iterable[str]) -> str:
+    """The one message that an invalid plan is answered with."""
+    return (
+        "This plan cannot be run:\n" + "\n".join(f"- {p}" for p in problems) + "\nAnswer with a whole, corrected plan."
+    )
+
+
+def subagent_request(task: str, test: str | None, subtask: SubTask, needed: Sequence[tuple[str, AgentResult]]) -> str:
+    """A sub-agent's user message. `needed` are the titles and results of the sub-tasks that it depends on."""
+    parts = [f"# The whole task\n\n{task}"]
+    if test:
+        parts.append(f"Test command: `{test}`")
+    for title, result in needed:
+        parts.append(f"# Result of {result.subtask_id} ({title})\n\n{_clip(result.text)}")
+    parts.append(f"# Your sub-task\n\nSub-task {subtask.id}: {subtask.title}\n\n{subtask.instructions}")
+    if subtask.files:
+        parts.append("Files that it is about: " + ", ".join(f"`{name}`" for name in subtask.files))
+    return _join(parts)
+
+
+def single_request(state: RunState) -> str:
+    """The instructions of the one agent of mode `single`: the task with all that a planner would see."""
+    return _join([state.task, _repository(state), *_gate_part(None, state.base_gate)])
+
+
+def merge_request(task: str, results: Sequence[AgentResult], titles: dict[str, str]) -> str:
+    """The aggregator's user message. Nothing is left out silently: a result that is cut says so."""
+    share = max(1_000, _MERGE_LIMIT // max(1, len(results)))
+    parts = [f"# The task\n\n{task}"]
+    for result in results:
+        parts.append(f"# Result of {result.subtask_id} ({titles[result.subtask_id]})\n\n{_clip(result.text, share)}")
+    return _join(parts)
+
+
+def gate_output(gate: GateReport) -> str:
+    """A gate's verdict and output as a block."""
+    code = "time limit reached" if gate.timed_out else f"exit code {gate.exit_code}"
+    output = gate.output
+    if len(output) > GATE_OUTPUT_LIMIT:
+        output = f"[... {len(output) - GATE_OUTPUT_LIMIT} characters left out ...]\n" + output[-GATE_OUTPUT_LIMIT:]
+    return f"Output of the test command ({code}):\n```\n{output.rstrip()}\n```"
+
+
+@cache
+def plan_format() -> JsonObject:
+    """The `response_format` of a plan, strict: every field required, nothing else allowed."""
+    schema = Plan.model_json_schema()
+    for part in (schema, *schema["$defs"].values()):
+        part["required"] = list(part["properties"])
+        part["additionalProperties"] = False
+        for field in part["properties"].values():
+            field.pop("default", None)
+            field.pop("title", None)
+        part.pop("title", None)
+    return {"type": "json_schema", "json_schema": {"name": "plan", "strict": True, "schema": schema}}
+
+
+def _repository(state: RunState) -> str:
+    return f"# Files of the repository\n\n{state.tree}" if state.tree else ""
+
+
+def _gate_part(test: str | None, gate: GateReport | None) -> list[str]:
+    parts = [f"Test command: `{test}`"] if test else []
+    return [*parts, gate_output(gate)] if gate is not None else parts
+
+
+def _fate(result: AgentResult, stage: StageReport) -> str:
+    if result.subtask_id in stage.merged.evicted:
+        return f" [not merged: {stage.merged.evicted[result.subtask_id]}]"
+    return " [merged]" if result.keep and result.commit else ""
+
+
+def _clip(text: str, limit: int = _SUMMARY_LIMIT) -> str:
+    if len(text) <= limit:
+        return text
+    return f"{text[:limit]}\n[... {len(text) - limit} characters left out ...]"
+
+
+def _join(parts: Iterable[str]) -> str:
+    return "\n\n".join(part for part in parts if part)

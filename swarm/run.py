@@ -1,0 +1,187 @@
+"""One run: its folder, its record, and its envelope, whatever happens in between."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+from pydantic_core import to_json
+
+from swarm.config import RunConfig, home
+from swarm.errors import JournalError, UsageError
+from swarm.events import Event, RunEnded
+from swarm.journal.redaction import Redactor, secrets_of
+from swarm.journal.writer import Journal, open_journal
+from swarm.protocols import SandboxBackend
+from swarm.session import Mission, Session
+from swarm.totals import Totals
+from swarm.types import Outcome, RunResult
+from swarm.verdict import EndedBy, gate_verdict, judge
+from swarm.wiring import Models, find_repository
+
+EventHandler = Callable[[Event], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a caller asks for: the task, a folder inside its repository (None: without one), and how."""
+
+    task: str
+    repo: str | Path | None
+    config: RunConfig
+    dry_run: bool = False
+
+
+async def begin(order: Order, models: Models, backend: SandboxBackend) -> Mission:
+    """Check the task and its repository, and make the run's folder.
+
+    Raises:
+        UsageError: they cannot be used; nothing was made.
+    """
+    task = order.task.strip()
+    if not task:
+        raise UsageError("the task is empty", remedy="say in a sentence what is to be done")
+    root = await find_repository(Path(order.repo)) if order.repo is not None else None
+    run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+    folder = home(os.environ).absolute() / "runs" / run_id
+    try:
+        await anyio.Path(folder / "work").mkdir(parents=True, mode=0o700)
+        await anyio.Path(folder / "artifacts").mkdir()
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be made: {error.strerror}", remedy="set SWARM_HOME") from None
+    return Mission(run_id, folder, task, root, order.config, models, backend, order.dry_run)
+
+
+async def execute(mission: Mission, on_event: EventHandler | None, asked_to_stop: anyio.Event | None) -> RunResult:
+    """Go through the loop to the envelope. When the caller's scope is cancelled the run still ends in order.
+
+    Raises:
+        JournalError: the record can no longer be written.
+    """
+    totals = Totals()
+    redactor = Redactor(_secrets(mission.config))
+    watch = _Watch(asked_to_stop, mission.config.timeout)
+    try:
+        async with open_journal(mission.folder / "events.jsonl", mission.run_id, redactor) as journal:
+            journal.subscribe(totals.observe)
+            if on_event is not None:
+                journal.subscribe(on_event)
+            async with anyio.create_task_group() as watching:
+                watching.start_soon(watch.run)
+                with anyio.CancelScope(shield=True):  # the watch asks the loop to stop; nobody tears it apart
+                    result = await _to_the_envelope(mission, journal, totals, watch, redactor)
+                watching.cancel_scope.cancel()
+            return result
+    except* JournalError as group:
+        raise _innermost(group) from None
+    finally:
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(lambda: shutil.rmtree(mission.folder / "work", ignore_errors=True))
+
+
+async def _to_the_envelope(
+    mission: Mission, journal: Journal, totals: Totals, watch: _Watch, redactor: Redactor
+) -> RunResult:
+    started = time.monotonic()
+    session = Session(mission, journal, totals, watch.stop)
+    await session.run()
+    watch.done = True
+    patch = await session.write_patch()
+    gate = gate_verdict(totals, session.commit)
+    gated = mission.config.test is not None
+    status, exit_code = judge(totals, session.fault, watch.ended_by, gate, gated=gated, dry_run=mission.dry_run)
+    result = RunResult(
+        run_id=mission.run_id,
+        status=status,
+        exit_code=exit_code,
+        answer=redactor.redact(session.answer)[0],
+        patch_path=str(patch) if patch else None,
+        coverage=totals.coverage,
+        usage=totals.usage,
+        cost_usd=totals.cost_usd if totals.cost_known else None,
+        wall_s=time.monotonic() - started,
+        critical_steps=totals.critical_steps,
+        total_steps=totals.total_steps,
+        n_subagents=totals.n_subagents,
+        peak_concurrency=totals.peak_concurrency,
+        outcomes=dict(totals.outcomes),
+        gate=gate,
+        run_dir=str(mission.folder),
+    )
+    journal.emit(_run_ended(result, str(session.fault or watch.ended_by)))
+    await journal.flush()
+    data = to_json(result.model_dump(mode="json"), indent=2)
+    await anyio.to_thread.run_sync(_write_whole, mission.folder / "result.json", data)
+    return result
+
+
+def _run_ended(result: RunResult, error: str) -> RunEnded:
+    completed, cancelled = (result.outcomes.get(o, 0) for o in (Outcome.COMPLETED, Outcome.CANCELLED))
+    return RunEnded(
+        status=result.status,
+        exit_code=result.exit_code,
+        result=result.model_dump(mode="json"),
+        error=error,
+        spawned=result.n_subagents,
+        finished=completed,
+        failed=result.n_subagents - completed - cancelled,
+        cancelled=cancelled,
+        peak_concurrency=result.peak_concurrency,
+        total_steps=result.total_steps,
+        critical_steps=result.critical_steps,
+        wall_s=result.wall_s,
+    )
+
+
+class _Watch:
+    """Sets `stop` when the caller asks for it, when time is up, or when the caller's scope is cancelled."""
+
+    def __init__(self, asked: anyio.Event | None, timeout: float | None) -> None:
+        self.stop = anyio.Event()
+        self.ended_by = EndedBy.NOTHING
+        self.done = False
+        self._asked = asked or anyio.Event()
+        self._timeout = timeout
+
+    async def run(self) -> None:
+        why = EndedBy.CALLER
+        try:
+            with anyio.move_on_after(self._timeout) as limit:
+                await self._asked.wait()
+            if limit.cancelled_caught:
+                why = EndedBy.TIME
+        finally:
+            if not self.done:
+                self.ended_by = why
+                self.stop.set()
+
+
+def _secrets(config: RunConfig) -> dict[str, str]:
+    known = secrets_of(os.environ)
+    if config.api_key is not None:
+        known["api_key"] = config.api_key.get_secret_value()
+    return known
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """All or nothing: a reader never sees half of it."""
+    partly = path.with_suffix(".tmp")
+    with partly.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    partly.replace(path)
+
+
+def _innermost(group: BaseExceptionGroup[JournalError]) -> JournalError:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, JournalError)
+    return error

@@ -1,0 +1,176 @@
+"""What a run is put together from: its tree, its workshop, its crew; and its way through the loop."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+from pydantic_core import to_json
+
+from swarm import __version__
+from swarm.aggregators.patches import PatchAggregator
+from swarm.aggregators.text import TextAggregator
+from swarm.budget import Budget, Limits
+from swarm.config import RunConfig
+from swarm.conversation import Conversation
+from swarm.errors import SwarmError
+from swarm.events import AgentStarted, Notice, RunStarted
+from swarm.executors.local import LocalExecutor
+from swarm.gate import Gate
+from swarm.orchestrators.plan import PlanOrchestrator
+from swarm.orchestrators.single import SingleOrchestrator
+from swarm.prompting import system_prompt
+from swarm.protocols import Aggregator, EventSink, Orchestrator, SandboxBackend
+from swarm.totals import Totals
+from swarm.trajectory import Trajectory, open_trajectory, sha256
+from swarm.types import Outcome, Role
+from swarm.wiring import Models, Tree, sandbox_site, take_snapshot, toolbox
+from swarm.workshop import Workshop
+
+ORCHESTRATOR = "orchestrator"
+"""The trajectory of the orchestrator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mission:
+    """What a run is about and with what it is done. `repo` is the user's checkout, None without one; a dry run
+    ends with the first plan."""
+
+    run_id: str
+    folder: Path
+    task: str
+    repo: Path | None
+    config: RunConfig
+    models: Models
+    backend: SandboxBackend
+    dry_run: bool = False
+
+
+class Session:
+    """One way through the loop. A fault of ours ends it and is kept in `fault`."""
+
+    def __init__(self, mission: Mission, sink: EventSink, totals: Totals, stop: anyio.Event) -> None:
+        self._mission = mission
+        self._sink = sink
+        self._totals = totals
+        self._stop = stop
+        self._budget = Budget(Limits(mission.config.budget_tokens, mission.config.budget_usd))
+        self._tree: Tree | None = None
+        self.commit: str | None = None
+        self.answer = ""
+        self.fault: SwarmError | None = None
+
+    async def run(self) -> None:
+        """Go the whole way."""
+        try:
+            await self._open_tree()
+            workshop = await self._workshop()
+            if self._mission.config.mode == "single":
+                await self._loop(workshop, SingleOrchestrator(), "")
+                return
+            async with self._orchestrator_trajectory() as (trajectory, orchestrator):
+                await self._loop(workshop, orchestrator, trajectory.id)
+                outcome = Outcome.CANCELLED if self._stop.is_set() else Outcome.COMPLETED
+                if self.fault is not None:
+                    outcome = Outcome.ERRORED
+                trajectory.end(outcome, type(self.fault).__name__ if self.fault else "finished", self.answer)
+        except SwarmError as fault:
+            self.fault = fault
+
+    async def write_patch(self) -> Path | None:
+        """Write the difference that the run made to `patch.diff`; None where it made none."""
+        if self._tree is None or self.commit is None or self.commit == self._tree.base:
+            return None
+        patch = await self._tree.diff(self._tree.base, self.commit)
+        await self._tree.name_result(self.commit)
+        path = self._mission.folder / "patch.diff"
+        await anyio.Path(path).write_bytes(patch)
+        return path
+
+    async def _open_tree(self) -> None:
+        mission = self._mission
+        if mission.repo is not None:
+            self._tree = await take_snapshot(mission.repo, mission.folder / "repo.git")
+            self.commit = self._tree.base
+        config = mission.config.model_dump(mode="json", exclude={"prices"})
+        self._sink.emit(
+            RunStarted(
+                task=mission.task,
+                task_sha256=sha256(mission.task),
+                mode=mission.config.mode,
+                swarm_version=__version__,
+                config=config,
+                config_sha256=sha256(to_json(config).decode()),
+                git_head=self._tree.head if self._tree else "",
+                base_commit=self._tree.base if self._tree else "",
+                seed=mission.config.seed,
+                models={role.value: model.name for role, model in mission.models.by_role.items()},
+                endpoints={role.value: model.endpoint for role, model in mission.models.by_role.items()},
+            )
+        )
+        await self._sink.flush()
+
+    async def _workshop(self) -> Workshop:
+        mission = self._mission
+        site = await sandbox_site(mission.backend, mission.config, mission.repo)
+        if site.notice:
+            self._sink.emit(Notice(message=site.notice, level="warning"))
+        return Workshop(
+            run_id=mission.run_id,
+            folder=mission.folder / "work",
+            backend=mission.backend,
+            repository=self._tree,
+            workdir=site.workdir,
+            env=site.env,
+            toolchain=site.toolchain,
+        )
+
+    @asynccontextmanager
+    async def _orchestrator_trajectory(self) -> AsyncIterator[tuple[Trajectory, PlanOrchestrator]]:
+        mission, system = self._mission, system_prompt("planner")
+        line = mission.models.line(Role.ORCHESTRATOR, mission.config, self._budget, self._sink)
+        started = AgentStarted(
+            trajectory_id=ORCHESTRATOR,
+            role=Role.ORCHESTRATOR,
+            name=ORCHESTRATOR,
+            trainable=True,
+            model=line.model.name,
+            system_prompt_sha256=sha256(system),
+        )
+        async with open_trajectory(self._sink, started) as trajectory:
+            messages = [{"role": "system", "content": system}]
+            conversation = Conversation(line, trajectory.id, Role.ORCHESTRATOR, messages)
+            try:
+                yield trajectory, PlanOrchestrator(conversation, mission.config.max_agents)
+            finally:
+                trajectory.steps, trajectory.usage = conversation.steps, conversation.usage
+
+    async def _loop(self, workshop: Workshop, orchestrator: Orchestrator, parent: str) -> None:
+        from swarm.loop import Bounds, Crew, Loop  # LangGraph: seconds of import, wanted only when a run starts
+
+        mission, config = self._mission, self._mission.config
+        line = mission.models.line(Role.SUBAGENT, config, self._budget, self._sink)
+        crew = Crew(
+            orchestrator=orchestrator,
+            executor=LocalExecutor(workshop, line, toolbox(self._tree is not None), parent),
+            aggregator=self._aggregator(parent),
+            sink=self._sink,
+            repository=self._tree,
+            gate=Gate(config.test, config.test_timeout, workshop, self._sink) if config.test else None,
+        )
+        bounds = Bounds(
+            config.concurrency, config.max_stages, config.max_steps, config.max_critical_steps, mission.dry_run
+        )
+        loop = Loop(mission.task, config.mode == "single", crew, bounds, self._totals, self._stop)
+        found = await loop.run(mission.folder / "graph.sqlite", mission.run_id)
+        self.commit, self.answer, self.fault = found.commit, found.answer, found.fault
+
+    def _aggregator(self, parent: str) -> Aggregator:
+        if self._tree is not None:
+            return PatchAggregator(self._tree, self._sink)
+        mission = self._mission
+        line = mission.models.line(Role.AGGREGATOR, mission.config, self._budget, self._sink)
+        return TextAggregator(mission.task, line, parent, self._stop)

@@ -1,0 +1,140 @@
+"""The sums of a run, as a reducer of its events: what the envelope, the screen and `show` agree on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from swarm.events import (
+    AgentEnded,
+    AgentStarted,
+    CallFinished,
+    Event,
+    Finished,
+    GateFinished,
+    PatchMerged,
+    StageStarted,
+    SubTaskSkipped,
+)
+from swarm.types import Coverage, Outcome, Role, SubTask, Usage
+
+
+@dataclass
+class Totals:
+    """Feed it every event, in order, with `observe`."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    calls: int = 0
+    cost_usd: float = 0.0
+    cost_known: bool = True
+    n_subagents: int = 0
+    live: int = 0
+    peak_concurrency: int = 0
+    total_steps: int = 0
+    stage: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    subtasks: dict[str, SubTask] = field(default_factory=dict)
+    outcome_of: dict[str, Outcome] = field(default_factory=dict)
+    dropped: set[str] = field(default_factory=set)
+    unmerged: dict[str, str] = field(default_factory=dict)
+    budget_gone: bool = False
+    last_gate: GateFinished | None = None
+    _role: dict[str, AgentStarted] = field(default_factory=dict)
+    _main_steps: Counter[int] = field(default_factory=Counter)
+    _sub_steps: dict[int, Counter[str]] = field(default_factory=dict)
+
+    def observe(self, event: Event) -> None:
+        match event:
+            case StageStarted():
+                self.stage = event.stage
+                self.subtasks |= {subtask.id: subtask for subtask in event.plan.subtasks}
+                self.dropped |= set(event.plan.dropped)
+            case Finished():
+                self.dropped |= set(event.dropped)
+            case AgentStarted():
+                self._role[event.trajectory_id] = event
+                if event.role == Role.SUBAGENT:
+                    self.n_subagents += 1
+                    self.live += 1
+                    self.peak_concurrency = max(self.peak_concurrency, self.live)
+            case CallFinished():
+                self._count_call(event)
+            case AgentEnded():
+                started = self._role.get(event.trajectory_id)
+                if started is not None and started.role == Role.SUBAGENT:
+                    self.live -= 1
+                    self.outcomes[event.outcome] += 1
+                    self.budget_gone = self.budget_gone or event.stop == "budget"
+                    if started.subtask is not None:
+                        self.outcome_of[started.subtask.id] = event.outcome
+            case SubTaskSkipped():
+                self.outcomes[event.outcome] += 1
+                self.outcome_of[event.subtask_id] = event.outcome
+            case PatchMerged() if not event.merged:
+                self.unmerged[event.subtask_id] = event.reason
+            case GateFinished():
+                self.last_gate = event
+            case _:
+                pass
+
+    def _count_call(self, event: CallFinished) -> None:
+        usage = event.usage
+        self.prompt_tokens += usage.prompt_tokens
+        self.completion_tokens += usage.completion_tokens
+        self.cached_tokens += usage.cached_tokens
+        self.reasoning_tokens += usage.reasoning_tokens
+        self.calls += usage.calls
+        if event.cost_usd is not None:
+            self.cost_usd += event.cost_usd
+        elif usage.calls:
+            self.cost_known = False
+        if not event.accepted:
+            return
+        self.total_steps += 1
+        agent = self._role.get(event.trajectory_id)
+        if agent is None or agent.role == Role.AGGREGATOR:
+            return
+        if agent.role == Role.SUBAGENT:
+            steps = self._sub_steps.setdefault(agent.stage, Counter())
+            steps[agent.subtask.id if agent.subtask else agent.name] += 1
+        else:
+            self._main_steps[self.stage + 1] += 1  # it works for the stage that it is about to start
+
+    @property
+    def usage(self) -> Usage:
+        return Usage(
+            prompt_tokens=self.prompt_tokens,
+            completion_tokens=self.completion_tokens,
+            cached_tokens=self.cached_tokens,
+            reasoning_tokens=self.reasoning_tokens,
+            calls=self.calls,
+        )
+
+    @property
+    def critical_steps(self) -> int:
+        """Sum over stages of the orchestrator's steps and the most steps of any sub-agent (PARL, parl.md)."""
+        longest = sum(max(steps.values(), default=0) for steps in self._sub_steps.values())
+        return sum(self._main_steps.values()) + longest
+
+    def steps_of_stage(self, stage: int) -> tuple[int, dict[str, int]]:
+        """The orchestrator's steps for a stage, and the steps of each of its sub-tasks."""
+        return self._main_steps[stage], dict(self._sub_steps.get(stage, {}))
+
+    @property
+    def coverage(self) -> Coverage:
+        """A sub-task is useful if it completed and its patch was merged. One that a useful sub-task replaced, or
+        that the orchestrator dropped as no longer needed, is neither asked for nor missing any more."""
+        useful = {
+            i for i, outcome in self.outcome_of.items() if outcome == Outcome.COMPLETED and i not in self.unmerged
+        }
+        covered = set(self.dropped)
+        for subtask in reversed(self.subtasks.values()):
+            if subtask.id in useful or subtask.id in covered:
+                covered |= set(subtask.replaces)
+        asked = [i for i in self.subtasks if i in useful or i not in covered]
+        return Coverage(
+            asked=len(asked), useful=sum(i in useful for i in asked), missing=sum(i not in useful for i in asked)
+        )

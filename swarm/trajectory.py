@@ -1,0 +1,74 @@
+"""The beginning and the end of a trajectory in the journal, whoever's it is."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+
+from swarm.events import AgentEnded, AgentStarted
+from swarm.protocols import EventSink
+from swarm.types import Outcome, Usage
+
+_LIMITS = frozenset({"max_steps", "timeout", "budget"})
+
+
+def sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Trajectory:
+    """One agent's part of the record, open until the end of its block. Fill in how it ended."""
+
+    def __init__(self, started: AgentStarted) -> None:
+        self.id = started.trajectory_id
+        self.outcome = Outcome.CANCELLED
+        self.stop = "cancelled"
+        self.output = ""
+        self.commit = ""
+        self.steps = 0
+        self.tool_calls = 0
+        self.usage = Usage()
+        self._since = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._since
+
+    def end(self, outcome: Outcome, stop: str, output: str) -> None:
+        self.outcome, self.stop, self.output = outcome, stop, output
+
+    def event(self) -> AgentEnded:
+        truncated = self.stop in _LIMITS or self.outcome in (Outcome.CANCELLED, Outcome.TIMED_OUT)
+        return AgentEnded(
+            trajectory_id=self.id,
+            outcome=self.outcome,
+            stop=self.stop,
+            terminated=not truncated and self.outcome is not Outcome.ERRORED,
+            truncated=truncated,
+            final_output=self.output,
+            commit=self.commit,
+            steps=self.steps,
+            tool_calls=self.tool_calls,
+            usage=self.usage,
+            seconds=self.seconds,
+        )
+
+
+@asynccontextmanager
+async def open_trajectory(sink: EventSink, started: AgentStarted) -> AsyncIterator[Trajectory]:
+    """Record the start; and at the end of the block, however it is left, the end, safely on disk."""
+    sink.emit(started)
+    trajectory = Trajectory(started)
+    try:
+        yield trajectory
+    except Exception as error:
+        trajectory.end(Outcome.ERRORED, type(error).__name__, str(error))
+        raise
+    finally:
+        sink.emit(trajectory.event())
+        with anyio.CancelScope(shield=True):
+            await sink.flush()

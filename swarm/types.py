@@ -1,0 +1,360 @@
+"""The values that travel through a run: the vocabulary of the design, as types.
+
+pydantic models are what crosses a boundary (a model's answer, a file, the envelope); dataclasses stay inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Message = dict[str, Any]
+"""One chat message in the wire form of the OpenAI API, kept as it came so that nothing a provider sent is lost."""
+
+JsonObject = dict[str, Any]
+"""A JSON object: a schema, the arguments of a tool."""
+
+
+class Outcome(StrEnum):
+    """How an attempt ended. `failed` is the work's failure, `errored` the machine's."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    ERRORED = "errored"
+    TIMED_OUT = "timed_out"
+    CANCELLED = "cancelled"
+    BUDGET_EXHAUSTED = "budget_exhausted"
+    SKIPPED = "skipped"
+
+
+class RunStatus(StrEnum):
+    """How a run ended."""
+
+    COMPLETED = "completed"
+    PARTIAL = "partial"
+    FAILED = "failed"
+    ERRORED = "errored"
+    BUDGET_EXHAUSTED = "budget_exhausted"
+    CANCELLED = "cancelled"
+
+
+class Role(StrEnum):
+    """Who makes a model call; also the class of its admission, most urgent first."""
+
+    ORCHESTRATOR = "orchestrator"
+    AGGREGATOR = "aggregator"
+    SUBAGENT = "subagent"
+
+
+class SubTask(BaseModel):
+    """One piece of the task, for one sub-agent.
+
+    `depends_on` names sub-tasks whose results it needs; `files` the paths it means to write (a scope, may be
+    empty); `replaces` earlier sub-tasks that did not succeed and that this one takes over.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+    title: str = Field(min_length=1, max_length=200)
+    instructions: str = Field(min_length=1)
+    depends_on: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    replaces: tuple[str, ...] = ()
+
+
+class Plan(BaseModel):
+    """A graph of sub-tasks for one stage. `dropped` names earlier sub-tasks that are no longer needed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    rationale: str = ""
+    subtasks: tuple[SubTask, ...]
+    dropped: tuple[str, ...] = ()
+
+
+class Usage(BaseModel):
+    """Tokens as the endpoint counted them, and the calls that were answered."""
+
+    model_config = ConfigDict(frozen=True)
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    calls: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+            reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
+            calls=self.calls + other.calls,
+        )
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A model's wish to use a tool; `arguments` is the raw string that it wrote."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRequest:
+    """One call to a model. `timeout` is for the whole call, in seconds."""
+
+    messages: Sequence[Message]
+    tools: Sequence[JsonObject] = ()
+    response_format: JsonObject | None = None
+    temperature: float | None = None
+    seed: int | None = None
+    max_tokens: int | None = None
+    timeout: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReply:
+    """An accepted answer. `message` is the raw assistant message, to be sent back verbatim.
+
+    Times are `time.monotonic` seconds; `usage.calls` is 1.
+    """
+
+    message: Message
+    content: str
+    tool_calls: tuple[ToolCall, ...]
+    finish_reason: str
+    usage: Usage
+    model: str
+    t_sent: float
+    t_first_token: float
+    t_done: float
+
+
+@dataclass(frozen=True, slots=True)
+class ExecResult:
+    """What a command did. A time-out is a result (`timed_out`, exit code 124), not an error."""
+
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+    timed_out: bool = False
+    truncated: bool = False
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxLimits:
+    """What one sandbox may use: bytes of memory, processes, CPUs, bytes per file written."""
+
+    memory_bytes: int = 2 << 30
+    pids: int = 512
+    cpus: float = 2.0
+    file_bytes: int = 4 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxRequest:
+    """A sandbox that is wanted.
+
+    `workspace` is a folder of the host that becomes writable at `workdir` inside; `toolchain` are folders of the
+    host that are visible read-only at their own paths (an interpreter, a virtual environment). `env` is the whole
+    environment but for what the backend needs itself: nothing is inherited.
+    """
+
+    run_id: str
+    owner: str
+    workspace: Path
+    workdir: str
+    env: Mapping[str, str] = field(default_factory=dict)
+    toolchain: tuple[Path, ...] = ()
+    limits: SandboxLimits = SandboxLimits()
+
+
+class ToolStatus(StrEnum):
+    COMPLETED = "completed"
+    FAILED = "failed"
+    TIMEOUT = "timeout"
+    CANCELLED = "cancelled"
+    DENIED = "denied"
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A sub-agent's own word on its work.
+
+    `done`: the sub-task is done. `partial`: it is not, but what was changed is worth keeping. `failed`: nothing of
+    use; what was changed is thrown away.
+    """
+
+    status: Literal["done", "partial", "failed"]
+    summary: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What a tool gives back to the model. `submission` ends the attempt."""
+
+    content: str
+    status: ToolStatus = ToolStatus.COMPLETED
+    exit_code: int | None = None
+    truncated: bool = False
+    submission: Submission | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AgentLimits:
+    """Limits of one attempt: model calls, and seconds of wall time (None: only the run's own)."""
+
+    max_steps: int = 100
+    timeout: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSpec:
+    """All that an executor needs to make one attempt at one sub-task.
+
+    `base` is the commit that the sub-agent's workspace starts from (None: a task without a repository).
+    """
+
+    trajectory_id: str
+    subtask: SubTask
+    stage: int
+    attempt: int
+    spawn_index: int
+    system_prompt: str
+    instructions: str
+    base: str | None
+    limits: AgentLimits
+
+
+@dataclass(frozen=True, slots=True)
+class AgentResult:
+    """How one attempt ended. `commit` holds the changed workspace, None where nothing changed.
+
+    `stop` names the condition that ended the loop (`submitted`, `answered`, `max_steps`, an error kind, ...);
+    `keep` says that the change is to be merged: the sub-task is done, or partly and worth keeping.
+    """
+
+    subtask_id: str
+    trajectory_id: str
+    outcome: Outcome
+    text: str
+    stop: str
+    keep: bool = False
+    commit: str | None = None
+    steps: int = 0
+    tool_calls: int = 0
+    usage: Usage = field(default_factory=Usage)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class GateReport:
+    """One run of the gate. `seconds` is wall time."""
+
+    command: str
+    exit_code: int
+    output: str
+    timed_out: bool
+    seconds: float
+
+    @property
+    def passed(self) -> bool:
+        return self.exit_code == 0 and not self.timed_out
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What the aggregator made of a stage's results: a text, and where there is a repository the merged commit.
+
+    `evicted` maps a sub-task whose patch could not be merged to the reason.
+    """
+
+    text: str
+    commit: str | None = None
+    evicted: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StageReport:
+    """One finished stage: what was asked, what came back, what became of it."""
+
+    stage: int
+    plan: Plan
+    results: tuple[AgentResult, ...]
+    merged: Merged
+    gate: GateReport | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """What an orchestrator sees when it decides. `tree` is a listing of the repository, empty without one."""
+
+    task: str
+    test: str | None
+    tree: str
+    base_gate: GateReport | None
+    stages: tuple[StageReport, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """The orchestrator's decision to run these sub-tasks as the next stage."""
+
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The orchestrator's decision to end; `dropped` names sub-tasks that are no longer needed."""
+
+    answer: str
+    dropped: tuple[str, ...] = ()
+
+
+class Coverage(BaseModel):
+    """Sub-tasks that were asked for, those with a useful result, and those without."""
+
+    asked: int = 0
+    useful: int = 0
+    missing: int = 0
+
+
+class GateVerdict(BaseModel):
+    command: str
+    passed: bool
+
+
+class RunResult(BaseModel):
+    """The envelope: what a run gives back, on the last line of `--json`, in `result.json` and from Python."""
+
+    schema_version: Literal[1] = 1
+    run_id: str
+    status: RunStatus
+    exit_code: int
+    answer: str
+    patch_path: str | None = None
+    coverage: Coverage = Coverage()
+    usage: Usage = Usage()
+    cost_usd: float | None = None
+    wall_s: float = 0.0
+    critical_steps: int = 0
+    total_steps: int = 0
+    n_subagents: int = 0
+    peak_concurrency: int = 0
+    outcomes: dict[str, int] = Field(default_factory=dict)
+    gate: GateVerdict | None = None
+    run_dir: str

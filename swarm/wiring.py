@@ -1,0 +1,189 @@
+"""The composition root: names become objects here, and only here. Everything heavy is imported when it is wanted."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from swarm.config import HOST_IMAGE, RunConfig
+from swarm.errors import UsageError
+from swarm.models.governor import Governor
+from swarm.models.pricing import EMBEDDED, price_of
+from swarm.protocols import Model, Repository, SandboxBackend
+from swarm.types import Role
+
+if TYPE_CHECKING:
+    from swarm.agent import ToolBox
+    from swarm.budget import Budget
+    from swarm.conversation import Line
+    from swarm.protocols import EventSink
+
+ModelRole = Literal["planner", "subagent", "aggregator"]
+_IN_FLIGHT = 256
+_WORKDIR = "/workspace"
+_OWN_TOOLS = (".venv", "venv", "node_modules")
+_ROLES: dict[ModelRole, Role] = {
+    "planner": Role.ORCHESTRATOR,
+    "subagent": Role.SUBAGENT,
+    "aggregator": Role.AGGREGATOR,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """The models of a process, by role, and the admission to their endpoint."""
+
+    by_role: Mapping[Role, Model]
+    governor: Governor
+
+    def line(self, role: Role, config: RunConfig, budget: Budget, sink: EventSink) -> Line:
+        """How a role of one run reaches its model."""
+        from swarm.conversation import Line
+
+        model = self.by_role[role]
+        return Line(
+            model=model,
+            admission=self.governor,
+            budget=budget,
+            sink=sink,
+            price=price_of(model.name, config.prices),
+            temperature=config.temperature,
+            seed=config.seed,
+            call_timeout=config.call_timeout,
+            rng=random.Random(config.seed),
+        )
+
+
+@asynccontextmanager
+async def open_models(config: RunConfig) -> AsyncIterator[Models]:
+    """The models that a configuration names; `embedded` starts the embedded endpoint for as long.
+
+    Raises:
+        UsageError: no model or no endpoint is configured.
+    """
+    names = {role: config.model_of(role) for role in _ROLES}
+    unset = [role for role, name in names.items() if not name]
+    if unset:
+        raise UsageError("no model is named", remedy=await _how_to_name_one(config))
+    embedded = {role for role, name in names.items() if name and name.split(":")[0] == EMBEDDED}
+    if not config.base_url and len(embedded) < len(names):
+        raise UsageError("no endpoint is named", remedy=await _how_to_name_one(config))
+    async with AsyncExitStack() as stack:
+        opened: dict[str, Model] = {}
+        for name in filter(None, names.values()):
+            if name not in opened:
+                opened[name] = await _open_model(stack, name, config)
+        by_role = {_ROLES[role]: opened[name] for role, name in names.items() if name}
+        yield Models(by_role, Governor(_IN_FLIGHT))
+
+
+async def _open_model(stack: AsyncExitStack, name: str, config: RunConfig) -> Model:
+    from swarm.models.client import OpenAIModel, open_client
+
+    if name.split(":")[0] == EMBEDDED:
+        url, key, name = await _embedded_url(stack, name), None, EMBEDDED
+    else:
+        url, key = config.base_url, config.api_key.get_secret_value() if config.api_key else None
+    return OpenAIModel(await stack.enter_async_context(open_client(url, key)), name)
+
+
+async def _embedded_url(stack: AsyncExitStack, name: str) -> str | None:
+    from swarm.embedded.catalog import load_policies
+    from swarm.embedded.server import running_endpoint
+
+    policies, faults = load_policies(name.partition(":")[2] or "repair")
+    return await stack.enter_async_context(running_endpoint(policies, faults=faults))
+
+
+async def _how_to_name_one(config: RunConfig) -> str:
+    from swarm.models.local_servers import find
+
+    ways = []
+    for url, models in await find():
+        ways.append(f"found {url} with {', '.join(models[:3]) or 'no model'}: --base-url {url} --model NAME")
+    ways.append("give --model and --base-url (or SWARM_MODEL and OPENAI_BASE_URL)")
+    ways.append("or --model embedded for the repair of Python programs without a language model")
+    return "; ".join(ways)
+
+
+@asynccontextmanager
+async def open_sandboxes(config: RunConfig) -> AsyncIterator[SandboxBackend]:
+    """The backend that the configuration names, proved to work here.
+
+    Raises:
+        SandboxError: it cannot be used on this machine.
+    """
+    from swarm.sandboxes.catalog import open_backend
+
+    async with open_backend(config.sandbox, image=config.image) as backend:
+        yield backend
+
+
+async def find_repository(start: Path) -> Path:
+    """The root of the git repository around `start`.
+
+    Raises:
+        UsageError: there is none, or it cannot be worked on.
+    """
+    from swarm.sandboxes import workspace
+
+    return await workspace.find_repository(start)
+
+
+async def take_snapshot(repo: Path, store: Path) -> Tree:
+    """The user's tree, uncommitted changes included, in a store of the run's own."""
+    from swarm.sandboxes.workspace import snapshot
+
+    return await snapshot(repo, store)
+
+
+class Tree(Repository, Protocol):
+    """A repository that was taken from a user's checkout."""
+
+    @property
+    def head(self) -> str:
+        """The user's HEAD."""
+        ...
+
+    async def name_result(self, commit: str) -> None:
+        """Let the refs `base` and `result` of the store name what the run began and ended with."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """How a sandbox looks from inside: where the workspace is, the environment, what else is visible."""
+
+    workdir: str
+    env: Mapping[str, str]
+    toolchain: tuple[Path, ...]
+    notice: str = ""
+
+
+async def sandbox_site(backend: SandboxBackend, config: RunConfig, repo: Path | None) -> Site:
+    """The site for a backend. On the machine's own root the copy stands at the repository's own path, so that
+    absolute paths and editable installs mean the copy; the user's Python is visible read-only."""
+    if backend.name == "docker" and config.image != HOST_IMAGE:
+        return Site(_WORKDIR, {}, config.toolchain)
+    from swarm.sandboxes.toolchain import discover
+
+    own = [repo / name for name in _OWN_TOOLS if repo and (repo / name).is_dir()] if repo else []
+    path = os.pathsep.join([*(str(folder / "bin") for folder in own), os.environ.get("PATH", "")])
+    found, entries = await discover({"PATH": path, "HOME": os.environ.get("HOME", "/")}, repo)
+    toolchain = tuple(dict.fromkeys((*config.toolchain, *own, *found)))
+    notice = (
+        "no isolation: --sandbox process runs commands as you, on this machine" if backend.name == "process" else ""
+    )
+    return Site(str(repo or _WORKDIR), {"PATH": os.pathsep.join(entries)}, toolchain, notice)
+
+
+def toolbox(on_repository: bool) -> ToolBox:
+    """The tools of a sub-agent."""
+    from swarm.tools import toolsets
+
+    return toolsets.coding() if on_repository else toolsets.plain()

@@ -1,0 +1,194 @@
+"""`swarm run` from the shell: the answer, the patch, JSON lines, Ctrl-C. The model is a script; all else is real."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from swarm.events import ANY_EVENT, RunEnded
+from swarm.types import RunResult
+
+ROOT = Path(__file__).parents[2]
+GATE = 'python3 -c "import a; assert a.value == 2"'
+PLAN = {
+    "rationale": "one fault",
+    "subtasks": [{"id": "mend", "title": "Mend a.py", "instructions": "Set value to 2."}],
+}
+WORK = [
+    {"tool_calls": [{"name": "write", "arguments": {"path": "a.py", "content": "value = 2\n"}}]},
+    {"tool_calls": [{"name": "submit", "arguments": {"success": True, "summary": "value is 2 now"}}]},
+]
+
+Run = Callable[..., subprocess.Popen[bytes]]
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Path:
+    folder = tmp_path / "repo"
+    folder.mkdir()
+    (folder / "a.py").write_text("value = 1\n")
+    git(folder, "init", "-q", "-b", "main")
+    git(folder, "add", ".")
+    git(folder, "-c", "user.name=T", "-c", "user.email=t@example.org", "commit", "-q", "-m", "start")
+    return folder
+
+
+def git(folder: Path, *args: str) -> str:
+    return subprocess.run(["git", "-C", str(folder), *args], check=True, capture_output=True, text=True).stdout
+
+
+@pytest.fixture
+def start(tmp_path: Path, repo: Path) -> Run:
+    """Starts `swarm run` in the repository with a scripted model."""
+    (tmp_path / "home").mkdir()
+
+    def run(*args: str, faults: Any = (), work: Any = WORK, **more: Any) -> subprocess.Popen[bytes]:
+        script = tmp_path / "script.json"
+        rules = [
+            {"role": "planner", "match": "## Stage", "turns": [{"json": {"rationale": "done", "subtasks": []}}]},
+            {"role": "planner", "turns": [{"json": PLAN}]},
+            {"role": "subagent", "turns": work},
+        ]
+        script.write_text(json.dumps({"rules": rules, "faults": faults}))
+        options = ["--model", f"embedded:script:{script}", "--sandbox", "process", "--test", GATE]
+        env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path / "home"), "SWARM_HOME": str(tmp_path / "kept")}
+        return subprocess.Popen(
+            [sys.executable, "-m", "swarm", "run", "Mend it", *options, *args],
+            **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **more},
+            cwd=repo,
+            env=env | {"PYTHONPATH": str(ROOT), "TERM": "xterm"},
+        )
+
+    return run
+
+
+def finished(process: subprocess.Popen[bytes]) -> tuple[int, str, str]:
+    stdout, stderr = process.communicate(timeout=120)
+    return process.returncode, (stdout or b"").decode(), (stderr or b"").decode()
+
+
+def test_plain_lines_and_only_the_patch(start: Run, repo: Path) -> None:
+    code, stdout, stderr = finished(start())
+    assert code == 0, stderr
+    assert "Traceback" not in stderr
+    assert "mend completed" in stderr
+    assert "sub-agents: 1 useful of 1 asked" in stderr
+    patch = next(line.removeprefix("patch: ") for line in stderr.splitlines() if line.startswith("patch: "))
+    assert (repo / "a.py").read_text() == "value = 1\n"
+    git(repo, "apply", patch)
+    assert (repo / "a.py").read_text() == "value = 2\n"
+    assert "[" not in stdout.splitlines()[:1]
+
+
+def test_json_lines_and_apply(start: Run, repo: Path) -> None:
+    code, stdout, stderr = finished(start("--json", "--apply"))
+    assert code == 0, stderr
+    *lines, last = stdout.splitlines()
+    events = [ANY_EVENT.validate_json(line) for line in lines]
+    assert [event.seq for event in events] == list(range(len(events)))
+    assert isinstance(events[-1], RunEnded)
+    envelope = json.loads(last)
+    assert envelope.pop("type") == "result"
+    result = RunResult.model_validate(envelope)
+    assert json.loads((Path(result.run_dir) / "result.json").read_text()) == envelope
+    assert [line.encode() for line in lines] == (Path(result.run_dir) / "events.jsonl").read_bytes().splitlines()
+    assert result.gate is not None
+    assert result.gate.passed
+    assert (repo / "a.py").read_text() == "value = 2\n"
+
+
+def test_a_patch_that_fails_the_gate_is_not_applied(start: Run, repo: Path) -> None:
+    wrong = [{"tool_calls": [{"name": "write", "arguments": {"path": "a.py", "content": "value = 3\n"}}]}, WORK[1]]
+    code, _, stderr = finished(start("--apply", work=wrong))
+    assert code == 1
+    assert "not applied: the gate" in stderr
+    assert (repo / "a.py").read_text() == "value = 1\n"
+
+
+def test_a_branch(start: Run, repo: Path) -> None:
+    code, _, stderr = finished(start("--branch", "mended"))
+    assert code == 0, stderr
+    assert git(repo, "show", "mended:a.py") == "value = 2\n"
+    assert git(repo, "status", "--porcelain") == ""
+    code, stdout, stderr = finished(start("--branch", "mended"))
+    assert (code, stdout) == (2, "")
+    assert stderr.splitlines() == ["swarm: the branch mended exists already; choose another name"]
+
+
+def test_a_patch_file(start: Run, repo: Path, tmp_path: Path) -> None:
+    code, _, stderr = finished(start("--patch", str(tmp_path / "out.diff")))
+    assert code == 0, stderr
+    git(repo, "apply", "--check", str(tmp_path / "out.diff"))
+    assert finished(start("--patch", str(tmp_path / "nowhere/out.diff")))[0] == 2
+
+
+def test_a_dry_run_shows_the_plan(start: Run, tmp_path: Path) -> None:
+    code, stdout, stderr = finished(start("--dry-run"))
+    assert code == 0, stderr
+    assert "mend: Mend a.py" in stdout
+    code, stdout, stderr = finished(start("--dry-run", "--json"))
+    stages = [event for event in map(json.loads, stdout.splitlines()) if event["type"] == "stage_start"]
+    assert [task["id"] for task in stages[0]["plan"]["subtasks"]] == ["mend"]
+    assert '"type":"agent_start","trajectory_id":"orchestrator"' in stdout
+    assert stdout.count('"agent_start"') == 1
+
+
+def test_interrupted_it_ends_in_order(start: Run) -> None:
+    process = start("--json", faults=[{"kind": "hang", "position": [2]}])
+    assert process.stdout is not None
+    for line in process.stdout:
+        event = json.loads(line)
+        if event["type"] == "call_sent" and event["trajectory_id"] != "orchestrator":
+            break
+    process.send_signal(signal.SIGINT)
+    code, stdout, stderr = finished(process)
+    assert code == 130, stderr
+    assert "Traceback" not in stderr
+    envelope = json.loads(stdout.splitlines()[-1])
+    assert (envelope["type"], envelope["status"], envelope["exit_code"]) == ("result", "cancelled", 130)
+
+
+def test_a_reader_that_goes_away_ends_the_run(start: Run) -> None:
+    process = start("--json", faults=[{"kind": "hang", "position": [2]}])
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    process.send_signal(signal.SIGTERM)  # the run hangs without news; by itself it would see its reader gone later
+    assert process.wait(timeout=120) == 130
+    assert process.stderr is not None
+    assert b"Traceback" not in process.stderr.read()
+    process.stderr.close()
+
+
+def test_on_a_terminal_it_draws_and_asks(start: Run, repo: Path) -> None:
+    ours, theirs = pty.openpty()
+    with start(stdin=theirs, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        os.write(ours, b"y\n")
+        seen = b""
+        try:
+            while data := os.read(ours, 65536):
+                seen += data
+        except OSError:  # the other end is closed
+            pass
+        os.close(ours)
+    assert process.returncode == 0, seen.decode()
+    assert b"Apply the patch to" in seen
+    assert "✓ mend Mend a.py".encode() in seen
+    assert (repo / "a.py").read_text() == "value = 2\n"
+
+
+def test_outside_a_repository(start: Run, tmp_path: Path) -> None:
+    code, stdout, stderr = finished(start("--repo", str(tmp_path)))
+    assert (code, stdout) == (2, "")
+    assert len(stderr.splitlines()) == 1
+    assert "--no-repo" in stderr

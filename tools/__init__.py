@@ -1,0 +1,1 @@
+"""Tools of a sub-agent; all of them work inside its sandbox."""

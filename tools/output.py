@@ -1,0 +1,86 @@
+"""What a model sees of a tool: plain text of bounded length."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from swarm.types import ToolResult, ToolStatus
+
+LIMIT = 16_000
+"""Characters of one result that a model sees, marker and footer included."""
+
+# Each alternative stops at the next escape or after 4096 characters, so that hostile output costs linear time.
+_ESCAPES = re.compile(
+    r"\x1b\[[0-?]{0,256}[ -/]{0,16}[@-~]?"  # CSI: colours, cursor, erase
+    r"|\x1b[\]PX^_][^\x07\x1b\n]{0,4096}(?:\x07|\x1b\\)?"  # OSC, DCS and their like: titles, links
+    r"|\x1b[ -/]{0,16}[0-~]?"  # all other escapes
+    r"|\x9b[0-?]{0,256}[ -/]{0,16}[@-~]?"  # CSI as one character
+)
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def printable(text: str) -> str:
+    """The text without escape sequences and control characters; tabs and newlines stay."""
+    if "\x1b" in text or "\x9b" in text:
+        text = _ESCAPES.sub("", text)
+    return _CONTROLS.sub("", text)
+
+
+def readable(data: bytes) -> str:
+    """A command's output as a terminal would have left it: overwritten text gone, invalid UTF-8 replaced."""
+    text = data.decode("utf-8", "replace")
+    if "\r" in text or "\b" in text:
+        text = "\n".join(_overwritten(line) for line in text.split("\n"))
+    return printable(text)
+
+
+def _overwritten(line: str) -> str:
+    if "\r" in line:
+        drawn = [part for part in line.split("\r") if part]
+        line = drawn[-1] if drawn else ""
+    if "\b" in line:
+        kept: list[str] = []
+        for character in line:
+            if character != "\b":
+                kept.append(character)
+            elif kept:
+                kept.pop()
+        line = "".join(kept)
+    return line
+
+
+def shorten(text: str, limit: int = LIMIT, *, lost: bool = False) -> str:
+    """At most `limit` (80 or more) characters: head and tail, and between them how much is missing.
+
+    `lost` says that the middle of `text` already misses an unknown amount.
+    """
+    if len(text) <= limit:
+        return text
+    keep = limit - len(_marker(len(text), lost))
+    head = keep // 2
+    tail = keep - head
+    return text[:head] + _marker(len(text) - keep, lost) + text[len(text) - tail :]
+
+
+def _marker(missing: int, lost: bool) -> str:
+    return f"\n[... {'more than ' if lost else ''}{missing} characters left out ...]\n"
+
+
+def clip(text: str, width: int) -> str:
+    """One line of at most `width` characters, for a quotation inside a message."""
+    line = " ".join(text.split())
+    return line if len(line) <= width else line[: width - 3] + "..."
+
+
+def failed(message: str) -> ToolResult:
+    """The result of a use that could not be carried out; `message` says what to do instead."""
+    return ToolResult(shorten(f"Error: {message}"), status=ToolStatus.FAILED)
+
+
+def bounded(result: ToolResult) -> ToolResult:
+    """The same result, fit to be sent: not too long, and encodable as UTF-8."""
+    content = result.content.encode("utf-8", "replace").decode("utf-8")
+    if len(content) <= LIMIT:
+        return result if content == result.content else replace(result, content=content)
+    return replace(result, content=shorten(content), truncated=True)

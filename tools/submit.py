@@ -1,0 +1,24 @@
+"""The end of an attempt, in the sub-agent's own words."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from swarm.tools.output import failed
+from swarm.tools.registry import tool
+from swarm.types import Submission, ToolResult
+
+
+@tool
+def submit(
+    success: Annotated[bool, Field(description="Whether the sub-task is done.")],
+    summary: Annotated[
+        str, Field(description="The result itself, or what you changed and why, or what stood in the way.")
+    ],
+) -> ToolResult:
+    """End your work and hand in the result. Call it once, last and alone."""
+    if not summary.strip():
+        return failed("the summary is empty. Say what you found or changed, or what stood in the way.")
+    return ToolResult("Submitted.", submission=Submission("done" if success else "failed", summary.strip()))
