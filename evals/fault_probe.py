@@ -6,8 +6,9 @@ answers one JSON object a line for each request on its standard input:
     {"path": FILE | null, "source": TEXT, "tests": [NODE IDS, none = all], "package": FOLDER | null,
      "part": [I, N], "timeout": SECONDS}
 
-`timeout` bounds the CPU time, and three times of it the wall time. With `path`, that file is imported as if it held `source`. With `package`, the lines of its files that each test runs
-are recorded. Only every N-th test file, from the I-th on, is run. The answer:
+`timeout` bounds the CPU time, and three times of it the wall time. With `path`, that file is imported as if it held
+`source`. With `package`, the lines of its files that each test runs are recorded. Only every N-th test file, from the
+I-th on, is run. The answer:
 
     {"exit": pytest's code or null (out of time), "failed": [...], "seconds": {test: s},
      "lines": {file: {line: [tests]}}, "imported": {file: [lines]}}

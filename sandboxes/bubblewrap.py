@@ -35,7 +35,7 @@ from swarm.sandboxes.toolchain import SYSTEM_PATH
 from swarm.types import ExecResult, SandboxRequest
 
 UID = 1000
-_NEVER = ("/", "/bin", "/dev", "/etc", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/usr")
+_NEVER = ("/", "/bin", "/dev", "/etc", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/tmp", "/usr")
 _REMEDY = "install it with `sudo apt-get install bubblewrap`, or choose --sandbox docker"
 
 
@@ -230,12 +230,15 @@ def _prepare(private: Path, workspace: Path, uid: int) -> Mapping[str, Path]:
 
 def _base(host: HostRoot, made: Mapping[str, Path], tmp: Path) -> list[str]:
     argv: list[str] = []
-    for bind in host.binds:
-        argv += [*_folders(bind.parent), "--ro-bind", str(bind), str(bind)]
+    inside = {Path(path): file for path, file in made.items()}
+    for folder in dict.fromkeys(path.parent for path in (*host.binds, *inside)):
+        argv += _folders(folder)
+    for path in host.binds:
+        argv += ["--ro-bind", str(path), str(path)]
     for link, target in host.links.items():
         argv += ["--symlink", target, link]
-    for path, file in made.items():
-        argv += [*_folders(Path(path).parent), "--ro-bind", str(file), path]
+    for path, file in inside.items():
+        argv += ["--ro-bind", str(file), str(path)]
     argv += ["--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev", "--perms", "1777", "--tmpfs", "/dev/shm"]
     return [*argv, "--bind", str(tmp), "/tmp"]
 

@@ -2,7 +2,7 @@
 
 Everything that a command starts belongs to one session, led by a small shell of ours inside. That shell keeps the time
 limit itself, so that it also holds when nobody is left outside, and ends the whole session before it reports.
-A process that calls setsid() gets away until the container is removed.
+A process that calls setsid() and closes its streams gets away until the container is removed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from anyio.abc import ByteStream
 
 from swarm.errors import SandboxError
 from swarm.sandboxes.child import TIMED_OUT
-from swarm.sandboxes.docker_engine import Engine
+from swarm.sandboxes.docker_engine import Engine, dial
 from swarm.sandboxes.output import HeadTail
 from swarm.types import ExecResult
 
@@ -32,35 +32,41 @@ _HEADER = 8
 _STDOUT, _STDERR = 1, 2
 
 _END = """
+holds() {
+  for fd in /proc/"$1"/fd/*; do
+    if [ "$fd" -ef /proc/"$leader"/fd/1 ] || [ "$fd" -ef /proc/"$leader"/fd/9 ]; then return 0; fi
+  done
+  return 1
+}
 end() {
+  leader=$1
+  me=$2
   round=0
   while [ $round -lt 20 ]; do
     found=
     for stat in /proc/[0-9]*/stat; do
       { read -r line < "$stat"; } 2>/dev/null || continue
       pid=${line%% *}
-      set -- "$1" "$2" ${line##*) }
-      [ "$6" = "$1" ] && [ "$3" != Z ] && [ "$pid" != "$2" ] && [ "$pid" != "$1" ] || continue
-      kill -KILL "$pid" 2>/dev/null && found=1
+      set -- ${line##*) }
+      [ "$1" != Z ] && [ "$pid" != "$leader" ] && [ "$pid" != "$me" ] || continue
+      if [ "$4" = "$leader" ] || holds "$pid"; then kill -KILL "$pid" && found=1; fi
     done
     [ -n "$found" ] || return 0
     round=$((round + 1))
   done
 }
 """
-"""Ends the session $1 but for its leader and the process $2. Fields of stat after the name: state, parent, group,
-session. Only what every shell has built in."""
+"""Ends the session $1, but for its leader and the process $2, and whoever else still holds its streams (fields of stat
+after the name: state, parent, group, session). Only what every shell has built in."""
 
 _RUN = (
     _END
     + """
 echo $$
-command=$1
-limit=$2
-{ read -r me rest < /proc/self/stat; sleep "$limit" && end $$ "$me"; } </dev/null >/dev/null 2>&1 &
-if command -v bash >/dev/null 2>&1; then shell=bash; else shell=sh; fi
 exec 9>&2 2>/dev/null
-"$shell" -c "$command" 2>&9 9>&-
+{ read -r me rest < /proc/self/stat; sleep "$2" && end $$ "$me"; } </dev/null >/dev/null 9>&- &
+if command -v bash >/dev/null; then shell=bash; else shell=sh; fi
+(exec "$shell" -c "$1" 2>&9 9>&-)
 code=$?
 end $$ $$
 exit $code
@@ -70,8 +76,9 @@ exit $code
 _KILL = (
     _END
     + """
+exec 2>/dev/null
 end "$1" $$
-kill -KILL "$1" 2>/dev/null
+kill -KILL "$1"
 exit 0
 """
 )
@@ -151,7 +158,7 @@ async def _start(engine: Engine, name: str) -> ByteStream:
         f"POST /exec/{name}/start HTTP/1.1\r\nHost: docker\r\nContent-Type: application/json\r\n"
         f"Connection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: {len(body)}\r\n\r\n"
     )
-    stream = await _dial(engine.address)
+    stream = await dial(engine.address)
     try:
         await stream.send(head.encode() + body)
         answer = b""
@@ -169,16 +176,6 @@ async def _start(engine: Engine, name: str) -> ByteStream:
         await anyio.aclose_forcefully(stream)
         raise
     return stream
-
-
-async def _dial(address: str) -> ByteStream:
-    try:
-        if address.startswith("unix://"):
-            return await anyio.connect_unix(address.removeprefix("unix://"))
-        host, _, port = address.removeprefix("tcp://").rstrip("/").rpartition(":")
-        return await anyio.connect_tcp(host or "localhost", int(port))
-    except (OSError, ValueError) as error:
-        raise SandboxError(f"the Docker Engine at {address} is gone: {error}") from error
 
 
 async def _feed(stream: ByteStream, data: bytes) -> None:

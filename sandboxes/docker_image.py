@@ -60,7 +60,7 @@ def ensure_host(client: DockerClient, host: HostRoot, uid: int, gid: int) -> str
         try:
             client.images.get(name)
         except docker.errors.ImageNotFound:
-            client.api.import_image_from_data(  # type: ignore[no-untyped-call]  # untyped in types-docker
+            client.api.import_image_from_data(
                 content, repository=REPOSITORY, tag=tag, changes=["LABEL swarm.image=host"]
             )
             client.images.get(name)
@@ -83,7 +83,7 @@ def _archive(host: HostRoot, uid: int, gid: int) -> bytes:
             made.add(name)
             entry = tarfile.TarInfo(name)
             entry.type = kind
-            entry.mode = 0o755 if kind == tarfile.DIRTYPE else 0o644
+            entry.mode = (0o1777 if name == "tmp" else 0o755) if kind == tarfile.DIRTYPE else 0o644
             entry.linkname = link
             entry.size = len(content)
             archive.addfile(entry, io.BytesIO(content))

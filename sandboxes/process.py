@@ -30,8 +30,8 @@ class ProcessSandbox:
         self._shell = shell
         self._env = {
             "PATH": os.environ.get("PATH", os.defpath),
-            "HOME": str(private),
-            "TMPDIR": str(private),
+            "HOME": str(private / "home"),
+            "TMPDIR": str(private / "tmp"),
             "LANG": "C.UTF-8",
             **request.env,
         }
@@ -78,6 +78,8 @@ class ProcessBackend:
         """See `swarm.protocols.SandboxBackend.open`. `workdir`, `toolchain` and `limits` have no meaning here."""
         workspace = request.workspace.resolve()
         async with private_folder("process") as private:
+            for name in ("home", "tmp"):
+                (private / name).mkdir()
             sandbox = ProcessSandbox(request, workspace, private, _shell())
             await prove(sandbox.exec, Expected(workspace, sandbox.workdir, isolated=False))
             yield sandbox

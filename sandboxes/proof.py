@@ -56,7 +56,8 @@ def _script(ours: str, theirs: str, nonce: str) -> str:
     """Only what every shell has built in: an image may hold no other program."""
     show = 'show() { while IFS= read -r line; do printf "%s\\n" "$line"; done < "$1"; }; '
     return (
-        show + f"printf '{nonce}:cwd\\n%s\\n' \"$PWD\"; "
+        show + 'mkdir -p "$HOME" 2>/dev/null; '
+        f"printf '{nonce}:cwd\\n%s\\n' \"$PWD\"; "
         f"printf '{nonce}:nonce\\n'; [ ! -f {ours} ] || show {ours}; "
         f"printf '%s\\n' {nonce} 2>/dev/null > {theirs}; "
         f"printf '{nonce}:status\\n'; show /proc/self/status; "

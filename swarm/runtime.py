@@ -62,11 +62,11 @@ class Swarm:
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
+    ) -> None:
         if self._streams is not None:
             self._streams.cancel_scope.cancel()
         self._models, self._streams = None, None
-        return await self._stack.__aexit__(kind, error, trace)
+        await self._stack.aclose()  # without the error: the task groups in there would wrap it in a group
 
     async def run(
         self,

@@ -85,7 +85,7 @@ class Session:
         if self._tree is None or self.commit is None or self.commit == self._tree.base:
             return None
         patch = await self._tree.diff(self._tree.base, self.commit)
-        await self._tree.name_result(self.commit)
+        await self._tree.set_answer(self.commit)
         path = self._mission.folder / "patch.diff"
         await anyio.Path(path).write_bytes(patch)
         return path

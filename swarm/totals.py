@@ -125,16 +125,13 @@ class Totals:
 
     @property
     def coverage(self) -> Coverage:
-        """A sub-task is useful if it completed and its patch was merged. One that a useful sub-task replaced, or
-        that the orchestrator dropped as no longer needed, is neither asked for nor missing any more."""
+        """A sub-task is useful if it completed and its patch was merged. One that a later sub-task took over, or that
+        the orchestrator dropped as no longer needed, is neither asked for nor missing any more."""
         useful = {
             i for i, outcome in self.outcome_of.items() if outcome == Outcome.COMPLETED and i not in self.unmerged
         }
-        covered = set(self.dropped)
-        for subtask in reversed(self.subtasks.values()):
-            if subtask.id in useful or subtask.id in covered:
-                covered |= set(subtask.replaces)
-        asked = [i for i in self.subtasks if i in useful or i not in covered]
+        gone = self.dropped.union(*(subtask.replaces for subtask in self.subtasks.values()))
+        asked = [i for i in self.subtasks if i in useful or i not in gone]
         return Coverage(
             asked=len(asked), useful=sum(i in useful for i in asked), missing=sum(i not in useful for i in asked)
         )

@@ -150,8 +150,8 @@ class Tree(Repository, Protocol):
         """The user's HEAD."""
         ...
 
-    async def name_result(self, commit: str) -> None:
-        """Let the refs `base` and `result` of the store name what the run began and ended with."""
+    async def set_answer(self, commit: str) -> None:
+        """Let a ref of the store name the commit that the run ended with."""
         ...
 
 

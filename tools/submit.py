@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -13,7 +13,13 @@ from swarm.types import Submission, ToolResult
 
 @tool
 def submit(
-    success: Annotated[bool, Field(description="Whether the sub-task is done.")],
+    status: Annotated[
+        Literal["done", "partial", "failed"],
+        Field(
+            description="done: the sub-task is done and you saw it work. partial: not done, but your changes are right "
+            "and worth keeping. failed: nothing worth keeping; your changes are thrown away."
+        ),
+    ],
     summary: Annotated[
         str, Field(description="The result itself, or what you changed and why, or what stood in the way.")
     ],
@@ -21,4 +27,4 @@ def submit(
     """End your work and hand in the result. Call it once, last and alone."""
     if not summary.strip():
         return failed("the summary is empty. Say what you found or changed, or what stood in the way.")
-    return ToolResult("Submitted.", submission=Submission("done" if success else "failed", summary.strip()))
+    return ToolResult("Submitted.", submission=Submission(status, summary.strip()))

@@ -104,9 +104,12 @@ async def _sandboxes() -> list[Finding]:
     from swarm.cli.text import line
     from swarm.sandboxes.catalog import available
 
-    found = [Finding(f"sandbox {name}", not why, line(why) if why else "works") for name, why in await available()]
-    names = [finding.name.split()[-1] for finding in found if finding.ok]
-    text = f"`auto` takes {names[0]}" if names else "none works"
+    tried = await available()
+    found = [Finding(f"sandbox {name}", works, "works" if works else line(why)) for name, works, why in tried]
+    names = [name for name, works, _ in tried if works]
+    text = "none works"
+    if names:
+        text = f"default: {names[0]}" if names[0] != "process" else "only --sandbox process, which isolates nothing"
     return [*found, Finding("sandbox", bool(names), text, needed=True)]
 
 

@@ -31,6 +31,8 @@ class Parser(argparse.ArgumentParser):
     """An argument parser that says what is wrong on one line."""
 
     def error(self, message: str) -> NoReturn:
+        if message.startswith("unrecognized arguments"):
+            message += " (a task of several words stands in quotes)"
         self.exit(2, f"{self.prog}: {message}; see `{self.prog} --help`\n")
 
 

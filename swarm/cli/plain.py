@@ -73,7 +73,7 @@ class PlainLines:
             case Gap():
                 return [view.notices[-1]]
             case RunEnded():
-                return [f"run {event.status.value}{': ' + view.error if view.error else ''}"]
+                return [f"run {event.status.value.replace('_', ' ')}"]
             case _:
                 return []
 

@@ -129,7 +129,7 @@ def _label(agent: AgentView) -> str:
 def _name_width(agents: Sequence[AgentView], width: int) -> int:
     """Cells for the names: as many as they need, but the figures and what is done now come before titles."""
     needed = max((cell_len(_label(agent)) for agent in agents), default=0)
-    return max(8, min(needed, (width - 28) // 2))
+    return max(len("sub-agent"), min(needed, (width - 28) // 2))
 
 
 def _tail(view: RunView, now: float, width: int) -> list[Text]:
@@ -143,8 +143,7 @@ def _tail(view: RunView, now: float, width: int) -> list[Text]:
     if gate is not None:
         lines.append(_gate(gate, now, width))
     if view.status:
-        error = f": {view.error}" if view.error else ""
-        lines.append(_row(width, (f"{view.status.replace('_', ' ')}{error}", None, STYLES.get(view.status, "red"))))
+        lines.append(_row(width, (view.status.replace("_", " "), None, STYLES.get(view.status, "red"))))
     else:
         lines += [_row(width, (notice, None, "yellow")) for notice in list(view.notices)[-NOTICES:]]
     return lines

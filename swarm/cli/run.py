@@ -182,14 +182,19 @@ async def _run(
                     result = await swarm.run(
                         task, repo=repo, on_event=display.on_event, stop=stop, dry_run=args.dry_run
                     )
-            except SwarmError as error:
-                failure = error  # raised below: not as a part of an exception group
+            except* SwarmError as group:
+                failure = _first(group)  # raised below: by itself, not in a group
             finally:
                 display.close()
         signals.cancel_scope.cancel()
     if failure is not None:
         raise failure
     return display, result
+
+
+def _first(group: BaseExceptionGroup[SwarmError]) -> SwarmError:
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 
 async def _watch_signals(stop: anyio.Event, scope: anyio.CancelScope, display: Display, *, task_status: Any) -> None:
@@ -227,10 +232,11 @@ def _finish(args: argparse.Namespace, display: Display, result: RunResult, repo:
             for line in [] if args.dry_run else deliver(args, result, repo):
                 print(line, file=sys.stderr)
         except SwarmError as error:
+            print(f"patch: {result.patch_path}", file=sys.stderr)
             failure = error
         if args.json:
             print(f'{{"type":"result",{result.model_dump_json()[1:]}', flush=True)
-    except OSError:  # nobody reads what we write; the run's exit code still tells how it went
+    except BrokenPipeError:  # nobody reads; the run's exit code still tells how it went
         discard_output()
     if failure is not None:
         raise failure

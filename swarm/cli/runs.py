@@ -125,4 +125,6 @@ async def _watch(folder: Path) -> int:
     if code is None:
         print("swarm: the run's process is gone and left no end; see `swarm show`", file=sys.stderr)
         return 3
+    if display.view.error:
+        print(f"swarm: {display.view.error}", file=sys.stderr)
     return code

@@ -30,7 +30,11 @@ class Screen:
         self._closed.set()
 
     async def run(self) -> None:
-        """Draw until closed."""
+        """Draw until closed; nothing at all where nothing happened."""
+        while not self._view.changes:
+            if self._closed.is_set():
+                return
+            await self._pause()
         with Live(console=self._console, auto_refresh=False, redirect_stdout=False) as live:
             drawn, at = -1, 0.0
             while not self._closed.is_set():
@@ -38,9 +42,12 @@ class Screen:
                 if self._view.changes != drawn or abs(now - at) >= IDLE_INTERVAL:
                     drawn, at = self._view.changes, now
                     await self._draw(live, now)
-                with anyio.move_on_after(INTERVAL):
-                    await self._closed.wait()
+                await self._pause()
             await self._draw(live, self._clock())
+
+    async def _pause(self) -> None:
+        with anyio.move_on_after(INTERVAL):
+            await self._closed.wait()
 
     async def _draw(self, live: Live, now: float) -> None:
         width, height = self._console.size

@@ -38,7 +38,7 @@ class Governor:
     @asynccontextmanager
     async def admit(self, role: Role) -> AsyncIterator[None]:
         async with self._limiter:
-            while self._held_until > anyio.current_time():  # it may have been moved while we slept
+            while self._held_until > anyio.current_time():  # noqa: ASYNC110 (a time, which may be moved meanwhile)
                 await anyio.sleep_until(self._held_until)
             yield
 

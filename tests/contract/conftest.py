@@ -1,9 +1,10 @@
-"""The Docker Engine of the tests: the one that is reachable, else a private one, started here and stopped at the end."""
+"""The Docker Engine of the tests: the one that is reachable, else a private one, stopped again at the end."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -23,13 +24,15 @@ _STOP_S = 30.0
 @pytest.fixture(scope="session")
 def docker_engine(require: Require) -> Iterator[str]:
     """The address of an engine, also set as DOCKER_HOST for the length of the session."""
-    if _answers(None):
-        yield os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    usual = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+    if _answers(usual):
+        yield usual
         return
     dockerd = shutil.which("dockerd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     require(dockerd and os.geteuid() == 0, "no Docker Engine answers, and none can be started (root and dockerd)")
     assert dockerd is not None
-    folder = Path(tempfile.mkdtemp(prefix="swarm-engine-"))
+    # A short path: the engine makes sockets below it.
+    folder = Path(tempfile.mkdtemp(prefix="swarm-engine-", dir="/tmp"))
     address = f"unix://{folder}/docker.sock"
     with (folder / "log").open("wb") as log:
         engine = subprocess.Popen(
@@ -77,11 +80,14 @@ def _wait_until_ready(engine: subprocess.Popen[bytes], address: str) -> bool:
     return False
 
 
-def _answers(address: str | None) -> bool:
-    try:
-        client = docker.DockerClient(address, timeout=5) if address else docker.from_env(timeout=5)
-    except (docker.errors.DockerException, requests.RequestException):
-        return False
+def _answers(address: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as knock:  # the docker package leaks one where nobody answers
+        try:
+            if address.startswith("unix://"):
+                knock.connect(address.removeprefix("unix://"))
+            client = docker.DockerClient(address, timeout=5)
+        except (OSError, docker.errors.DockerException, requests.RequestException):
+            return False
     try:
         return bool(client.ping())
     except (docker.errors.DockerException, requests.RequestException):

@@ -1,4 +1,4 @@
-"""House rules that no linter knows: short files, and no tracked file that names a registry host or one machine's paths."""
+"""House rules that no linter knows: short files, lock files without places, no registry host or machine path."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HOSTS = (
     "index." + "docker.io",
     "npmjs" + ".org",
 )
-FOLDERS = ("work", "root/\\.", "tmp/t", "opt/" + "pypi", "opt/" + "wheels", "home/[a-z]+")
+FOLDERS = ("work", "root/\\.", "tmp/t", "opt/" + "pypi", "opt/" + "wheels")
 FORBIDDEN = re.compile("|".join([*map(re.escape, HOSTS), *(rf"(?<![\w.~$}}])/{folder}/" for folder in FOLDERS)]))
 
 

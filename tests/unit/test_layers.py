@@ -101,8 +101,10 @@ def _modules(node: ast.AST, path: Path) -> Iterator[str]:
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names)
     elif isinstance(node, ast.ImportFrom):
-        assert node.level == 0, f"{path}:{node.lineno}: a relative import hides where it points"
-        if node.module == "swarm":
+        if node.level:
+            package = path.relative_to(ROOT).parts[: -node.level]
+            yield from (".".join((*package, node.module or alias.name)) for alias in node.names)
+        elif node.module == "swarm":
             home = exported()
             yield from (home.get(a.name, f"swarm.{a.name}") for a in node.names if a.name != "__version__")
         else:

@@ -259,9 +259,10 @@ async def test_submit_ends_the_attempt() -> None:
     async def hand_in(**arguments: Any) -> ToolResult:
         return await coding().call("submit", json.dumps(arguments), BOX)
 
-    assert (await hand_in(success=True, summary=" Mended a.py. ")).submission == Submission("done", "Mended a.py.")
-    assert (await hand_in(success=False, summary="no way")).submission == Submission("failed", "no way")
-    for refused in ({"success": True, "summary": " \n"}, {"success": True}, {"summary": "x"}):
+    assert (await hand_in(status="done", summary=" Mended a.py. ")).submission == Submission("done", "Mended a.py.")
+    assert (await hand_in(status="partial", summary="half")).submission == Submission("partial", "half")
+    assert (await hand_in(status="failed", summary="no way")).submission == Submission("failed", "no way")
+    for refused in ({"status": "done", "summary": " \n"}, {"status": "done"}, {"status": "fine", "summary": "x"}):
         result = await hand_in(**refused)
         assert result.status is ToolStatus.FAILED
         assert result.submission is None

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,6 @@ from swarm.tools.toolsets import coding
 from swarm.types import ExecResult, ToolResult, ToolStatus
 
 pytestmark = pytest.mark.anyio
-
-Require = Callable[[object, str], None]
 
 
 class Folder:
@@ -107,9 +104,6 @@ async def told(box: Folder, name: str, **arguments: Any) -> str:
     return result.content
 
 
-# bash
-
-
 @pytest.mark.parametrize(
     ("command", "content", "code"),
     [
@@ -173,9 +167,6 @@ async def test_bash_makes_do_with_sh(tmp_path: Path) -> None:
     (programs / "sh").symlink_to("/bin/sh")
     result = await use(Folder(tmp_path, str(programs)), "bash", command='echo "$0"; exit 7')
     assert result.content == "sh\n[exit code 7]"
-
-
-# read, write, edit
 
 
 async def test_read_numbers_lines(box: Folder) -> None:
@@ -275,9 +266,6 @@ async def test_edit_is_str_replace_in_bytes(box: Folder, before: str, old: str, 
         assert (box.root / "f").read_bytes() == text.replace(old, new).encode()
     if result.status is ToolStatus.FAILED:
         assert (box.root / "f").read_bytes() == text.encode()
-
-
-# a broken machine
 
 
 async def test_a_broken_sandbox_is_no_tools_failure() -> None:

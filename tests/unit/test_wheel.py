@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from swarm.evals.packages import unpack
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -58,9 +60,8 @@ def test_the_source_distribution_builds_the_same_wheel(wheel: Path, tmp_path: Pa
     archive = build(ROOT, "sdist", tmp_path / "sdist")
     with tarfile.open(archive) as tar:
         assert all(member.isfile() for member in tar.getmembers()), "links do not survive everywhere"
-        tar.extractall(tmp_path / "unpacked", filter="data")
-    [source] = (tmp_path / "unpacked").iterdir()
-    assert names(build(source, "wheel", tmp_path / "again")) == names(wheel)
+    unpack(archive, tmp_path / "unpacked")
+    assert names(build(tmp_path / "unpacked", "wheel", tmp_path / "again")) == names(wheel)
 
 
 def test_it_runs_from_an_empty_folder(wheel: Path, tmp_path: Path, require: Callable[[object, str], None]) -> None:
@@ -78,7 +79,7 @@ def test_it_runs_from_an_empty_folder(wheel: Path, tmp_path: Path, require: Call
 
     run = subprocess.run([environment / "bin/swarm", "--help"], cwd=empty, env=env, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    assert "swarm run" in run.stdout
+    assert "usage: swarm" in run.stdout
 
     code = "import swarm.tools.registry, swarm.sandboxes, swarm.evals.faults; print(swarm.__file__)"
     where = subprocess.run([python, "-c", code], cwd=empty, env=env, capture_output=True, text=True)

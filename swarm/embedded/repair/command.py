@@ -9,7 +9,17 @@ from dataclasses import dataclass
 _END = re.compile(r"^(?:\d?[<>].*|\||\|\||;|&&|&)$")
 _PYTHON = re.compile(r"(?:^|/)python[\d.]*$")
 # Options that say how tests are loaded, not which ones or how they are shown.
-_KEPT_WITH_VALUE = {"-c", "--config-file", "-p", "-o", "--override-ini", "-W", "--rootdir", "--import-mode", "--confcutdir"}
+_KEPT_WITH_VALUE = {
+    "-c",
+    "--config-file",
+    "-p",
+    "-o",
+    "--override-ini",
+    "-W",
+    "--rootdir",
+    "--import-mode",
+    "--confcutdir",
+}
 _KEPT = {"--strict-markers", "--runslow", "--doctest-modules"}
 
 
@@ -28,7 +38,9 @@ def parse(command: str) -> TestCommand:
     """What can be told of a command; the empty TestCommand where it calls pytest in no way known here."""
     # Only the last of `a && b` runs the tests; what stands before it sets the scene.
     scene, last = "", command.strip()
-    while (cut := re.match(r"^((?:[^'\"|]|'[^']*'|\"[^\"]*\")*?(?:&&|;)\s*)(.*pytest.*)$", last, re.DOTALL)) is not None:
+    while (
+        cut := re.match(r"^((?:[^'\"|]|'[^']*'|\"[^\"]*\")*?(?:&&|;)\s*)(.*pytest.*)$", last, re.DOTALL)
+    ) is not None:
         scene, last = scene + cut.group(1), cut.group(2)
     try:
         words = shlex.split(last)
@@ -37,7 +49,9 @@ def parse(command: str) -> TestCommand:
     assigned = 0
     while assigned < len(words) and re.match(r"^[A-Za-z_]\w*=", words[assigned]):
         assigned += 1
-    prefix = scene + "".join(re.sub(r"=(.*)$", lambda m: "=" + shlex.quote(m.group(1)), w) + " " for w in words[:assigned])
+    prefix = scene + "".join(
+        re.sub(r"=(.*)$", lambda m: "=" + shlex.quote(m.group(1)), w) + " " for w in words[:assigned]
+    )
     words = words[assigned:]
     at = next((n for n, w in enumerate(words) if w.rpartition("/")[2] in ("pytest", "py.test")), None)
     if at is None:

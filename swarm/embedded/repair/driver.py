@@ -8,7 +8,7 @@ Runs inside the sandbox (Python 3.8 or newer, standard library and pytest only).
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import json
 import os
 import sys
@@ -16,25 +16,28 @@ import time
 import tokenize
 from collections.abc import Callable
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from .lines import Ours, Tracer, is_test
 from .search import Search, run_items
+from .snapshot import Snapshot, walk
 from .trial import Child, Overlay, Reports
 
 REPORT = "repair-report: "
 MAX_ROUNDS = 4
 RELATED_S = 20.0
-_KEEP_BYTES = 1 << 20
 
 
 def preload(ours: Ours) -> None:
     """Import pytest's plugins, but not a plugin that is the program under test."""
     for name in ("_pytest.python", "_pytest.assertion.rewrite", "_pytest.unittest", "_pytest.doctest", "unittest.mock"):
         importlib.import_module(name)
-    names = {e.value.partition(":")[0] for d in metadata.distributions() for e in d.entry_points if e.group == "pytest11"}
+    names = {
+        e.value.partition(":")[0] for d in metadata.distributions() for e in d.entry_points if e.group == "pytest11"
+    }
     for name in sorted(names):
         try:
             spec = importlib.util.find_spec(name.partition(".")[0])
@@ -56,53 +59,30 @@ class _Plugin:
         return True
 
 
-class Snapshot:
-    """The files below `root`, to be put back as they were."""
-
-    def __init__(self, root: str) -> None:
-        self.root = root
-        self.files = {path: self._look(path, keep=True) for path in self._paths()}
-
-    def _paths(self) -> list[str]:
-        found = []
-        for folder, folders, names in os.walk(self.root):
-            folders[:] = [f for f in folders if f not in (".git", "node_modules", ".venv", "venv", ".tox")]
-            found += [os.path.join(folder, n) for n in names]
-        return [p for p in found if os.path.isfile(p) and not os.path.islink(p)]
-
-    @staticmethod
-    def _look(path: str, keep: bool = False) -> tuple[tuple[int, int], bytes | None]:
-        st = os.stat(path)
-        data = None
-        if keep and st.st_size <= _KEEP_BYTES:
-            with open(path, "rb") as f:
-                data = f.read()
-        return (st.st_size, st.st_mtime_ns), data
-
-    def restore(self) -> None:
-        now = set(self._paths())
-        for path in now - set(self.files):
-            os.unlink(path)
-        for path, (seen, data) in self.files.items():
-            if data is not None and (path not in now or self._look(path)[0] != seen):
-                os.makedirs(os.path.dirname(path), exist_ok=True)
-                with open(path, "wb") as f:
-                    f.write(data)
-
-
 class Driver:
-    def __init__(self, folder: str, job: dict[str, Any], state: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, job: dict[str, Any], state: dict[str, Any]) -> None:
         self.job, self.state = job, state
-        self.root = os.getcwd()
-        self.ours = Ours(self.root)
+        self.root = Path.cwd()
+        self.ours = Ours(str(self.root))
         self.edits: list[dict[str, Any]] = state.setdefault("edits", [])
         self.texts: dict[str, str] = {}
         for e in self.edits:
             self.texts[e["path"]] = e["text"]
         files = {i.partition("::")[0]: None for i in job["ids"]}
-        self.files = [f for f in files if os.path.exists(f)]
-        self.args = [*job["pytest_args"], "-q", "--assert=plain", "-o", "cache_dir=" + os.path.join(folder, "cache")]
-        for module, options in (("xdist", ("-n0",)), ("pytest_cov", ("--no-cov",)), ("pytest_randomly", ("-p", "no:randomly"))):
+        self.files = [f for f in files if Path(f).exists()]
+        self.args = [
+            *job["pytest_args"],
+            "-qq",
+            "--assert=plain",
+            "--tb=native",
+            "-o",
+            f"cache_dir={folder / 'cache'}",
+        ]
+        for module, options in (
+            ("xdist", ("-n0",)),
+            ("pytest_cov", ("--no-cov",)),
+            ("pytest_randomly", ("-p", "no:randomly")),
+        ):
             if module in sys.modules:
                 self.args += options
 
@@ -158,18 +138,13 @@ class Driver:
 
     def _related(self, path: str) -> dict[str, list[str]]:
         """Other test files that name the module, with their tests that pass now (of those that run in time)."""
-        stem = os.path.basename(os.path.dirname(path) if path.endswith("__init__.py") else path[:-3])
+        at = Path(path)
+        stem = (at.parent.name if at.name == "__init__.py" else at.stem).encode()
         known: dict[str, dict[str, list[str]]] = self.state.setdefault("related", {})
         if path not in known:
-            found = []
-            for folder, folders, names in os.walk(self.root):
-                folders[:] = [f for f in folders if not f.startswith(".") and f not in ("node_modules", "venv")]
-                for name in names:
-                    file = os.path.relpath(os.path.join(folder, name), self.root)
-                    if name.endswith(".py") and is_test(file) and name.startswith("test") and file not in self.files:
-                        with open(file, "rb") as f:
-                            if stem.encode() in f.read():
-                                found.append(file)
+            files = [str(f.relative_to(self.root)) for f in walk(self.root) if "test" in f.name and f.suffix == ".py"]
+            files = [f for f in files if is_test(f) and f not in self.files and "conftest" not in f]
+            found = [f for f in files if stem in Path(f).read_bytes()]
             known[path] = {f: [] for f in sorted(found)}
             if found:
                 for record in self._fresh(self.texts, sorted(found), [], [], 5.0, RELATED_S):
@@ -263,7 +238,11 @@ class Driver:
         self.texts[best["path"]] = after
 
     def _report(self, status: str, end: dict[str, Any], fixed_all: bool = False) -> dict[str, Any]:
-        failing = [] if fixed_all else [f for f in end.get("failing", []) if f not in (end.get("best") or {}).get("fixed", ())]
+        failing = (
+            []
+            if fixed_all
+            else [f for f in end.get("failing", []) if f not in (end.get("best") or {}).get("fixed", ())]
+        )
         keys = ("line", "kind", "fixed", "old_string", "new_string", "old", "new")
         edits = [{"path": os.path.relpath(e["path"], self.root), **{k: e[k] for k in keys}} for e in self.edits]
         return {
@@ -280,29 +259,25 @@ class Driver:
 
 def main() -> None:
     started = time.monotonic()
-    folder, name = os.path.abspath(sys.argv[1]), sys.argv[2]
+    folder, name = Path(sys.argv[1]).resolve(), sys.argv[2]
     out = os.fdopen(os.dup(1), "w")
-    log = os.open(os.path.join(folder, name + ".log"), os.O_RDWR | os.O_CREAT | os.O_TRUNC)
-    for fd in (1, 2):
-        os.dup2(log, fd)
-    with open(os.path.join(folder, name + ".json")) as f:
-        job = json.load(f)
-    kept = os.path.join(folder, name + ".state.json")
-    state: dict[str, Any] = {}
-    if os.path.exists(kept):
-        with open(kept) as f:
-            state = json.load(f)
-    snapshot = Snapshot(os.getcwd())
-    preload(Ours(os.getcwd()))
+    log = folder / f"{name}.log"
+    log.write_bytes(b"")
+    with open(log, "ab") as f:
+        for fd in (1, 2):
+            os.dup2(f.fileno(), fd)
+    job = json.loads((folder / f"{name}.json").read_text())
+    kept = folder / f"{name}.state.json"
+    state: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
+    snapshot = Snapshot(Path.cwd())
+    preload(Ours(str(Path.cwd())))
     try:
         report = Driver(folder, job, state).run(started)
     finally:
         snapshot.restore()
-    with open(kept, "w") as f:
-        json.dump(state, f)
+    kept.write_text(json.dumps(state))
     if report["status"] == "error":
-        with open(os.path.join(folder, name + ".log"), errors="replace") as f:
-            report["log"] = f.read()[-1500:]
+        report["log"] = log.read_text(errors="replace")[-1500:]
     out.write(REPORT + json.dumps(report) + "\n")
     out.flush()
 

@@ -4,7 +4,6 @@ Runs inside the sandbox (Python 3.8 or newer, standard library only).
 """
 
 from __future__ import annotations
-
 import __future__
 
 import ast
@@ -70,7 +69,8 @@ class HotFile:
 
     def _compile(self, lines: list[str], first: int, last: int) -> types.CodeType:
         text = "\n" * (first - 1) + "".join(lines[first - 1 : last])
-        return compile(text, self.path, "exec", flags=self.flags, dont_inherit=True)
+        code: types.CodeType = compile(text, self.path, "exec", flags=self.flags, dont_inherit=True)
+        return code
 
     def _pair(
         self, old: types.CodeType, new: types.CodeType, found: list[tuple[types.FunctionType, types.CodeType]]

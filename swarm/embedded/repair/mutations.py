@@ -6,108 +6,17 @@ Runs inside the sandbox too (Python 3.8 or newer, standard library only).
 from __future__ import annotations
 
 import ast
-import difflib
-import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
-COMPARE = {
-    "<": ("<=", ">", ">=", "!="),
-    "<=": ("<", ">=", ">", "=="),
-    ">": (">=", "<", "<=", "!="),
-    ">=": (">", "<=", "<", "=="),
-    "==": ("!=", "is", ">=", "<=", "in"),
-    "!=": ("==", "is not", "<", ">"),
-    "is": ("is not", "=="),
-    "is not": ("is", "!="),
-    "in": ("not in", "=="),
-    "not in": ("in", "!="),
-}
-ARITHMETIC = {
-    "+": ("-", "*", "|"),
-    "-": ("+", "//"),
-    "*": ("/", "+", "//", "**"),
-    "/": ("//", "*", "%"),
-    "//": ("/", "%", "*"),
-    "%": ("//", "*"),
-    "**": ("*",),
-    "<<": (">>",),
-    ">>": ("<<",),
-    "&": ("|", "^", "and"),
-    "|": ("&", "^", "or"),
-    "^": ("|", "&"),
-    "@": ("*",),
-}
-SYMBOL = {
-    ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!=", ast.Is: "is",
-    ast.IsNot: "is not", ast.In: "in", ast.NotIn: "not in", ast.Add: "+", ast.Sub: "-", ast.Mult: "*",
-    ast.Div: "/", ast.FloorDiv: "//", ast.Mod: "%", ast.Pow: "**", ast.LShift: "<<", ast.RShift: ">>",
-    ast.BitAnd: "&", ast.BitOr: "|", ast.BitXor: "^", ast.MatMult: "@", ast.And: "and", ast.Or: "or",
-}  # fmt: skip
-FAMILIES = """lower upper casefold title capitalize swapcase|append extend insert add appendleft|min max sum|any all
-startswith endswith|lstrip rstrip strip|keys values items|find rfind index rindex|split rsplit splitlines partition rpartition
-pop popleft popitem|remove discard|update setdefault|union intersection difference symmetric_difference|ljust rjust center
-issubset issuperset|isdigit isalpha isalnum isdecimal isnumeric isspace|islower isupper|floor ceil round trunc int|int float str
-sorted reversed list|tuple list set frozenset|str repr bytes|isinstance issubclass|getattr hasattr|encode decode|match search
-fullmatch|read readline readlines|KeyError IndexError LookupError|ValueError TypeError AttributeError KeyError|map filter
-StopIteration GeneratorExit|OSError IOError|izip zip zip_longest|first last|left right|start stop end|prev next|head tail
-__enter__ __exit__|__iter__ __next__|abs int|dict list|count index|get pop"""
-SIBLINGS: dict[str, list[str]] = {}
-for _family in FAMILIES.replace("\n", "|").split("|"):
-    for _word in _family.split():
-        SIBLINGS.setdefault(_word, []).extend(w for w in _family.split() if w != _word)
+from .edits import DEFS, Edit, Ground, alike
+from .slips import ARITHMETIC, COMPARE, SIBLINGS, SYMBOL
 
-_DEFS = (ast.FunctionDef, ast.AsyncFunctionDef)
-_OPERAND = (ast.Name, ast.Attribute, ast.Call, ast.Subscript, ast.BinOp)
 _MAX_OTHERS = 6
 
 
-@dataclass(frozen=True)
-class Edit:
-    """Replace the bytes `start:end` of the UTF-8 source by `text`. `in_body`: only the code of a function changes."""
-
-    start: int
-    end: int
-    text: str
-    line: int
-    last: int
-    kind: str
-    score: float
-    in_body: bool
-
-    def apply(self, source: str) -> str:
-        data = source.encode()
-        return (data[: self.start] + self.text.encode() + data[self.end :]).decode()
-
-
-def _alike(a: str, b: str) -> float:
-    return difflib.SequenceMatcher(None, a, b).ratio()
-
-
-class Mutator:
-    """All candidates of one file. `suspicion(first, last)` of lines, 0 for code that no failing test runs."""
-
-    def __init__(self, source: str, suspicion: Callable[[int, int], float]) -> None:
-        self.data = source.encode()
-        self.tree = ast.parse(source)
-        self.suspicion = suspicion
-        self.starts = [0]
-        for line in self.data.splitlines(keepends=True):
-            self.starts.append(self.starts[-1] + len(line))
-        docs = {id(n.value) for n in ast.walk(self.tree) if isinstance(n, ast.Expr)}
-        nodes = list(ast.walk(self.tree))
-        self.strings = Counter(
-            n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str) and id(n) not in docs
-        )
-        self.called = {id(n.func) for n in nodes if isinstance(n, ast.Call)}
-        self.defined = [n.name for n in nodes if isinstance(n, (*_DEFS, ast.ClassDef))]
-        self.found: dict[tuple[int, int, str], Edit] = {}
-        self.names: Counter[str] = Counter(n.id for n in nodes if isinstance(n, ast.Name))
-        self.attributes: Counter[tuple[str, bool]] = Counter()
-        self.level, self.in_body = 0.0, False
-        self.line, self.last = 1, 1
+class Mutator(Ground):
+    """All candidates of one file."""
 
     def edits(self) -> list[Edit]:
         """Most promising first."""
@@ -128,11 +37,11 @@ class Mutator:
         blocks += [c.body for c in getattr(s, "cases", [])]
         first = s.lineno
         last = max(first, s.body[0].lineno - 1) if getattr(s, "body", None) else (s.end_lineno or first)  # type: ignore[attr-defined]  # the compound ones
-        if isinstance(s, (*_DEFS, ast.ClassDef)):
+        if isinstance(s, (*DEFS, ast.ClassDef)):
             saved = self.names, self.attributes
             if isinstance(s, ast.ClassDef) or func is None:
                 self._scope(s)
-            inner = s if isinstance(s, _DEFS) else None
+            inner = s if isinstance(s, DEFS) else None
             # Defaults and decorators run where the function is defined: judge them by its body.
             level = self.suspicion(first, s.end_lineno or first) * 0.5
             self._expressions(s, level, first, last, func is not None)
@@ -152,14 +61,11 @@ class Mutator:
         for block in blocks:
             self._block(block, inner)
 
-    def _place(self, level: float, first: int, last: int, in_body: bool) -> None:
-        self.level, self.line, self.last, self.in_body = level, first, last, in_body
-
     def _expressions(self, s: ast.stmt, level: float, first: int, last: int, in_body: bool) -> None:
         if level <= 0:
             return
         self._place(level, first, last, in_body)
-        if isinstance(s, _DEFS):
+        if isinstance(s, DEFS):
             for default in [*s.args.defaults, *(d for d in s.args.kw_defaults if d is not None)]:
                 self._walk(default, s)
             return
@@ -177,62 +83,6 @@ class Mutator:
             handler(node, parent)
         for child in ast.iter_child_nodes(node):
             self._walk(child, node)
-
-    def _scope(self, s: ast.AST) -> None:
-        nodes = list(ast.walk(s))
-        names = Counter(n.id for n in nodes if isinstance(n, ast.Name))
-        names.update(n.arg for n in nodes if isinstance(n, ast.arg))
-        self.names = names
-        attributes = Counter((n.attr, id(n) in self.called) for n in nodes if isinstance(n, ast.Attribute))
-        if isinstance(s, ast.ClassDef):
-            attributes.update((n.name, True) for n in s.body if isinstance(n, _DEFS) and not n.name.startswith("__"))
-            self.attributes = attributes
-        else:
-            self.attributes = self.attributes + attributes
-
-    # -- text ---------------------------------------------------------------------------------------------------
-
-    def _span(self, node: ast.AST) -> tuple[int, int]:
-        n: ast.expr = node  # type: ignore[assignment]  # every node with a position
-        return (
-            self.starts[n.lineno - 1] + n.col_offset,
-            self.starts[(n.end_lineno or n.lineno) - 1] + (n.end_col_offset or 0),
-        )
-
-    def _text(self, node: ast.AST) -> str:
-        start, end = self._span(node)
-        return self.data[start:end].decode()
-
-    def _add(self, span: tuple[int, int], text: str, kind: str, weight: float) -> None:
-        if self.data[span[0] : span[1]] == text.encode():
-            return
-        edit = Edit(*span, text, self.line, self.last, kind, self.level * weight, self.in_body)
-        known = self.found.get((*span, text))
-        if known is None or known.score < edit.score:
-            self.found[(*span, text)] = edit
-
-    def _put(self, node: ast.AST, text: str, kind: str, weight: float) -> None:
-        self._add(self._span(node), text, kind, weight)
-
-    def _operator(self, left: ast.AST, right: ast.AST, old: str, new: tuple[str, ...], kind: str) -> None:
-        start, end = self._span(left)[1], self._span(right)[0]
-        gap = self.data[start:end].decode()
-        found = re.search(re.escape(old).replace(r"\ ", r"\s+"), gap)
-        if found:
-            at = start + len(gap[: found.start()].encode())
-            for n, text in enumerate(new):
-                self._add((at, at + len(found.group().encode())), text, kind, max(0.35, 1.0 - 0.2 * n))
-
-    def _swap(self, a: ast.AST, b: ast.AST, kind: str, weight: float) -> None:
-        (s1, e1), (s2, e2) = self._span(a), self._span(b)
-        text = self.data[s2:e2] + self.data[e1:s2] + self.data[s1:e1]
-        self._add((s1, e2), text.decode(), kind, weight)
-
-    def _shift(self, node: ast.AST, weight: float) -> None:
-        """Off by one."""
-        if isinstance(node, _OPERAND):
-            for sign in "+-":
-                self._put(node, f"{self._text(node)} {sign} 1", "off by one", weight)
 
     def _condition(self, test: ast.AST) -> None:
         text = self._text(test)
@@ -321,17 +171,17 @@ class Mutator:
             for text in ("True", "False", "0", "''"):
                 self._put(n, text, "constant", 0.2)
         elif isinstance(v, int):
-            for text, weight in ((v + 1, 0.95), (v - 1, 0.95), (0, 0.4), (1, 0.4), (-v, 0.35), (v * 10, 0.1)):
-                self._put(n, str(text), "constant", weight)
+            for other, weight in ((v + 1, 0.95), (v - 1, 0.95), (0, 0.4), (1, 0.4), (-v, 0.35), (v * 10, 0.1)):
+                self._put(n, str(other), "constant", weight)
             self._put(n, "None", "constant", 0.15)
         elif isinstance(v, float):
-            for value in (v + 1, v - 1, 0.0, 1.0, -v, v * 10, v / 10):
-                self._put(n, repr(value), "constant", 0.3)
+            for near in (v + 1, v - 1, 0.0, 1.0, -v, v * 10, v / 10):
+                self._put(n, repr(near), "constant", 0.3)
         elif isinstance(v, str) and not isinstance(parent, (ast.JoinedStr, ast.FormattedValue)) and len(v) < 40:
-            for other, near in self._others(v, self.strings, 5):
-                self._put(n, repr(other), "string", 0.35 * near)
-            for other in {"", " ", v.lower(), v.upper(), v.strip()} - {v}:
-                self._put(n, repr(other), "string", 0.15)
+            for word, factor in self._others(v, self.strings, 5):
+                self._put(n, repr(word), "string", 0.35 * factor)
+            for word in sorted({"", " ", v.lower(), v.upper(), v.strip()} - {v}):
+                self._put(n, repr(word), "string", 0.15)
 
     def _on_Subscript(self, n: ast.Subscript, parent: ast.AST) -> None:
         index: ast.AST = n.slice
@@ -391,7 +241,7 @@ class Mutator:
             self._put(n, other, "sibling name", 0.7)
         pool = self.names
         if id(n) in self.called:
-            pool = Counter({d: 1 for d in self.defined if _alike(d, n.id) > 0.5})
+            pool = Counter({d: 1 for d in self.callable if alike(d, n.id) > 0.5})
         weight = 0.4 if isinstance(n.ctx, ast.Load) else 0.15
         for other, near in self._others(n.id, pool, _MAX_OTHERS):
             self._put(n, other, "another name", weight * near)
@@ -405,11 +255,3 @@ class Mutator:
         weight = 0.4 if isinstance(n.ctx, ast.Load) else 0.15
         for other, near in self._others(n.attr, pool, _MAX_OTHERS):
             self._add(span, other, "another attribute", weight * near)
-
-    def _others(self, name: str, pool: Counter[str], limit: int) -> Iterator[tuple[str, float]]:
-        """What else stands there nearby, most alike and most used first, with a factor of 0.5 to 1.2."""
-        ranked = sorted(
-            ((0.5 + 0.7 * _alike(name, p) + 0.01 * min(c, 9), p) for p, c in pool.items() if p != name),
-            key=lambda x: (-x[0], x[1]),
-        )
-        return ((p, near) for near, p in ranked[:limit])

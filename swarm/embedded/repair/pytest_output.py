@@ -51,9 +51,10 @@ def parse(output: str) -> list[Failure]:
     verbose = {m.group(1) for m in map(_VERBOSE.match, lines) if m and m.group(2) in ("FAILED", "ERROR")}
     names = set(sections) | {_header_name(v) for v in verbose}
     found: dict[str, Failure] = {}
-    for line in lines:
+    start = max((n for n, line in enumerate(lines) if "short test summary info" in line), default=0)
+    for line in lines[start:]:
         m = _SUMMARY.match(line)
-        if m and (".py" in m.group(2)):
+        if m and re.match(r"[^:]+\.py(?:::| - |$)", m.group(2)):
             nodeid, message = _split(m.group(2), names)
             found.setdefault(nodeid, Failure(nodeid, message, m.group(1) == "ERROR"))
     for nodeid in sorted(verbose):

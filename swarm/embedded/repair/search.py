@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
+from .edits import Edit
 from .hotswap import HotFile
 from .lines import Ours, Tracer, spread, suspicion
-from .mutations import Edit, Mutator
+from .mutations import Mutator
 from .trial import Child, Reports
 
 COLD_FACTOR = 0.3  # an edit that needs a fresh import costs many times more
@@ -144,7 +145,9 @@ class Search:
 
     # -- candidates ------------------------------------------------------------------------------------------------
 
-    def candidates(self, failing: list[str], base: dict[str, Any], read: Callable[[str], str]) -> list[tuple[str, Edit, bool]]:
+    def candidates(
+        self, failing: list[str], base: dict[str, Any], read: Callable[[str], str]
+    ) -> list[tuple[str, Edit, bool]]:
         """(path, edit, whether it needs a fresh import), most promising first."""
         score = suspicion(failing, base["cover"], base["frames"])
         found: list[tuple[float, str, Edit, bool]] = []
@@ -166,7 +169,12 @@ class Search:
     # -- tries -----------------------------------------------------------------------------------------------------
 
     def run(
-        self, job: dict[str, Any], state: dict[str, Any], read: Callable[[str], str], ask: Callable[[Any], Any], deadline: float
+        self,
+        job: dict[str, Any],
+        state: dict[str, Any],
+        read: Callable[[str], str],
+        ask: Callable[[Any], Any],
+        deadline: float,
     ) -> dict[str, Any]:
         """Try candidates until one makes all targets pass, or the deadline of `time.monotonic`.
 
@@ -178,7 +186,14 @@ class Search:
         base = state.get("base") or self.measure(targets)
         status = base["status"]
         failing = [t for t in targets if status.get(t) != "passed"]
-        answer = {"base": base, "targets": len(targets), "failing": failing, "tried": 0, "next": 0, "best": state.get("best")}
+        answer: dict[str, Any] = {
+            "base": base,
+            "targets": len(targets),
+            "failing": failing,
+            "tried": 0,
+            "next": 0,
+            "best": state.get("best"),
+        }
         if not failing:
             return {**answer, "status": "nothing"}
         passing = [i for i, s in status.items() if s == "passed"]
@@ -196,7 +211,13 @@ class Search:
             then = passing if cold else [p for p in passing if self._covers(base, p, path, edit)]
             text = edit.apply(read(path))
             try:
-                changes = None if cold else hot.setdefault(path, HotFile(path, read(path)) if path not in hot else hot[path]).changes(text, edit.line)
+                changes = (
+                    None
+                    if cold
+                    else hot.setdefault(path, HotFile(path, read(path)) if path not in hot else hot[path]).changes(
+                        text, edit.line
+                    )
+                )
                 compile(text, path, "exec", dont_inherit=True) if cold else None
             except (SyntaxError, ValueError, RecursionError):
                 continue
@@ -211,7 +232,9 @@ class Search:
             if len(fixed) <= len((answer["best"] or {}).get("fixed", ())):
                 continue
             # The same on freshly imported sources, with all tests and those of other files that may be concerned.
-            records = ask({"path": path, "text": text, "first": failing, "then": passing, "each": each_cpu, "related": True})
+            records = ask(
+                {"path": path, "text": text, "first": failing, "then": passing, "each": each_cpu, "related": True}
+            )
             fixed = self._fixed(records, failing, passing)
             if len(fixed) <= len((answer["best"] or {}).get("fixed", ())):
                 continue

@@ -1,4 +1,4 @@
-"""Running tests in forked children that may loop, eat memory or die: limits, results by pipe, import of changed sources.
+"""Running tests in forked children that may loop, eat memory or die: limits, results by pipe, changed sources.
 
 Runs inside the sandbox (Python 3.8 or newer, standard library and pytest only).
 """
@@ -174,6 +174,7 @@ def frames_of(text: str, mine: Callable[[str], bool]) -> list[tuple[str, int]]:
     for line in text.splitlines():
         path, _, rest = line.partition(":")
         number = rest.partition(":")[0]
-        if number.isdigit() and path.endswith(".py") and mine(os.path.abspath(path)):
-            found.append((os.path.abspath(path), int(number)))
+        real = os.path.realpath(path)
+        if number.isdigit() and path.endswith(".py") and mine(real):
+            found.append((real, int(number)))
     return found

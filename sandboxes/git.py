@@ -1,0 +1,127 @@
+"""Running git: in the run's own store, deaf to every configuration, and in the user's repository, changing nothing.
+
+Neither runs hooks, a file system monitor or automatic maintenance. In the store there is no configuration but ours,
+so that no attribute of a tree can name a program to be run.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from swarm.errors import MachineError
+
+OLDEST = (2, 38)
+"""The first git that merges without a checkout (`merge-tree --write-tree`)."""
+
+_TIMEOUT = 600.0
+_QUIET = (
+    "core.hooksPath=/dev/null",
+    "core.fsmonitor=false",
+    "core.untrackedCache=false",
+    "core.splitIndex=false",
+    "gc.auto=0",
+    "maintenance.auto=false",
+    "advice.addEmbeddedRepo=false",
+)
+_OWN = {
+    "HOME": "/nonexistent",
+    "GIT_CONFIG_GLOBAL": "/dev/null",
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_ATTR_NOSYSTEM": "1",
+}
+_COMMON = {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0"}
+_KEPT = re.compile(r"GIT_(CONFIG_(GLOBAL|SYSTEM|NOSYSTEM|COUNT|KEY_\d+|VALUE_\d+)|CEILING_DIRECTORIES)")
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """How one git ended."""
+
+    code: int
+    out: bytes
+    err: str
+
+    @property
+    def text(self) -> str:
+        return self.out.decode(errors="replace").strip()
+
+    @property
+    def complaint(self) -> str:
+        """The first line that says what is wrong."""
+        lines = [line for line in self.err.splitlines() if line.strip()]
+        wrong = [line for line in lines if line.startswith(("fatal:", "error:"))]
+        return (wrong or lines or [f"exit code {self.code}"])[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Git:
+    """One way of running git: its environment, and the folder where it runs."""
+
+    env: Mapping[str, str]
+    cwd: Path
+
+    def run(
+        self, *args: str | Path, stdin: bytes = b"", ok: tuple[int, ...] = (0,), env: Mapping[str, str] | None = None
+    ) -> Finished:
+        """Run git to its end; blocks.
+
+        Raises:
+            MachineError: git is missing, hangs, or ended with a code that is not in `ok`.
+        """
+        finished = self.attempt(*args, stdin=stdin, env=env)
+        if finished.code not in ok:
+            raise MachineError(f"git {args[0]} failed in {self.cwd}: {finished.complaint}")
+        return finished
+
+    def attempt(self, *args: str | Path, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> Finished:
+        """Like `run`, whatever the exit code."""
+        options = [word for setting in _QUIET for word in ("-c", setting)]
+        try:
+            done = subprocess.run(
+                ["git", *options, *map(str, args)],
+                input=stdin,
+                capture_output=True,
+                cwd=self.cwd,
+                env={**self.env, **(env or {})},
+                timeout=_TIMEOUT,
+                check=False,
+            )
+        except FileNotFoundError as error:
+            if shutil.which("git") is not None:
+                raise MachineError(f"git cannot run in {self.cwd}: the folder is gone") from error
+            raise MachineError("git is not installed", remedy="run `sudo apt-get install git`") from error
+        except subprocess.TimeoutExpired as error:
+            raise MachineError(f"git {args[0]} did not end within {_TIMEOUT:.0f} s in {self.cwd}") from error
+        return Finished(done.returncode, done.stdout, done.stderr.decode(errors="replace"))
+
+
+def own_git(store: Path) -> Git:
+    """git in a bare repository of ours, whatever is configured on this machine."""
+    return Git({"PATH": os.environ.get("PATH", os.defpath), **_OWN, **_COMMON, "GIT_DIR": str(store)}, store)
+
+
+def user_git(folder: Path) -> Git:
+    """git as the user has configured it, but deaf to a repository that the environment names."""
+    env = {key: value for key, value in os.environ.items() if not key.startswith("GIT_") or _KEPT.fullmatch(key)}
+    return Git({**env, **_COMMON}, folder)
+
+
+def require_version() -> None:
+    """Raises: MachineError where git is missing or too old."""
+    text = Git({"PATH": os.environ.get("PATH", os.defpath), **_OWN}, Path("/")).run("version").text
+    found = re.search(r"(\d+)\.(\d+)", text)
+    if found is None or (int(found[1]), int(found[2])) < OLDEST:
+        wanted = ".".join(map(str, OLDEST))
+        raise MachineError(f"{text or 'this git'} is too old", remedy=f"install git {wanted} or newer")
+
+
+def quoted(path: Path) -> str:
+    """A path as a line of `objects/info/alternates`, whatever characters it has."""
+    text = str(path).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{text}"'

@@ -1,0 +1,182 @@
+"""From failing tests to a plan: one sub-task for each suspected fault."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+from swarm.embedded.repair import prompt
+from swarm.embedded.repair.lines import is_test
+from swarm.embedded.repair.pytest_output import Failure, Frame, parse
+
+MAX_SUBTASKS = 40
+MAX_STAGES = 4
+WHAT_I_AM = "I am a program-repair policy, not a language model"
+_ORDINARY = """
+assert raises len str int list dict tuple set sorted repr type isinstance range sum min max any all print open next iter
+bytes float bool getattr hasattr zip map filter enumerate reversed pytest warns approx eq_ assertEqual assertTrue
+assertFalse assertRaises assertIn assertIs assertIsNone format join not and or if in is
+""".split()  # noqa: SIM905  # a list of words reads better
+
+
+@dataclass(slots=True)
+class Cluster:
+    """Failures that one fault may explain. `path` is empty where nothing points to a source file."""
+
+    path: str
+    function: str
+    failures: list[Failure] = field(default_factory=list)
+    collection: bool = False
+
+    @property
+    def label(self) -> str:
+        return f"{self.path}: {self.function}" if self.path and self.function else self.path or self.function
+
+
+def plan(text: str) -> dict[str, Any]:
+    """The answer to the planner's prompt, in the fields of a Plan."""
+    gates = prompt.gates(text)
+    stage, earlier = prompt.stages(text)
+    unsuccessful = [e for e in earlier if not e.succeeded]
+    if not gates:
+        return _empty(f"{WHAT_I_AM}: without the output of a pytest run there is nothing that I can do.")
+    gate = gates[-1]
+    failures = parse(gate.output)
+    if gate.exit_code == 0:
+        dropped = [e.id for e in unsuccessful]
+        return {"rationale": f"{WHAT_I_AM}. The test command passes.", "subtasks": [], "dropped": dropped}
+    if not failures:
+        return _empty(f"{WHAT_I_AM}: the test command fails, but shows no failing pytest test.")
+    now = {f.nodeid for f in failures}
+    tried = stage >= MAX_STAGES or all(e.outcome == "failed" for e in earlier)
+    if stage and tried and len(gates) > 1 and {f.nodeid for f in parse(gates[-2].output)} == now:
+        return _empty(f"{WHAT_I_AM}. The same {len(now)} tests fail as before, and the search was tried on them.")
+    clusters = cluster(failures, text)
+    command = prompt.test_command(text)
+    subtasks = [_subtask(n, c, command, stage) for n, c in enumerate(clusters, 1)]
+    dropped = []
+    for e in unsuccessful:
+        heirs = [t for t, c in zip(subtasks, clusters, strict=True) if _concerns(e, c)]
+        if heirs:
+            heirs[0]["replaces"].append(e.id)
+        else:
+            dropped.append(e.id)
+    rationale = f"{WHAT_I_AM}. {len(failures)} failing tests point to {len(clusters)} suspected faults."
+    return {"rationale": rationale, "subtasks": subtasks, "dropped": dropped}
+
+
+def plan_json(text: str) -> str:
+    return json.dumps(plan(text), ensure_ascii=False)
+
+
+def _empty(rationale: str) -> dict[str, Any]:
+    return {"rationale": rationale, "subtasks": [], "dropped": []}
+
+
+def _concerns(earlier: prompt.Earlier, c: Cluster) -> bool:
+    return any(f.function in earlier.text for f in c.failures) or bool(c.path and c.label in earlier.text)
+
+
+# -- clusters ----------------------------------------------------------------------------------------------------------
+
+
+def cluster(failures: list[Failure], known_files: str = "", limit: int = MAX_SUBTASKS) -> list[Cluster]:
+    """At most `limit` clusters, the largest first; `known_files` is text that lists the repository's files."""
+    found: dict[tuple[str, str, bool], Cluster] = {}
+    lines = frozenset(line.strip().removeprefix("./") for line in known_files.splitlines())
+    for f in failures:
+        collection = f.error and "::" not in f.nodeid
+        path, function = _suspect(f, lines)
+        if collection and not path:
+            path, function = "", f.path
+        elif not path:
+            function = _subject(f)
+        key = (path or f.path, function, collection)
+        found.setdefault(key, Cluster(path, function, collection=collection)).failures.append(f)
+    clusters = _merge_by_mention(list(found.values()))
+    clusters.sort(key=lambda c: -len(c.failures))
+    while len(clusters) > limit:
+        smallest = clusters.pop()
+        home = next((c for c in reversed(clusters) if c.path == smallest.path), clusters[-1])
+        home.failures += smallest.failures
+        clusters.sort(key=lambda c: -len(c.failures))
+    return clusters
+
+
+def _suspect(f: Failure, files: frozenset[str]) -> tuple[str, str]:
+    """File and function of the deepest frame in the program's own source."""
+    for frame in reversed(f.frames):
+        path = _inside(frame, files)
+        if path and not is_test(path):
+            return path, frame.function or _function_in(frame)
+    return "", ""
+
+
+def _function_in(frame: Frame) -> str:
+    return f"line {frame.line}"
+
+
+def _inside(frame: Frame, files: frozenset[str]) -> str:
+    """The frame's path relative to the repository, "" for a file outside."""
+    path = frame.path
+    if re.search(r"(?:^|/)(?:site-packages|dist-packages|lib/python[\d.]+)/", path) or path.startswith(("<", "..")):
+        return ""
+    if not path.startswith("/"):
+        return path.removeprefix("./")
+    parts = PurePosixPath(path).parts
+    return next((tail for n in range(1, len(parts)) if (tail := "/".join(parts[n:])) in files), "")
+
+
+def _subject(f: Failure) -> str:
+    """Without a frame in the source: what the failing line of the test calls, else the test itself."""
+    code = f.frames[-1].code if f.frames else ""
+    called = [w for w in re.findall(r"([A-Za-z_]\w*)\s*\(", code) if w not in _ORDINARY]
+    return called[0] if called else f.function.rpartition("::")[2]
+
+
+def _merge_by_mention(clusters: list[Cluster]) -> list[Cluster]:
+    """A cluster known only by what its tests call joins the one whose traceback ends in just that function."""
+    located = {c.function: c for c in clusters if c.path and not c.collection}
+    kept = []
+    for c in clusters:
+        home = located.get(c.function) if not c.path and not c.collection else None
+        if home is None:
+            kept.append(c)
+        else:
+            home.failures += c.failures
+    return kept
+
+
+# -- sub-tasks ---------------------------------------------------------------------------------------------------------
+
+
+def _subtask(number: int, c: Cluster, command: str, stage: int) -> dict[str, Any]:
+    slug = re.sub(r"[^A-Za-z0-9]+", "-", f"{PurePosixPath(c.path).stem} {c.function}").strip("-").lower()[:40]
+    ids = list(dict.fromkeys(f.nodeid for f in c.failures))
+    lines = [f"Make these {len(ids)} failing tests pass without breaking others:" if not c.collection
+             else "These test files cannot be imported. Make them import and pass:"]  # fmt: skip
+    lines += ["", *ids, ""]
+    if c.path:
+        inside = f", {c.function}" if c.function.startswith("line ") else f", function {c.function}"
+        lines.append(
+            f"Suspected place: {c.path}{inside if c.function else ''} (the deepest frame of their tracebacks)."
+        )
+    else:
+        lines.append(f"No traceback leads into the source; the failing lines concern {c.function}.")
+    messages = list(dict.fromkeys(f.message for f in c.failures if f.message))[:3]
+    lines += [f"They say: {m[:200]}" for m in messages]
+    if command:
+        lines.append(f"Run them with the options of the test command ({command}), giving their node ids.")
+    title = f"Repair {c.label}"[:180] if not c.collection else f"Repair the import of {c.failures[0].path}"[:180]
+    prefix = f"r{stage + 1}-" if stage else ""
+    return {
+        "id": f"{prefix}{number:02d}-{slug or 'tests'}"[:60].rstrip("-"),
+        "title": title,
+        "instructions": "\n".join(lines),
+        "depends_on": [],
+        "files": [c.path] if c.path else [],
+        "replaces": [],
+    }

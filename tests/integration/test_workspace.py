@@ -1,0 +1,413 @@
+"""The run's store over real git repositories: the user's stays untouched, and what goes in comes out again."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import anyio
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from swarm.errors import UsageError
+from swarm.sandboxes.workspace import GitRepository, apply_to, create_branch, find_repository, reopen, snapshot
+
+pytestmark = pytest.mark.anyio
+
+ODD_NAMES = ("with space.txt", "new\nline.txt", "umlaut-äß.txt", "-dash.txt", '"quoted".txt', "tab\t.txt")
+
+
+@pytest.fixture(autouse=True)
+def _no_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    home = tmp_path_factory.mktemp("home")
+    (home / ".gitconfig").write_text("[user]\n\tname = U\n\temail = u@example.com\n[init]\n\tdefaultBranch = main\n")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "config"))
+
+
+def git(folder: Path, *args: str, stdin: bytes = b"", code: int = 0) -> str:
+    done = subprocess.run(["git", *args], cwd=folder, input=stdin, capture_output=True, check=False)
+    assert done.returncode == code, done.stderr.decode()
+    return done.stdout.decode(errors="surrogateescape").strip()
+
+
+def make_repository(folder: Path, files: Mapping[str, bytes]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    git(folder, "init", "-q")
+    put(folder, files)
+    git(folder, "add", "-A")
+    git(folder, "commit", "-q", "--allow-empty", "-m", "first")
+    return folder
+
+
+def put(folder: Path, files: Mapping[str, bytes]) -> None:
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+def state(folder: Path) -> dict[str, str]:
+    """Every file below a folder: its mode, and a hash of its content or the target of the link."""
+    found: dict[str, str] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink():
+            found[str(path.relative_to(folder))] = f"link {path.readlink()}"
+        elif path.is_file():
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            found[str(path.relative_to(folder))] = f"{path.stat().st_mode & 0o111:o} {digest}"
+    return found
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """Like `state`, without what belongs to git."""
+    return {name: what for name, what in state(folder).items() if not name.startswith(".git/")}
+
+
+@pytest.fixture
+def counter() -> Iterator[int]:
+    return iter(range(1000))
+
+
+@pytest.fixture
+def fresh(tmp_path: Path, counter: Iterator[int]) -> Callable[[], Path]:
+    """A new empty folder at each call."""
+
+    def make() -> Path:
+        folder = tmp_path / f"copy-{next(counter)}"
+        folder.mkdir()
+        return folder
+
+    return make
+
+
+async def test_a_snapshot_holds_the_dirty_tree_and_touches_nothing(tmp_path: Path, fresh: Callable[[], Path]) -> None:
+    repo = make_repository(
+        tmp_path / "repo",
+        {
+            "kept.txt": b"same\n",
+            "staged.txt": b"old\n",
+            "unstaged.txt": b"old\n",
+            "gone.txt": b"x\n",
+            "staged-gone.txt": b"x\n",
+            ".gitignore": b"*.log\nsecret/\n",
+            "deep/er/file.py": b"print()\n",
+            "script.sh": b"#!/bin/sh\n",
+            "crlf.txt": b"a\r\nb\r\n",
+        },
+    )
+    hook = repo / ".git/hooks/post-index-change"
+    hook.write_text(f"#!/bin/sh\ntouch {tmp_path}/hook-ran\n")
+    hook.chmod(0o755)
+    put(repo, {"staged.txt": b"new\n", "unstaged.txt": b"new\n", "binary.bin": bytes(range(256)) * 40})
+    git(repo, "add", "staged.txt")
+    git(repo, "rm", "-q", "staged-gone.txt")
+    (repo / "gone.txt").unlink()
+    (repo / "script.sh").chmod(0o755)
+    (repo / "link").symlink_to("kept.txt")
+    (repo / "link-out").symlink_to("/etc/hostname")
+    (repo / "empty-folder").mkdir()
+    put(repo, {name: name.encode() for name in ODD_NAMES})
+    put(repo, {"ignored.log": b"no", "secret/key": b"no", "__pycache__/x.pyc": b"no"})
+    (tmp_path / "hook-ran").unlink()
+    before, index = state(repo), (repo / ".git/index").stat().st_mtime_ns
+
+    store = await snapshot(repo, tmp_path / "store")
+
+    assert state(repo) == before
+    assert (repo / ".git/index").stat().st_mtime_ns == index
+    assert not (tmp_path / "hook-ran").exists()
+    assert store.dirty and store.head == git(repo, "rev-parse", "HEAD")
+    copy = fresh()
+    await store.checkout(store.base, copy)
+    wanted = {
+        name: what
+        for name, what in tree(repo).items()
+        if not name.startswith(("ignored.log", "secret/", "__pycache__/"))
+    }
+    assert tree(copy) == wanted
+    assert state(repo) == before
+
+
+async def test_a_clean_tree_is_the_users_own_commit(tmp_path: Path) -> None:
+    repo = make_repository(tmp_path / "repo", {"a": b"1"})
+    store = await snapshot(repo, tmp_path / "store")
+    assert not store.dirty
+    assert store.base == store.head == git(repo, "rev-parse", "HEAD")
+    assert await reopen(tmp_path / "store") == store
+
+
+async def test_commits_depend_on_content_alone(tmp_path: Path, fresh: Callable[[], Path]) -> None:
+    repo = make_repository(tmp_path / "repo", {"a": b"1"})
+    put(repo, {"b": b"2"})
+    commits = set()
+    for name in ("one", "two"):
+        store = await snapshot(repo, tmp_path / name)
+        copy = fresh()
+        await store.checkout(store.base, copy)
+        put(copy, {"c": b"3"})
+        commits.add(await store.capture(copy, store.base, author="t1", message="work"))
+    assert len(commits) == 1
+
+
+async def test_capture_diff_and_checkout_give_the_folder_back(tmp_path: Path, fresh: Callable[[], Path]) -> None:
+    files = {"a.txt": b"1\n", "b.bin": b"\0\1", "folder/c": b"3\n", "tracked.log": b"t\n", ".gitignore": b""}
+    repo = make_repository(tmp_path / "repo", files)
+    put(repo, {".gitignore": b"*.log\nbuild/\n"})
+    store = await snapshot(repo, tmp_path / "store")
+    copy = fresh()
+    await store.checkout(store.base, copy)
+    assert await store.capture(copy, store.base, author="t", message="nothing") is None
+
+    put(copy, {"a.txt": b"changed\n", "b.bin": bytes(range(255, -1, -1)), "tracked.log": b"kept\n"})
+    put(copy, dict.fromkeys(ODD_NAMES, b"odd") | {"new.log": b"no", "build/x": b"no", "m/__pycache__/m.pyc": b"no"})
+    shutil.rmtree(copy / "folder")
+    (copy / "folder").symlink_to("/etc")
+    (copy / "run.sh").write_bytes(b"#!/bin/sh\n")
+    (copy / "run.sh").chmod(0o755)
+    os.mkfifo(copy / "fifo")
+    commit = await store.capture(copy, store.base, author="t <evil>\n", message="work")
+    assert commit is not None
+
+    changed = set(await store.changed_files(store.base, commit))
+    assert changed == {"a.txt", "b.bin", "tracked.log", "folder", "folder/c", "run.sh", *ODD_NAMES}
+    again = fresh()
+    await store.checkout(commit, again)
+    (copy / "fifo").unlink()
+    kept = {name: what for name, what in tree(copy).items() if not name.startswith(("new.log", "build/", "m/"))}
+    assert tree(again) == kept
+
+    by_patch = make_repository(tmp_path / "plain", {})
+    await store.checkout(store.base, fresh_base := fresh())
+    shutil.copytree(fresh_base, by_patch, dirs_exist_ok=True, symlinks=True, ignore=shutil.ignore_patterns(".git"))
+    git(by_patch, "apply", "-", stdin=await store.diff(store.base, commit))
+    assert tree(by_patch) == kept
+    assert await store.capture(again, commit, author="t", message="nothing new") is None
+
+
+async def test_a_parent_other_than_the_checkout_is_respected(tmp_path: Path, fresh: Callable[[], Path]) -> None:
+    repo = make_repository(tmp_path / "repo", {"a": b"1", "b": b"1"})
+    store = await snapshot(repo, tmp_path / "store")
+    first, second = fresh(), fresh()
+    await store.checkout(store.base, first)
+    put(first, {"a": b"2"})
+    one = await store.capture(first, store.base, author="t", message="1")
+    assert one is not None
+    put(first, {"b": b"2"})
+    two = await store.capture(first, one, author="t", message="2")
+    assert two is not None
+    assert await store.changed_files(one, two) == ["b"]
+    await store.checkout(two, second)
+    assert tree(second) == tree(first)
+
+
+async def test_merges_and_conflicts(tmp_path: Path, fresh: Callable[[], Path]) -> None:
+    lines = b"".join(b"%d\n" % n for n in range(20))
+    repo = make_repository(tmp_path / "repo", {"f": lines, "g": b"g\n"})
+    store = await snapshot(repo, tmp_path / "store")
+
+    async def change(name: str, content: bytes) -> str:
+        copy = fresh()
+        await store.checkout(store.base, copy)
+        put(copy, {name: content})
+        commit = await store.capture(copy, store.base, author="t", message=name)
+        assert commit is not None
+        return commit
+
+    top = await change("f", b"top\n" + lines)
+    bottom = await change("f", lines + b"bottom\n")
+    other = await change("f", b"other\n" + lines)
+    merged, why = await store.merge(top, bottom, message="both")
+    assert merged is not None and why == ""
+    folder = fresh()
+    await store.checkout(merged, folder)
+    assert (folder / "f").read_bytes() == b"top\n" + lines + b"bottom\n"
+    assert await store.merge(merged, top, message="again") == (merged, "")
+    assert await store.merge(merged, other, message="no") == (None, "f")
+    assert git(repo, "status", "--porcelain") == ""
+
+
+async def test_nested_repositories_run_nothing_and_lose_nothing(tmp_path: Path, fresh: Callable[[], Path]) -> None:
+    library = make_repository(tmp_path / "library", {"l": b"1"})
+    repo = make_repository(tmp_path / "repo", {"a": b"1", "pkg/m.py": b"1"})
+    git(repo, "-c", "protocol.file.allow=always", "submodule", "add", "-q", str(library), "sub")
+    git(repo, "commit", "-q", "-m", "submodule")
+    store = await snapshot(repo, tmp_path / "store")
+    copy = fresh()
+    await store.checkout(store.base, copy)
+    assert (copy / "sub").is_dir()
+    evil = tmp_path / "evil.sh"
+    evil.write_text(f"#!/bin/sh\ntouch {tmp_path}/evil-ran\n")
+    evil.chmod(0o755)
+    for name in ("sub", "pkg", "made", "unborn"):
+        inside = copy / name
+        inside.mkdir(exist_ok=True)
+        git(inside, "init", "-q")
+        put(inside, {"new.py": b"2", ".gitattributes": b"* filter=evil\n"})
+        if name != "unborn":
+            git(inside, "add", "-A")
+            git(inside, "commit", "-q", "-m", "x")
+        git(inside, "config", "core.fsmonitor", str(evil))
+        git(inside, "config", "filter.evil.clean", str(evil))
+    (tmp_path / "evil-ran").unlink(missing_ok=True)
+    commit = await store.capture(copy, store.base, author="t", message="m")
+    assert commit is not None
+    assert not (tmp_path / "evil-ran").exists()
+    assert set(await store.changed_files(store.base, commit)) == {
+        f"{folder}/{name}" for folder in ("pkg", "made", "unborn") for name in ("new.py", ".gitattributes")
+    }
+    assert git(store.store, "ls-tree", commit, "sub") == git(repo, "ls-tree", "HEAD", "sub")
+
+
+async def test_a_checkout_has_a_working_git_of_its_own(tmp_path: Path, fresh: Callable[[], Path]) -> None:
+    repo = make_repository(tmp_path / "repo", {"a": b"1\n"})
+    put(repo, {"secret": b"old secret"})
+    git(repo, "add", "-A")
+    git(repo, "commit", "-q", "-m", "a secret")
+    git(repo, "rm", "-q", "secret")
+    git(repo, "commit", "-q", "-m", "removed")
+    store = await snapshot(repo, tmp_path / "store")
+    copy = fresh()
+    await store.checkout(store.base, copy)
+    shutil.rmtree(repo)
+    assert git(copy, "status", "--porcelain") == ""
+    assert git(copy, "log", "--format=%s") == "start"
+    assert git(copy, "fsck", "--full") == ""
+    assert "secret" not in git(copy, "cat-file", "--batch-all-objects", "--batch")
+    put(copy, {"a": b"2\n"})
+    assert "+2" in git(copy, "diff")
+    git(copy, "stash")
+    assert (copy / "a").read_bytes() == b"1\n"
+
+
+async def test_the_answer_comes_back(tmp_path: Path, fresh: Callable[[], Path]) -> None:
+    repo = make_repository(tmp_path / "repo", {"a": b"1\n"})
+    put(repo, {"a": b"dirty\n"})
+    store = await snapshot(repo, tmp_path / "store")
+    copy = fresh()
+    await store.checkout(store.base, copy)
+    put(copy, {"a": b"done\n", "b": b"\0new"})
+    commit = await store.capture(copy, store.base, author="t", message="the work")
+    assert commit is not None
+    await store.set_answer(commit)
+    before = state(repo)["a"]
+
+    def branch() -> None:
+        create_branch(repo, "answer/one", store.store)
+
+    branch()
+    assert state(repo)["a"] == before and git(repo, "status", "--porcelain") == "M a"
+    assert git(repo, "log", "--format=%s", "answer/one").splitlines() == [
+        "the work",
+        "uncommitted changes at the start",
+        "first",
+    ]
+    assert git(repo, "fsck", "--full", "--no-dangling") == ""
+    for name in ("answer/one", "answer", "no..good", "-x"):
+        with pytest.raises(UsageError):
+            create_branch(repo, name, store.store)
+
+    patch = await store.diff(store.base, commit)
+    apply_to(repo, patch)
+    assert tree(repo) == tree(copy)
+    with pytest.raises(UsageError, match="does not apply"):
+        apply_to(repo, patch)
+    assert tree(repo) == tree(copy)
+
+
+async def test_repositories_that_cannot_be_used(tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    git(empty, "init", "-q")
+    bare = tmp_path / "bare.git"
+    git(tmp_path, "init", "-q", "--bare", str(bare))
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    conflict = make_repository(tmp_path / "conflict", {"a": b"1\n"})
+    git(conflict, "checkout", "-q", "-b", "other")
+    put(conflict, {"a": b"2\n"})
+    git(conflict, "commit", "-qam", "2")
+    git(conflict, "checkout", "-q", "main")
+    put(conflict, {"a": b"3\n"})
+    git(conflict, "commit", "-qam", "3")
+    git(conflict, "merge", "other", code=1)
+    for folder, words in (
+        (plain, "not in a git repository"),
+        (empty, "no commit yet"),
+        (bare, "bare"),
+        (conflict, "unresolved conflicts: a"),
+        (tmp_path / "missing", "not a folder"),
+    ):
+        with pytest.raises(UsageError, match=words) as raised:
+            await find_repository(folder)
+        assert raised.value.remedy
+    inside = make_repository(tmp_path / "good", {"x/y": b""})
+    assert await find_repository(inside / "x") == inside
+
+
+async def test_worktrees_and_an_environment_that_names_a_repository(
+    tmp_path: Path, fresh: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo = make_repository(tmp_path / "repo", {"a": b"1\n"})
+    git(repo, "worktree", "add", "-q", str(tmp_path / "tree"), "-b", "side")
+    put(tmp_path / "tree", {"a": b"side\n"})
+    monkeypatch.setenv("GIT_DIR", str(repo / ".git"))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "nowhere"))
+    assert await find_repository(tmp_path / "tree") == tmp_path / "tree"
+    store = await snapshot(tmp_path / "tree", tmp_path / "store")
+    copy = fresh()
+    await store.checkout(store.base, copy)
+    assert (copy / "a").read_bytes() == b"side\n"
+
+
+async def test_a_long_listing_says_what_it_leaves_out(tmp_path: Path) -> None:
+    repo = make_repository(tmp_path / "repo", {f"f{n}": b"" for n in range(5)} | {"new\nline": b""})
+    store = await snapshot(repo, tmp_path / "store")
+    assert (await store.listing(store.base, 3)).splitlines() == ["f0", "f1", "f2", "(3 more files are not listed)"]
+    assert (await store.listing(store.base, 9)).splitlines()[-1] == repr("new\nline")
+
+
+EDITS = st.dictionaries(st.integers(0, 11), st.sampled_from([b"x\n", b"y\nz\n", b""]), max_size=6)
+
+
+@pytest.fixture(scope="module")
+def ten_blocks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[GitRepository, Path]]:
+    """A file of twelve blocks, far enough apart that edits of different blocks cannot touch."""
+    folder = tmp_path_factory.mktemp("blocks")
+    repo = make_repository(folder / "repo", {"f": b"".join(block(n) for n in range(12))})
+    yield anyio.run(snapshot, repo, folder / "store"), folder
+
+
+def block(number: int, edit: bytes = b"0\n") -> bytes:
+    return b"".join(b"%d-%d\n" % (number, line) for line in range(8)) + edit
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(EDITS, EDITS)
+def test_disjoint_edits_merge_to_the_sequential_result(
+    ten_blocks: tuple[GitRepository, Path], first: dict[int, bytes], second: dict[int, bytes]
+) -> None:
+    store, folder = ten_blocks
+    second = {number: edit for number, edit in second.items() if number not in first}
+
+    async def commit(edits: dict[int, bytes], work: Path) -> str:
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir()
+        await store.checkout(store.base, work)
+        (work / "f").write_bytes(b"".join(block(n, edits.get(n, b"0\n")) for n in range(12)))
+        return await store.capture(work, store.base, author="t", message="m") or store.base
+
+    async def both() -> None:
+        ours = await commit(first, folder / "one")
+        theirs = await commit(second, folder / "two")
+        sequential = await commit(first | second, folder / "three")
+        merged, why = await store.merge(ours, theirs, message="m")
+        assert merged is not None, why
+        assert await store.diff(sequential, merged) == b""
+
+    anyio.run(both)

@@ -1,0 +1,45 @@
+"""Configuration: who wins over whom, and one clear line for what is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from swarm.config import RunConfig, home, load_config
+from swarm.errors import UsageError
+
+
+def test_flag_beats_environment_beats_project_beats_user_beats_default(tmp_path: Path) -> None:
+    user, repo = tmp_path / "config/swarm", tmp_path / "repo"
+    user.mkdir(parents=True)
+    repo.mkdir()
+    (user / "config.toml").write_text('model = "user"\nconcurrency = 2\nmax_steps = 7\nseed = 1\n')
+    (repo / "swarm.toml").write_text('model = "project"\nconcurrency = 3\nmax_steps = 8\n')
+    env = {"XDG_CONFIG_HOME": str(tmp_path / "config"), "SWARM_MODEL": "env", "OPENAI_API_KEY": "sk-secret-value"}
+    config = load_config({"concurrency": 4}, env, repo)
+    assert (config.concurrency, config.model, config.max_steps, config.seed) == (4, "env", 8, 1)
+    assert config.max_agents == RunConfig().max_agents
+    assert "sk-secret-value" not in repr(config) + config.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("colour = 1", "colour in .*swarm.toml: Extra inputs"),
+        ('concurrency = "many"', "concurrency in .*swarm.toml"),
+        ("concurrency = 0", "greater than or equal to 1"),
+        ("prices.m.prompt = -1", r"prices\.m\.prompt in .*swarm.toml"),
+        ("= broken", "swarm.toml: Invalid"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_place(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "swarm.toml").write_text(text)
+    with pytest.raises(UsageError, match=words) as caught:
+        load_config({}, {"HOME": str(tmp_path)}, tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_home_is_where_swarm_home_says() -> None:
+    assert home({"SWARM_HOME": "/x"}) == Path("/x")
+    assert home({"HOME": "/h"}) == Path("/h/.local/share/swarm")

@@ -1,0 +1,136 @@
+"""Sums and verdicts out of events: critical steps, coverage, and what a run may call itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from swarm.errors import BudgetExhausted, EndpointError, EndpointFault, PlanError, SwarmError
+from swarm.events import (
+    AgentEnded,
+    AgentStarted,
+    CallFinished,
+    Event,
+    Finished,
+    GateFinished,
+    PatchMerged,
+    StageStarted,
+)
+from swarm.totals import Totals
+from swarm.types import Coverage, GateVerdict, Outcome, Plan, Role, RunStatus, SubTask, Usage
+from swarm.verdict import EndedBy, gate_verdict, judge
+
+
+def started(name: str, role: Role = Role.SUBAGENT, stage: int = 1) -> AgentStarted:
+    own = SubTask(id=name, title=name, instructions="x") if role is Role.SUBAGENT else None
+    return AgentStarted(trajectory_id=name, role=role, name=name, trainable=False, stage=stage, subtask=own)
+
+
+def call(name: str, *, accepted: bool = True, cost: float | None = 0.5) -> CallFinished:
+    usage = Usage(prompt_tokens=10, completion_tokens=1, calls=1) if accepted else Usage()
+    return CallFinished(
+        trajectory_id=name, call_id="c", turn=1, attempt=1, accepted=accepted, usage=usage, cost_usd=cost
+    )
+
+
+def ended(name: str, outcome: Outcome = Outcome.COMPLETED) -> AgentEnded:
+    return AgentEnded(trajectory_id=name, outcome=outcome, stop="x", terminated=True, truncated=False)
+
+
+def staged(stage: int, *names: str, replaces: tuple[str, ...] = ()) -> StageStarted:
+    subtasks = tuple(SubTask(id=n, title=n, instructions="x", replaces=replaces) for n in names)
+    return StageStarted(stage=stage, plan=Plan(subtasks=subtasks))
+
+
+def sums(*events: Event) -> Totals:
+    totals = Totals()
+    for event in events:
+        totals.observe(event)
+    return totals
+
+
+def test_critical_steps_are_main_steps_and_the_longest_sub_agent_of_each_stage() -> None:
+    totals = sums(
+        started("o", Role.ORCHESTRATOR),
+        call("o", accepted=False, cost=None),
+        call("o"),
+        staged(1, "a", "b"),
+        started("a"),
+        started("b"),
+        call("a"),
+        call("b"),
+        call("b"),
+        call("b"),
+        ended("a"),
+        ended("b"),
+        call("o"),
+        staged(2, "c"),
+        started("c", stage=2),
+        call("c"),
+        ended("c"),
+    )
+    assert totals.critical_steps == (1 + 3) + (1 + 1)
+    assert (totals.total_steps, totals.n_subagents, totals.peak_concurrency) == (7, 3, 2)
+    assert totals.steps_of_stage(1) == (1, {"a": 1, "b": 3})
+    assert (totals.cost_known, totals.cost_usd, totals.usage.calls) == (True, 3.5, 7)
+
+
+def test_an_unknown_price_makes_the_whole_cost_unknown() -> None:
+    assert not sums(started("a"), call("a"), call("a", cost=None)).cost_known
+
+
+def test_coverage_counts_what_replaced_dropped_and_unmerged_mean() -> None:
+    first = [staged(1, "a", "b", "c", "d"), *(started(n) for n in "abcd")]
+    first += [ended("a"), ended("b", Outcome.FAILED), ended("c", Outcome.FAILED), ended("d")]
+    assert sums(*first).coverage == Coverage(asked=4, useful=2, missing=2)
+    evicted = PatchMerged(stage=1, subtask_id="d", merged=False, reason="conflict")
+    assert sums(*first, evicted).coverage == Coverage(asked=4, useful=1, missing=3)
+    second = [staged(2, "e", replaces=("b",)), started("e", stage=2), ended("e")]
+    assert sums(*first, *second).coverage == Coverage(asked=4, useful=3, missing=1)
+    assert sums(*first, *second, Finished(dropped=["c"])).coverage == Coverage(asked=3, useful=3, missing=0)
+    failed = [staged(2, "e", replaces=("b",)), started("e", stage=2), ended("e", Outcome.FAILED)]
+    assert sums(*first, *failed).coverage == Coverage(asked=4, useful=2, missing=2)
+
+
+GREEN, RED = GateVerdict(command="t", passed=True), GateVerdict(command="t", passed=False)
+GOOD = [staged(1, "a"), started("a"), ended("a")]
+BAD = [staged(1, "a"), started("a"), ended("a", Outcome.FAILED)]
+HALF = [staged(1, "a", "b"), started("a"), ended("a"), started("b"), ended("b", Outcome.FAILED)]
+BROKEN = [staged(1, "a"), started("a"), ended("a", Outcome.ERRORED)]
+
+
+@pytest.mark.parametrize(
+    ("events", "fault", "by", "gate", "gated", "status", "code"),
+    [
+        (GOOD, None, EndedBy.NOTHING, None, False, RunStatus.COMPLETED, 0),
+        (GOOD, None, EndedBy.NOTHING, GREEN, True, RunStatus.COMPLETED, 0),
+        (GOOD, None, EndedBy.NOTHING, RED, True, RunStatus.PARTIAL, 1),
+        (GOOD, None, EndedBy.TIME, None, True, RunStatus.PARTIAL, 1),
+        (HALF, None, EndedBy.NOTHING, GREEN, True, RunStatus.PARTIAL, 1),
+        (BAD, None, EndedBy.NOTHING, GREEN, True, RunStatus.FAILED, 1),
+        ([], None, EndedBy.NOTHING, None, False, RunStatus.FAILED, 1),
+        (BROKEN, None, EndedBy.NOTHING, None, False, RunStatus.ERRORED, 3),
+        (GOOD, None, EndedBy.CALLER, None, False, RunStatus.CANCELLED, 130),
+        ([], PlanError("p"), EndedBy.NOTHING, None, False, RunStatus.FAILED, 1),
+        (GOOD, BudgetExhausted("b"), EndedBy.NOTHING, None, False, RunStatus.BUDGET_EXHAUSTED, 4),
+        (GOOD, EndpointError(EndpointFault.CUT, "c"), EndedBy.NOTHING, None, False, RunStatus.ERRORED, 3),
+    ],
+)
+def test_a_run_calls_itself_what_it_is(
+    events: list[Event],
+    fault: SwarmError | None,
+    by: EndedBy,
+    gate: GateVerdict | None,
+    gated: bool,
+    status: RunStatus,
+    code: int,
+) -> None:
+    assert judge(sums(*events), fault, by, gate, gated=gated) == (status, code)
+
+
+def test_a_gates_word_counts_only_for_the_commit_that_it_saw() -> None:
+    seen = GateFinished(
+        stage=0, command="t", commit="c1", passed=True, exit_code=0, timed_out=False, output="", seconds=1
+    )
+    assert gate_verdict(sums(seen), "c1") == GREEN
+    assert gate_verdict(sums(seen), "c2") is None
+    assert gate_verdict(sums(), "c1") is None
