@@ -18,18 +18,22 @@ class Fate(StrEnum):
 
     RESTORED = "restored"
     REWRITTEN = "repaired in another way"
-    ELSEWHERE = "repaired elsewhere"
+    ELSEWHERE = "made up for elsewhere"
     LEFT = "NOT fixed"
 
 
 @dataclass(frozen=True, slots=True)
 class FaultFate:
-    """One fault's end: `line` is what stands in its place now, `by` the sub-tasks whose merged patch changed it."""
+    """One fault's end: `line` is what stands in its place now, `by` the sub-tasks whose merged patches changed it.
+
+    Where its own line still stands but its tests pass, `by` are those that changed its file, and `instead` the new lines.
+    """
 
     fault: Fault
     fate: Fate
     line: str
     by: tuple[str, ...]
+    instead: tuple[str, ...] = ()
 
 
 def fates(
@@ -47,7 +51,11 @@ def fates(
         else:
             fate = Fate.RESTORED if now == fault.old else Fate.REWRITTEN
         hands = tuple(name for name, patch in authors.items() if patch.changed(fault, before))
-        result.append(FaultFate(fault, fate, now, hands))
+        instead: tuple[str, ...] = ()
+        if fate is Fate.ELSEWHERE:
+            hands = tuple(name for name, patch in authors.items() if fault.file in patch.files)
+            instead = tuple(row[2:] for row in difflib.ndiff(before, after) if row.startswith("+ "))
+        result.append(FaultFate(fault, fate, now, hands, instead))
     return result
 
 
@@ -69,6 +77,7 @@ class Patched:
 
     store: Path
     commit: str
+    files: tuple[str, ...]
 
     def changed(self, fault: Fault, before: Sequence[str]) -> bool:
         """Whether this sub-task changed the fault's line: it stood otherwise in the tree that it was given."""
@@ -93,7 +102,7 @@ def merged_patches(events: Iterable[Event], store: Path) -> dict[str, Patched]:
         elif isinstance(event, AgentEnded) and event.commit and event.trajectory_id in subtasks:
             commits[subtasks[event.trajectory_id]] = event.commit
         elif isinstance(event, PatchMerged) and event.merged and event.subtask_id in commits:
-            merged[event.subtask_id] = Patched(store, commits[event.subtask_id])
+            merged[event.subtask_id] = Patched(store, commits[event.subtask_id], tuple(event.files))
     return merged
 
 

@@ -17,7 +17,7 @@ import secrets
 import shutil
 import signal
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,6 +35,9 @@ from swarm.sandboxes.toolchain import SYSTEM_PATH
 from swarm.types import ExecResult, SandboxRequest
 
 UID = 1000
+_TELLS_S = 2.0
+"""Seconds in which a bubblewrap that was started has told its first process."""
+
 _NEVER = ("/", "/bin", "/dev", "/etc", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/tmp", "/usr")
 _REMEDY = "install it with `sudo apt-get install bubblewrap`, or choose --sandbox docker"
 
@@ -70,16 +73,16 @@ class Namespace:
 
     async def end(self, leader: int) -> None:
         self.started()
-        self._more()
+        # Killed before it has told its first process, bubblewrap might leave that one behind.
+        with anyio.move_on_after(_TELLS_S):
+            while self._more() is not None and self._find_first() is None:  # noqa: ASYNC110  watch() may hold the pipe
+                await anyio.sleep(0.001)
         first = self._find_first()
-        if first is None:
-            os.kill(leader, signal.SIGKILL)  # unreaped, so the id is still its own
-            return
-        try:
-            signal.pidfd_send_signal(first, signal.SIGKILL)
-        except ProcessLookupError:
-            return
-        await anyio.wait_readable(first)
+        if first is not None:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(first, signal.SIGKILL)
+            await anyio.wait_readable(first)
+        os.kill(leader, signal.SIGKILL)  # unreaped, so the id is still its own
 
     def ran(self) -> bool:
         """Whether the command itself was run, so that the exit code is its own."""

@@ -93,6 +93,10 @@ async def run_child(
             with anyio.move_on_after(_BOUND, shield=True):
                 await family.end(process.pid)
                 await anyio.wait_readable(pidfd)
+            # Whoever is being killed closes the streams when it goes; only one that got away holds on to them.
+            with anyio.move_on_after(_GRACE, shield=True):
+                for stream in (process.stdout, process.stderr):
+                    await _drain(stream.fileno(), HeadTail(0))
             code = process.poll()
     seconds = time.monotonic() - started
     truncated = out.truncated or err.truncated

@@ -26,6 +26,10 @@ _CONFIG = """[core]
 """
 
 
+_LARGEST = 64 << 20
+"""Bytes of files beyond which a checkout gets no repository of its own."""
+
+
 @dataclass(frozen=True, slots=True)
 class LocalGit:
     """Makes such repositories. `store` is the run's store; `date` that of the commit, in Unix seconds."""
@@ -39,6 +43,8 @@ class LocalGit:
         if os.path.lexists(inside):
             return
         seed = self._seed(git, commit)
+        if not (seed / "commit").exists():
+            return
         objects = inside / "objects"
         for path in (objects / "pack", objects / "info", inside / "refs/heads", inside / "refs/tags", inside / "info"):
             path.mkdir(parents=True)
@@ -55,24 +61,38 @@ class LocalGit:
         shutil.copyfile(self.store / "info/exclude", inside / "info/exclude")
 
     def _seed(self, git: Git, commit: str) -> Path:
-        """The folder with the pack and the name of the one commit; made when a commit is first asked for."""
+        """The folder with the pack and the name of the one commit; made when a commit is first asked for.
+
+        It is empty where the tree is too large for every checkout to have a copy.
+        """
         seed = self.store / "seeds" / commit
         if seed.exists():
             return seed
         making = Path(f"{seed}.{os.urandom(4).hex()}")
         making.mkdir(parents=True)
-        who = {f"GIT_{role}_{key}": value for role in ("AUTHOR", "COMMITTER") for key, value in self._identity()}
-        local = git.run("commit-tree", f"{commit}^{{tree}}", "-m", "start", env=who).text
-        git.run("pack-objects", "-q", "--revs", making / "pack", stdin=f"{local}\n".encode())
-        (making / "commit").write_text(local)
+        if _size(git, commit) <= _LARGEST:
+            self._fill(git, commit, making)
         try:
             making.rename(seed)
         except OSError:  # another checkout was quicker
             shutil.rmtree(making)
         return seed
 
+    def _fill(self, git: Git, commit: str, folder: Path) -> None:
+        who = {f"GIT_{role}_{key}": value for role in ("AUTHOR", "COMMITTER") for key, value in self._identity()}
+        local = git.run("commit-tree", f"{commit}^{{tree}}", "-m", "start", env=who).text
+        # Quick before small: what is packed already is reused, for the rest no deltas are sought.
+        quick = ("--window=0", "--compression=1")
+        git.run("pack-objects", "-q", "--revs", *quick, folder / "pack", stdin=f"{local}\n".encode())
+        (folder / "commit").write_text(local)
+
     def _identity(self) -> tuple[tuple[str, str], ...]:
         return ("NAME", "swarm"), ("EMAIL", "swarm@localhost"), ("DATE", f"@{self.date} +0000")
+
+
+def _size(git: Git, commit: str) -> int:
+    listed = git.run("ls-tree", "-r", "-z", "--format=%(objectsize)", commit).out
+    return sum(int(size) for size in listed.split(b"\0") if size.isdigit())
 
 
 def exclude_lines() -> str:

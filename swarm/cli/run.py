@@ -182,19 +182,14 @@ async def _run(
                     result = await swarm.run(
                         task, repo=repo, on_event=display.on_event, stop=stop, dry_run=args.dry_run
                     )
-            except* SwarmError as group:
-                failure = _first(group)  # raised below: by itself, not in a group
+            except SwarmError as error:
+                failure = error  # raised below: by itself, not in a group
             finally:
                 display.close()
         signals.cancel_scope.cancel()
     if failure is not None:
         raise failure
     return display, result
-
-
-def _first(group: BaseExceptionGroup[SwarmError]) -> SwarmError:
-    error = group.exceptions[0]
-    return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 
 async def _watch_signals(stop: anyio.Event, scope: anyio.CancelScope, display: Display, *, task_status: Any) -> None:

@@ -77,7 +77,8 @@ class Bench:
             [sys.executable, "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider"],
             cwd=self.root, capture_output=True, text=True, env={"PYTHONDONTWRITEBYTECODE": "1"},
         )  # fmt: skip
-        return f"Test command: `{GATE}`\n\nOutput of the test command (exit code {done.returncode}):\n```\n{done.stdout}\n```"
+        head = f"Test command: `{GATE}`\n\nOutput of the test command (exit code {done.returncode}):"
+        return f"{head}\n```\n{done.stdout}\n```"
 
 
 def files(root: Path) -> Mapping[str, bytes]:
@@ -93,7 +94,7 @@ def make(root: Path, source: str, tests: str, package: str = "thing.py") -> Benc
 
 def subtask(*ids: str) -> str:
     tests = "\n".join(ids)
-    return f"# The whole task\n\nFix it.\n\nTest command: `{GATE}`\n\n# Your sub-task\n\nSub-task 01-x: Repair\n\nTests:\n\n{tests}\n"
+    return f"Fix it.\n\nTest command: `{GATE}`\n\n# Your sub-task\n\nSub-task 01-x: Repair\n\nTests:\n\n{tests}\n"
 
 
 def test_a_comparison_is_repaired_and_nothing_else_changes(tmp_path: Path) -> None:
@@ -302,6 +303,6 @@ def test_plan_then_sub_agents(tmp_path: Path) -> None:
     plan = json.loads(RepairPolicy().reply(PolicyRequest((message,), (), form)).content)
     assert len(plan["subtasks"]) == 2
     for task in plan["subtasks"]:
-        text = f"Test command: `{GATE}`\n\n# Your sub-task\n\nSub-task {task['id']}: {task['title']}\n\n{task['instructions']}"
+        text = f"Test command: `{GATE}`\n\nSub-task {task['id']}: {task['title']}\n\n{task['instructions']}"
         assert bench.work(text)["status"] == "done"
     assert "exit code 0" in bench.gate()

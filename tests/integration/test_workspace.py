@@ -19,19 +19,19 @@ from swarm.sandboxes.workspace import GitRepository, apply_to, create_branch, fi
 
 pytestmark = pytest.mark.anyio
 
+WHO = ("-c", "user.name=U", "-c", "user.email=u@example.com", "-c", "init.defaultBranch=main")
 ODD_NAMES = ("with space.txt", "new\nline.txt", "umlaut-äß.txt", "-dash.txt", '"quoted".txt', "tab\t.txt")
 
 
 @pytest.fixture(autouse=True)
 def _no_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     home = tmp_path_factory.mktemp("home")
-    (home / ".gitconfig").write_text("[user]\n\tname = U\n\temail = u@example.com\n[init]\n\tdefaultBranch = main\n")
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "config"))
 
 
 def git(folder: Path, *args: str, stdin: bytes = b"", code: int = 0) -> str:
-    done = subprocess.run(["git", *args], cwd=folder, input=stdin, capture_output=True, check=False)
+    done = subprocess.run(["git", *WHO, *args], cwd=folder, input=stdin, capture_output=True, check=False)
     assert done.returncode == code, done.stderr.decode()
     return done.stdout.decode(errors="surrogateescape").strip()
 
@@ -254,6 +254,8 @@ async def test_nested_repositories_run_nothing_and_lose_nothing(tmp_path: Path, 
             git(inside, "commit", "-q", "-m", "x")
         git(inside, "config", "core.fsmonitor", str(evil))
         git(inside, "config", "filter.evil.clean", str(evil))
+    # As if the submodule stood where it was recorded: then git asks git itself, in there, whether it is clean.
+    (copy / "sub/.git/HEAD").write_text(git(library, "rev-parse", "HEAD") + "\n")
     (tmp_path / "evil-ran").unlink(missing_ok=True)
     commit = await store.capture(copy, store.base, author="t", message="m")
     assert commit is not None

@@ -18,7 +18,11 @@ _OPERAND = (ast.Name, ast.Attribute, ast.Call, ast.Subscript, ast.BinOp)
 
 @dataclass(frozen=True)
 class Edit:
-    """Replace the bytes `start:end` of the UTF-8 source by `text`. `in_body`: only the code of a function changes."""
+    """Replace the bytes `start:end` of the UTF-8 source by `text`.
+
+    `line` to `last` is the head of the statement, `around` the outermost function, or the file. `in_body`: only code
+    of a function changes.
+    """
 
     start: int
     end: int
@@ -28,6 +32,7 @@ class Edit:
     kind: str
     score: float
     in_body: bool
+    around: tuple[int, int]
 
     def apply(self, source: str) -> str:
         data = source.encode()
@@ -62,6 +67,7 @@ class Ground:
         self.attributes: Counter[tuple[str, bool]] = Counter()
         self.level, self.in_body = 0.0, False
         self.line, self.last = 1, 1
+        self.whole = self.around = 1, max(1, len(self.starts))
 
     def _place(self, level: float, first: int, last: int, in_body: bool) -> None:
         self.level, self.line, self.last, self.in_body = level, first, last, in_body
@@ -92,7 +98,7 @@ class Ground:
     def _add(self, span: tuple[int, int], text: str, kind: str, weight: float) -> None:
         if self.data[span[0] : span[1]] == text.encode():
             return
-        edit = Edit(*span, text, self.line, self.last, kind, self.level * weight, self.in_body)
+        edit = Edit(*span, text, self.line, self.last, kind, self.level * weight, self.in_body, self.around)
         known = self.found.get((*span, text))
         if known is None or known.score < edit.score:
             self.found[(*span, text)] = edit

@@ -116,7 +116,7 @@ def suspicion(
     for (path, line), n in ran_bad.items():
         good = ran_good[path, line]
         all_of_them = n / sqrt(max(1, len(bad)) * (n + good))
-        score.setdefault(path, {})[line] = max(all_of_them, 0.8 / sqrt(1 + good))
+        score.setdefault(path, {})[line] = max(all_of_them, 0.45 / sqrt(1 + good))
     for test in bad:
         for depth, (path, line) in enumerate(reversed(frames.get(test, []))):
             of = score.setdefault(os.path.realpath(path), {})

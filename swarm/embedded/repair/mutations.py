@@ -38,7 +38,9 @@ class Mutator(Ground):
         first = s.lineno
         last = max(first, s.body[0].lineno - 1) if getattr(s, "body", None) else (s.end_lineno or first)  # type: ignore[attr-defined]  # the compound ones
         if isinstance(s, (*DEFS, ast.ClassDef)):
-            saved = self.names, self.attributes
+            saved = self.names, self.attributes, self.around
+            if self.around == self.whole and isinstance(s, DEFS):
+                self.around = first, s.end_lineno or first
             if isinstance(s, ast.ClassDef) or func is None:
                 self._scope(s)
             inner = s if isinstance(s, DEFS) else None
@@ -47,7 +49,7 @@ class Mutator(Ground):
             self._expressions(s, level, first, last, func is not None)
             for block in blocks:
                 self._block(block, inner)
-            self.names, self.attributes = saved
+            self.names, self.attributes, self.around = saved
             return
         level = self.suspicion(first, last)
         self._expressions(s, level, first, last, func is not None)

@@ -206,9 +206,10 @@ class Search:
             answer["next"] = n
             if time.monotonic() > deadline:
                 return {**answer, "status": "paused"}
-            covers = [f for f in failing if self._covers(base, f, path, edit)]
+            head = edit.line, edit.last
+            covers = [f for f in failing if self._covers(base, f, path, head)]
             first = covers if covers and not cold else failing
-            then = passing if cold else [p for p in passing if self._covers(base, p, path, edit)]
+            then = passing if cold else [p for p in passing if self._covers(base, p, path, head)]
             text = edit.apply(read(path))
             try:
                 changes = (
@@ -242,16 +243,16 @@ class Search:
             others = [f for f in failing if f not in fixed]
             if not others:
                 return {**answer, "status": "found"}
-            if not any(self._covers(base, f, path, edit) for f in others):
+            if not any(self._covers(base, f, path, edit.around) for f in others):
                 return {**answer, "status": "exhausted"}  # what still fails is another fault's
         return {**answer, "status": "exhausted"}
 
     @staticmethod
-    def _covers(base: dict[str, Any], test: str, path: str, edit: Edit) -> bool:
+    def _covers(base: dict[str, Any], test: str, path: str, lines: tuple[int, int]) -> bool:
         cover = base["cover"].get(test)
         if cover is None:
             return True  # not traced in time: it may
-        return not set(cover.get(path, ())).isdisjoint(range(edit.line, edit.last + 1))
+        return not set(cover.get(path, ())).isdisjoint(range(lines[0], lines[1] + 1))
 
     def _hot(self, changes: list[Any], first: list[str], then: list[str], each_cpu: float) -> list[dict[str, Any]]:
         def body(send: Callable[[Any], None]) -> None:

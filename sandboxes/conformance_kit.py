@@ -1,0 +1,56 @@
+"""What the conformance checks are made of: a subject, a verdict, and words to reach it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from swarm.protocols import Sandbox
+
+
+class Nonconforming(AssertionError):
+    """A backend does not do what the contract says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A fresh sandbox under test, and its workspace on the host."""
+
+    sandbox: Sandbox
+    workspace: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check. `isolation`: it is of no meaning to a backend that isolates nothing."""
+
+    name: str
+    what: str
+    isolation: bool
+    run: Callable[[Subject], Awaitable[None]]
+
+
+def same(found: object, wanted: object, what: str) -> None:
+    if found != wanted:
+        raise Nonconforming(f"{what}: {found!r} instead of {wanted!r}")
+
+
+def holds(found: object, what: str) -> None:
+    if not found:
+        raise Nonconforming(what)
+
+
+async def raises(kind: type[OSError], work: Awaitable[object], what: str) -> None:
+    try:
+        await work
+    except OSError as error:
+        holds(type(error) is kind, f"{what}: {type(error).__name__} instead of {kind.__name__}")
+        return
+    raise Nonconforming(f"{what}: no error instead of {kind.__name__}")
+
+
+async def output_of(subject: Subject, command: str) -> str:
+    result = await subject.sandbox.exec(command)
+    same(result.exit_code, 0, f"exit code of {command!r} ({result.stderr!r})")
+    return result.stdout.decode()
