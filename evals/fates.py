@@ -26,7 +26,7 @@ class Fate(StrEnum):
 class FaultFate:
     """One fault's end: `line` is what stands in its place now, `by` the sub-tasks whose merged patches changed it.
 
-    Where its own line still stands but its tests pass, `by` are those that changed its file, and `instead` the new lines.
+    Where its own line still stands but its tests pass, `by` are those that changed its file and `instead` what is new.
     """
 
     fault: Fault

@@ -1,9 +1,8 @@
-"""Private folders of a sandbox on the host: made, handed to the sandbox's user, removed whatever is in them."""
+"""Private folders of a sandbox on the host: made, handed to the sandbox's user, removed."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,6 +10,8 @@ from pathlib import Path
 
 import anyio
 import anyio.to_thread
+
+from swarm.removal import remove_tree
 
 PREFIX = "swarm-"
 """How the name of every temporary folder of a sandbox begins, so that a leftover can be told."""
@@ -25,25 +26,6 @@ async def private_folder(kind: str) -> AsyncIterator[Path]:
     finally:
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(remove_tree, folder)
-
-
-def remove_tree(folder: Path) -> None:
-    """Remove a folder, also where what ran in it took away its own permissions. A missing one is fine."""
-    try:
-        shutil.rmtree(folder)
-    except FileNotFoundError:
-        return
-    except PermissionError:
-        for parent, _, _ in os.walk(folder):
-            _open_up(Path(parent))
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _open_up(folder: Path) -> None:
-    folder.chmod(0o700)
-    for path in folder.iterdir():
-        if path.is_dir() and not path.is_symlink():
-            path.chmod(0o700)
 
 
 def hand_over(folder: Path, uid: int, gid: int) -> None:

@@ -9,10 +9,10 @@ if TYPE_CHECKING:
     from swarm.config import RunConfig as RunConfig
     from swarm.errors import SwarmError as SwarmError
     from swarm.events import Event as Event
+    from swarm.result import RunResult as RunResult
     from swarm.runtime import Swarm as Swarm
     from swarm.tools.registry import tool as tool
     from swarm.types import Outcome as Outcome
-    from swarm.types import RunResult as RunResult
     from swarm.types import RunStatus as RunStatus
 
 __version__ = "0.1.0"
@@ -21,7 +21,7 @@ _HOME = {
     "Event": "swarm.events",
     "Outcome": "swarm.types",
     "RunConfig": "swarm.config",
-    "RunResult": "swarm.types",
+    "RunResult": "swarm.result",
     "RunStatus": "swarm.types",
     "Swarm": "swarm.runtime",
     "SwarmError": "swarm.errors",

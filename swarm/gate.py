@@ -6,7 +6,7 @@ import time
 
 from swarm.events import GateFinished, GateStarted
 from swarm.protocols import EventSink
-from swarm.types import GateReport
+from swarm.stages import GateReport
 from swarm.workshop import Workshop
 
 _NOT_FOUND = (126, 127)
@@ -31,10 +31,8 @@ class Gate:
         """
         self._sink.emit(GateStarted(stage=stage, command=self.command))
         started = time.monotonic()
-        async with self._workshop.open(f"gate-{stage}", commit) as bench:
-            result = await bench.sandbox.exec(
-                f"{{ {self.command}\n}} 2>&1", timeout=self._timeout, max_output=_OUTPUT_BYTES
-            )
+        async with self._workshop.copy(commit) as copy, self._workshop.sandbox(f"gate-{stage}", copy) as sandbox:
+            result = await sandbox.exec(f"{{ {self.command}\n}} 2>&1", timeout=self._timeout, max_output=_OUTPUT_BYTES)
         report = GateReport(
             command=self.command,
             exit_code=result.exit_code,

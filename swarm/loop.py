@@ -21,19 +21,9 @@ from swarm.gate import Gate, missing
 from swarm.prompting import subagent_request, system_prompt
 from swarm.protocols import Aggregator, EventSink, Executor, Orchestrator, Repository
 from swarm.scheduler import Scheduler
+from swarm.stages import Finish, GateReport, Merged, RunState, StageReport
 from swarm.totals import Totals
-from swarm.types import (
-    AgentLimits,
-    AgentResult,
-    AgentSpec,
-    Finish,
-    GateReport,
-    Merged,
-    Plan,
-    RunState,
-    StageReport,
-    SubTask,
-)
+from swarm.types import AgentLimits, AgentResult, AgentSpec, Plan, SubTask
 
 T = TypeVar("T")
 Step = Literal["orchestrate", "dispatch", "finish"]

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.resources import files
 
-from swarm.types import AgentResult, GateReport, JsonObject, Plan, RunState, StageReport, SubTask
+from swarm.stages import GateReport, RunState, StageReport
+from swarm.types import AgentResult, JsonObject, Plan, SubTask
 
 GATE_OUTPUT_LIMIT = 60_000
 """Characters of a gate's output that a prompt holds; the tail is kept."""

@@ -11,18 +11,15 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from swarm.events import Event
+from swarm.stages import Dispatch, Finish, Merged, RunState
 from swarm.types import (
     AgentResult,
     AgentSpec,
-    Dispatch,
     ExecResult,
-    Finish,
     JsonObject,
-    Merged,
     ModelReply,
     ModelRequest,
     Role,
-    RunState,
     SandboxRequest,
     ToolResult,
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,9 +18,11 @@ from swarm.events import Event, RunEnded
 from swarm.journal.redaction import Redactor, secrets_of
 from swarm.journal.writer import Journal, open_journal
 from swarm.protocols import SandboxBackend
+from swarm.removal import remove_tree
+from swarm.result import RunResult
 from swarm.session import Mission, Session
 from swarm.totals import Totals
-from swarm.types import Outcome, RunResult
+from swarm.types import Outcome
 from swarm.verdict import EndedBy, gate_verdict, judge
 from swarm.wiring import Models, find_repository
 
@@ -82,7 +83,7 @@ async def execute(mission: Mission, on_event: EventHandler | None, asked_to_stop
         raise _innermost(group) from None
     finally:
         with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(lambda: shutil.rmtree(mission.folder / "work", ignore_errors=True))
+            await anyio.to_thread.run_sync(remove_tree, mission.folder / "work")
 
 
 async def _to_the_envelope(

@@ -15,8 +15,8 @@ from anyio.abc import TaskGroup
 from swarm.config import RunConfig, load_config
 from swarm.errors import SwarmError, UsageError
 from swarm.events import Event
+from swarm.result import RunResult
 from swarm.run import Order, begin, execute
-from swarm.types import RunResult
 from swarm.wiring import Models, open_models, open_sandboxes
 
 

@@ -16,7 +16,8 @@ from swarm.events import (
     StageStarted,
     SubTaskSkipped,
 )
-from swarm.types import Coverage, Outcome, Role, SubTask, Usage
+from swarm.result import Coverage
+from swarm.types import Outcome, Role, SubTask, Usage
 
 
 @dataclass

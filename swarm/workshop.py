@@ -1,28 +1,20 @@
-"""Where work is done: a sandbox over its own copy of a commit. The one way to get one, for sub-agents and the gate."""
+"""Where work is done: a copy of a commit, and a sandbox over it. The one way to get them, for sub-agents and gates."""
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
 
 from swarm.protocols import Repository, Sandbox, SandboxBackend
+from swarm.removal import remove_tree
 from swarm.types import SandboxRequest
 
 CLEANUP_SECONDS = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Bench:
-    """One open place of work: the sandbox, and the host's folder that it works on."""
-
-    sandbox: Sandbox
-    folder: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,28 +30,32 @@ class Workshop:
     toolchain: tuple[Path, ...] = ()
 
     @asynccontextmanager
-    async def open(self, owner: str, commit: str | None) -> AsyncIterator[Bench]:
-        """A sandbox over a fresh copy of `commit`; the copy and the sandbox are gone at the end of the block.
-
-        Raises:
-            SandboxError: it could not be opened, or is not as closed as it should be.
-        """
-        copy = Path(await anyio.to_thread.run_sync(lambda: tempfile.mkdtemp(prefix="ws-", dir=self.folder)))
+    async def copy(self, commit: str | None) -> AsyncIterator[Path]:
+        """A folder with the tree of `commit`, empty for None; gone at the end of the block."""
+        parent = Path(await anyio.to_thread.run_sync(lambda: tempfile.mkdtemp(prefix="ws-", dir=self.folder)))
         try:
-            tree = copy / "tree"
+            tree = parent / "tree"
             await anyio.to_thread.run_sync(tree.mkdir)
             if commit is not None and self.repository is not None:
                 await self.repository.checkout(commit, tree)
-            request = SandboxRequest(
+            yield tree
+        finally:
+            with anyio.move_on_after(CLEANUP_SECONDS, shield=True):
+                await anyio.to_thread.run_sync(remove_tree, parent)
+
+    def sandbox(self, owner: str, copy: Path) -> AbstractAsyncContextManager[Sandbox]:
+        """A sandbox that works on a copy; when its block is left, nothing of it runs any more.
+
+        Raises on entering:
+            SandboxError: it could not be opened, or is not as closed as it should be.
+        """
+        return self.backend.open(
+            SandboxRequest(
                 run_id=self.run_id,
                 owner=owner,
-                workspace=tree,
+                workspace=copy,
                 workdir=self.workdir,
                 env=self.env,
                 toolchain=self.toolchain,
             )
-            async with self.backend.open(request) as sandbox:
-                yield Bench(sandbox, tree)
-        finally:
-            with anyio.move_on_after(CLEANUP_SECONDS, shield=True):
-                await anyio.to_thread.run_sync(lambda: shutil.rmtree(copy, ignore_errors=True))
+        )

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from swarm.events import PatchMerged
 from swarm.protocols import EventSink, Repository
-from swarm.types import AgentResult, Merged
+from swarm.stages import Merged
+from swarm.types import AgentResult
 
 
 class PatchAggregator:

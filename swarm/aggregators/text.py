@@ -10,8 +10,9 @@ from swarm.conversation import Conversation, Line
 from swarm.errors import EndpointError
 from swarm.events import AgentStarted, Notice
 from swarm.prompting import merge_request, system_prompt
+from swarm.stages import Merged
 from swarm.trajectory import open_trajectory, sha256
-from swarm.types import AgentResult, Merged, Outcome, Role
+from swarm.types import AgentResult, Outcome, Role
 
 
 class TextAggregator:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from swarm.cli.text import clean
 from swarm.errors import UsageError
-from swarm.types import RunResult, RunStatus
+from swarm.result import RunResult
+from swarm.types import RunStatus
 
 
 def check_targets(args: argparse.Namespace, repo: Path | None) -> None:

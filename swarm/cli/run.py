@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from swarm.cli.display import Display
     from swarm.config import RunConfig
-    from swarm.types import RunResult
+    from swarm.result import RunResult
 
 MODES = ("plan", "single")
 SANDBOXES = ("docker", "bubblewrap", "process", "auto")
@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
 
     from swarm.cli.deliver import check_targets
     from swarm.config import load_config
-    from swarm.types import RunResult
+    from swarm.result import RunResult
 
     flags = {key: value for key in CONFIGURED if (value := getattr(args, key)) is not None}
     config = load_config(flags, os.environ, repo)

@@ -12,7 +12,7 @@ from swarm.cli.summary import answer_text, summary_lines
 from swarm.cli.text import clean, clock, count, line, many
 from swarm.cli.view import RunView
 from swarm.cli.view_parts import AgentView, GateView
-from swarm.types import RunResult
+from swarm.result import RunResult
 
 GATE_TAIL = 20  # lines of a failed gate's output
 

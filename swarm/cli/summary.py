@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from swarm.cli.text import clean, clock, count, line
 from swarm.cli.view import RunView
 from swarm.config import RunConfig
-from swarm.types import Plan, RunResult
+from swarm.result import RunResult
+from swarm.types import Plan
 
 
 def answer_text(result: RunResult) -> str:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from swarm.agent import AgentLoop, LoopEnd, ToolBox
 from swarm.conversation import Conversation, Line
 from swarm.events import AgentStarted
-from swarm.trajectory import open_trajectory, sha256
-from swarm.types import AgentResult, AgentSpec, Outcome, Role
+from swarm.protocols import Sandbox
+from swarm.trajectory import Trajectory, open_trajectory, sha256
+from swarm.types import AgentResult, AgentSpec, Message, Outcome, Role
 from swarm.workshop import Workshop
 
 
 @dataclass(frozen=True, slots=True)
 class LocalExecutor:
-    """Makes attempts here. `parent` is the orchestrator's trajectory."""
+    """Makes attempts here. `parent` is the orchestrator's trajectory, empty where one agent is the policy itself."""
 
     workshop: Workshop
     line: Line
@@ -23,30 +24,15 @@ class LocalExecutor:
     parent: str
 
     async def run(self, spec: AgentSpec) -> AgentResult:
-        async with open_trajectory(self.line.sink, self._started(spec)) as trajectory:
-            async with self.workshop.open(spec.trajectory_id, spec.base) as bench:
-                conversation = Conversation(
-                    self.line,
-                    spec.trajectory_id,
-                    Role.SUBAGENT,
-                    [
-                        {"role": "system", "content": spec.system_prompt},
-                        {"role": "user", "content": spec.instructions},
-                    ],
-                )
-                loop = AgentLoop(conversation, spec.trajectory_id, self.tools, bench.sandbox, self.line.sink)
-                try:
-                    ended = _honest(await loop.run(spec.limits), loop.tool_calls, spec)
-                finally:
-                    trajectory.steps, trajectory.usage = conversation.steps, conversation.usage
-                    trajectory.tool_calls = loop.tool_calls
-                trajectory.end(ended.outcome, ended.stop, ended.text)
-                commit = None
-                if spec.base is not None and self.workshop.repository is not None:
-                    commit = await self.workshop.repository.capture(
-                        bench.folder, spec.base, author=spec.trajectory_id, message=_message(spec, ended)
-                    )
-                    trajectory.commit = commit or ""
+        async with (
+            open_trajectory(self.line.sink, self._started(spec)) as trajectory,
+            self.workshop.copy(spec.base) as copy,
+        ):
+            async with self.workshop.sandbox(spec.trajectory_id, copy) as sandbox:
+                ended = await self._work(spec, sandbox, trajectory)
+            trajectory.end(ended.outcome, ended.stop, ended.text)
+            commit = await self._capture(spec, ended, copy)  # the sandbox is closed: nothing writes any more
+            trajectory.commit = commit or ""
         return AgentResult(
             subtask_id=spec.subtask.id,
             trajectory_id=spec.trajectory_id,
@@ -61,13 +47,32 @@ class LocalExecutor:
             seconds=trajectory.seconds,
         )
 
+    async def _work(self, spec: AgentSpec, sandbox: Sandbox, trajectory: Trajectory) -> LoopEnd:
+        messages: list[Message] = [
+            {"role": "system", "content": spec.system_prompt},
+            {"role": "user", "content": spec.instructions},
+        ]
+        conversation = Conversation(self.line, spec.trajectory_id, Role.SUBAGENT, messages)
+        loop = AgentLoop(conversation, spec.trajectory_id, self.tools, sandbox, self.line.sink)
+        try:
+            return _honest(await loop.run(spec.limits), loop.tool_calls, spec)
+        finally:
+            trajectory.steps, trajectory.usage = conversation.steps, conversation.usage
+            trajectory.tool_calls = loop.tool_calls
+
+    async def _capture(self, spec: AgentSpec, ended: LoopEnd, copy: Path) -> str | None:
+        if spec.base is None or self.workshop.repository is None:
+            return None
+        message = f"{spec.subtask.title}\n\n{ended.text}\n\nSub-task: {spec.subtask.id}\n"
+        return await self.workshop.repository.capture(copy, spec.base, author=spec.trajectory_id, message=message)
+
     def _started(self, spec: AgentSpec) -> AgentStarted:
         return AgentStarted(
             trajectory_id=spec.trajectory_id,
             role=Role.SUBAGENT,
             name=spec.subtask.id,
-            trainable=False,
-            depth=1,
+            trainable=not self.parent,
+            depth=1 if self.parent else 0,
             parent_trajectory_id=self.parent,
             stage=spec.stage,
             spawn_index=spec.spawn_index,
@@ -87,7 +92,3 @@ def _honest(ended: LoopEnd, tool_calls: int, spec: AgentSpec) -> LoopEnd:
     if ended.outcome is Outcome.COMPLETED and tool_calls == 0 and spec.base is not None:
         return LoopEnd(Outcome.FAILED, "did_nothing", f"ended without using any tool: {ended.text}")
     return ended
-
-
-def _message(spec: AgentSpec, ended: LoopEnd) -> str:
-    return f"{spec.subtask.title}\n\n{ended.text}\n\nSub-task: {spec.subtask.id}\n"

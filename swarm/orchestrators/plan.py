@@ -8,7 +8,8 @@ from swarm.conversation import Conversation
 from swarm.errors import PlanError
 from swarm.plan_graph import problems
 from swarm.prompting import plan_format, plan_problems, planner_request, stage_report
-from swarm.types import Dispatch, Finish, Outcome, Plan, RunState
+from swarm.stages import Dispatch, Finish, RunState
+from swarm.types import Outcome, Plan
 
 
 class PlanOrchestrator:

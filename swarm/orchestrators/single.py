@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from swarm.prompting import single_request
-from swarm.types import Dispatch, Finish, Plan, RunState, SubTask
+from swarm.stages import Dispatch, Finish, RunState
+from swarm.types import Plan, SubTask
 
 
 class SingleOrchestrator:

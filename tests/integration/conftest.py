@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -154,3 +154,27 @@ def cli(tmp_path: Path) -> Cli:
     user.mkdir()
     kept = {key: value for key, value in os.environ.items() if key in ("PATH", "LANG", "PYTHONPATH", "DOCKER_HOST")}
     return Cli(home, user, {**kept, "HOME": str(user), "SWARM_HOME": str(home)})
+
+
+@pytest.fixture
+def no_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "config"))
+
+
+@pytest.fixture
+def counter() -> Iterator[int]:
+    return iter(range(1000))
+
+
+@pytest.fixture
+def fresh(tmp_path: Path, counter: Iterator[int]) -> Callable[[], Path]:
+    """A new empty folder at each call."""
+
+    def make() -> Path:
+        folder = tmp_path / f"copy-{next(counter)}"
+        folder.mkdir()
+        return folder
+
+    return make

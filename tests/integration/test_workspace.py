@@ -1,12 +1,10 @@
-"""The run's store over real git repositories: the user's stays untouched, and what goes in comes out again."""
+"""The run's store over real git repositories: what goes in comes out again, merged or as a conflict."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
-import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import anyio
@@ -15,144 +13,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from swarm.errors import UsageError
-from swarm.sandboxes.workspace import GitRepository, apply_to, create_branch, find_repository, reopen, snapshot
+from swarm.sandboxes.workspace import GitRepository, apply_to, create_branch, snapshot
+from tests.integration.checkouts import (
+    ODD_NAMES,
+    git,
+    make_repository,
+    put,
+    state,
+    tree,
+)
 
-pytestmark = pytest.mark.anyio
-
-WHO = ("-c", "user.name=U", "-c", "user.email=u@example.com", "-c", "init.defaultBranch=main")
-ODD_NAMES = ("with space.txt", "new\nline.txt", "umlaut-äß.txt", "-dash.txt", '"quoted".txt', "tab\t.txt")
-
-
-@pytest.fixture(autouse=True)
-def _no_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    home = tmp_path_factory.mktemp("home")
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "config"))
-
-
-def git(folder: Path, *args: str, stdin: bytes = b"", code: int = 0) -> str:
-    done = subprocess.run(["git", *WHO, *args], cwd=folder, input=stdin, capture_output=True, check=False)
-    assert done.returncode == code, done.stderr.decode()
-    return done.stdout.decode(errors="surrogateescape").strip()
-
-
-def make_repository(folder: Path, files: Mapping[str, bytes]) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    git(folder, "init", "-q")
-    put(folder, files)
-    git(folder, "add", "-A")
-    git(folder, "commit", "-q", "--allow-empty", "-m", "first")
-    return folder
-
-
-def put(folder: Path, files: Mapping[str, bytes]) -> None:
-    for name, content in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-
-
-def state(folder: Path) -> dict[str, str]:
-    """Every file below a folder: its mode, and a hash of its content or the target of the link."""
-    found: dict[str, str] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_symlink():
-            found[str(path.relative_to(folder))] = f"link {path.readlink()}"
-        elif path.is_file():
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
-            found[str(path.relative_to(folder))] = f"{path.stat().st_mode & 0o111:o} {digest}"
-    return found
-
-
-def tree(folder: Path) -> dict[str, str]:
-    """Like `state`, without what belongs to git."""
-    return {name: what for name, what in state(folder).items() if not name.startswith(".git/")}
-
-
-@pytest.fixture
-def counter() -> Iterator[int]:
-    return iter(range(1000))
-
-
-@pytest.fixture
-def fresh(tmp_path: Path, counter: Iterator[int]) -> Callable[[], Path]:
-    """A new empty folder at each call."""
-
-    def make() -> Path:
-        folder = tmp_path / f"copy-{next(counter)}"
-        folder.mkdir()
-        return folder
-
-    return make
-
-
-async def test_a_snapshot_holds_the_dirty_tree_and_touches_nothing(tmp_path: Path, fresh: Callable[[], Path]) -> None:
-    repo = make_repository(
-        tmp_path / "repo",
-        {
-            "kept.txt": b"same\n",
-            "staged.txt": b"old\n",
-            "unstaged.txt": b"old\n",
-            "gone.txt": b"x\n",
-            "staged-gone.txt": b"x\n",
-            ".gitignore": b"*.log\nsecret/\n",
-            "deep/er/file.py": b"print()\n",
-            "script.sh": b"#!/bin/sh\n",
-            "crlf.txt": b"a\r\nb\r\n",
-        },
-    )
-    hook = repo / ".git/hooks/post-index-change"
-    hook.write_text(f"#!/bin/sh\ntouch {tmp_path}/hook-ran\n")
-    hook.chmod(0o755)
-    put(repo, {"staged.txt": b"new\n", "unstaged.txt": b"new\n", "binary.bin": bytes(range(256)) * 40})
-    git(repo, "add", "staged.txt")
-    git(repo, "rm", "-q", "staged-gone.txt")
-    (repo / "gone.txt").unlink()
-    (repo / "script.sh").chmod(0o755)
-    (repo / "link").symlink_to("kept.txt")
-    (repo / "link-out").symlink_to("/etc/hostname")
-    (repo / "empty-folder").mkdir()
-    put(repo, {name: name.encode() for name in ODD_NAMES})
-    put(repo, {"ignored.log": b"no", "secret/key": b"no", "__pycache__/x.pyc": b"no"})
-    (tmp_path / "hook-ran").unlink()
-    before, index = state(repo), (repo / ".git/index").stat().st_mtime_ns
-
-    store = await snapshot(repo, tmp_path / "store")
-
-    assert state(repo) == before
-    assert (repo / ".git/index").stat().st_mtime_ns == index
-    assert not (tmp_path / "hook-ran").exists()
-    assert store.dirty and store.head == git(repo, "rev-parse", "HEAD")
-    copy = fresh()
-    await store.checkout(store.base, copy)
-    wanted = {
-        name: what
-        for name, what in tree(repo).items()
-        if not name.startswith(("ignored.log", "secret/", "__pycache__/"))
-    }
-    assert tree(copy) == wanted
-    assert state(repo) == before
-
-
-async def test_a_clean_tree_is_the_users_own_commit(tmp_path: Path) -> None:
-    repo = make_repository(tmp_path / "repo", {"a": b"1"})
-    store = await snapshot(repo, tmp_path / "store")
-    assert not store.dirty
-    assert store.base == store.head == git(repo, "rev-parse", "HEAD")
-    assert await reopen(tmp_path / "store") == store
-
-
-async def test_commits_depend_on_content_alone(tmp_path: Path, fresh: Callable[[], Path]) -> None:
-    repo = make_repository(tmp_path / "repo", {"a": b"1"})
-    put(repo, {"b": b"2"})
-    commits = set()
-    for name in ("one", "two"):
-        store = await snapshot(repo, tmp_path / name)
-        copy = fresh()
-        await store.checkout(store.base, copy)
-        put(copy, {"c": b"3"})
-        commits.add(await store.capture(copy, store.base, author="t1", message="work"))
-    assert len(commits) == 1
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_configuration")]
 
 
 async def test_capture_diff_and_checkout_give_the_folder_back(tmp_path: Path, fresh: Callable[[], Path]) -> None:
@@ -320,58 +191,6 @@ async def test_the_answer_comes_back(tmp_path: Path, fresh: Callable[[], Path]) 
     with pytest.raises(UsageError, match="does not apply"):
         apply_to(repo, patch)
     assert tree(repo) == tree(copy)
-
-
-async def test_repositories_that_cannot_be_used(tmp_path: Path) -> None:
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    git(empty, "init", "-q")
-    bare = tmp_path / "bare.git"
-    git(tmp_path, "init", "-q", "--bare", str(bare))
-    plain = tmp_path / "plain"
-    plain.mkdir()
-    conflict = make_repository(tmp_path / "conflict", {"a": b"1\n"})
-    git(conflict, "checkout", "-q", "-b", "other")
-    put(conflict, {"a": b"2\n"})
-    git(conflict, "commit", "-qam", "2")
-    git(conflict, "checkout", "-q", "main")
-    put(conflict, {"a": b"3\n"})
-    git(conflict, "commit", "-qam", "3")
-    git(conflict, "merge", "other", code=1)
-    for folder, words in (
-        (plain, "not in a git repository"),
-        (empty, "no commit yet"),
-        (bare, "bare"),
-        (conflict, "unresolved conflicts: a"),
-        (tmp_path / "missing", "not a folder"),
-    ):
-        with pytest.raises(UsageError, match=words) as raised:
-            await find_repository(folder)
-        assert raised.value.remedy
-    inside = make_repository(tmp_path / "good", {"x/y": b""})
-    assert await find_repository(inside / "x") == inside
-
-
-async def test_worktrees_and_an_environment_that_names_a_repository(
-    tmp_path: Path, fresh: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    repo = make_repository(tmp_path / "repo", {"a": b"1\n"})
-    git(repo, "worktree", "add", "-q", str(tmp_path / "tree"), "-b", "side")
-    put(tmp_path / "tree", {"a": b"side\n"})
-    monkeypatch.setenv("GIT_DIR", str(repo / ".git"))
-    monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "nowhere"))
-    assert await find_repository(tmp_path / "tree") == tmp_path / "tree"
-    store = await snapshot(tmp_path / "tree", tmp_path / "store")
-    copy = fresh()
-    await store.checkout(store.base, copy)
-    assert (copy / "a").read_bytes() == b"side\n"
-
-
-async def test_a_long_listing_says_what_it_leaves_out(tmp_path: Path) -> None:
-    repo = make_repository(tmp_path / "repo", {f"f{n}": b"" for n in range(5)} | {"new\nline": b""})
-    store = await snapshot(repo, tmp_path / "store")
-    assert (await store.listing(store.base, 3)).splitlines() == ["f0", "f1", "f2", "(3 more files are not listed)"]
-    assert (await store.listing(store.base, 9)).splitlines()[-1] == repr("new\nline")
 
 
 EDITS = st.dictionaries(st.integers(0, 11), st.sampled_from([b"x\n", b"y\nz\n", b""]), max_size=6)

@@ -18,7 +18,8 @@ from swarm.cli.run import CONFIGURED, MODES, SANDBOXES
 from swarm.config import Mode, RunConfig, SandboxName
 from swarm.events import AgentEnded, AgentStarted, Event, GateFinished, PatchMerged, RunEnded, RunStarted, StageStarted
 from swarm.models import local_servers
-from swarm.types import Outcome, Plan, RunResult, RunStatus, SubTask
+from swarm.result import RunResult
+from swarm.types import Outcome, Plan, RunStatus, SubTask
 
 Swarm = Callable[..., subprocess.CompletedProcess[str]]
 

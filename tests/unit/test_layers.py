@@ -18,10 +18,11 @@ PACKAGE = ROOT / "swarm"
 ROWS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("types",),
+    ("stages", "result"),
     ("events",),
     ("protocols",),
     ("config",),
-    ("journal",),
+    ("journal", "removal"),
     ("budget", "retry", "plan_graph", "prompting"),
     ("models", "sandboxes"),
     ("tools",),

@@ -15,8 +15,9 @@ from swarm.events import (
     PatchMerged,
     StageStarted,
 )
+from swarm.result import Coverage, GateVerdict
 from swarm.totals import Totals
-from swarm.types import Coverage, GateVerdict, Outcome, Plan, Role, RunStatus, SubTask, Usage
+from swarm.types import Outcome, Plan, Role, RunStatus, SubTask, Usage
 from swarm.verdict import EndedBy, gate_verdict, judge
 
 
@@ -79,15 +80,15 @@ def test_an_unknown_price_makes_the_whole_cost_unknown() -> None:
 
 
 def test_coverage_counts_what_replaced_dropped_and_unmerged_mean() -> None:
-    first = [staged(1, "a", "b", "c", "d"), *(started(n) for n in "abcd")]
+    first: list[Event] = [staged(1, "a", "b", "c", "d"), *(started(n) for n in "abcd")]
     first += [ended("a"), ended("b", Outcome.FAILED), ended("c", Outcome.FAILED), ended("d")]
     assert sums(*first).coverage == Coverage(asked=4, useful=2, missing=2)
     evicted = PatchMerged(stage=1, subtask_id="d", merged=False, reason="conflict")
     assert sums(*first, evicted).coverage == Coverage(asked=4, useful=1, missing=3)
-    second = [staged(2, "e", replaces=("b",)), started("e", stage=2), ended("e")]
+    second: list[Event] = [staged(2, "e", replaces=("b",)), started("e", stage=2), ended("e")]
     assert sums(*first, *second).coverage == Coverage(asked=4, useful=3, missing=1)
     assert sums(*first, *second, Finished(dropped=["c"])).coverage == Coverage(asked=3, useful=3, missing=0)
-    failed = [staged(2, "e", replaces=("b",)), started("e", stage=2), ended("e", Outcome.FAILED)]
+    failed: list[Event] = [staged(2, "e", replaces=("b",)), started("e", stage=2), ended("e", Outcome.FAILED)]
     assert sums(*first, *failed).coverage == Coverage(asked=4, useful=2, missing=2)
 
 

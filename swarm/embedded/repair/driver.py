@@ -22,9 +22,10 @@ from typing import Any
 import pytest
 
 from .lines import Ours, Tracer, is_test
-from .search import Search, run_items
+from .measure import Tests
+from .search import Search
 from .snapshot import Snapshot, walk
-from .trial import Child, Overlay, Reports
+from .trial import Child, Overlay, Reports, run_items
 
 REPORT = "repair-report: "
 MAX_ROUNDS = 4
@@ -35,6 +36,8 @@ def preload(ours: Ours) -> None:
     """Import pytest's plugins, but not a plugin that is the program under test."""
     for name in ("_pytest.python", "_pytest.assertion.rewrite", "_pytest.unittest", "_pytest.doctest", "unittest.mock"):
         importlib.import_module(name)
+    if os.environ.get("PYTEST_DISABLE_PLUGIN_AUTOLOAD"):
+        return
     names = {
         e.value.partition(":")[0] for d in metadata.distributions() for e in d.entry_points if e.group == "pytest11"
     }
@@ -101,17 +104,17 @@ class Driver:
         pytest.main([*self.args, *files], plugins=[_Plugin(loop), reports])
 
     def _fresh(
-        self, texts: dict[str, str], files: list[str], first: list[str], then: list[str], each: float, total: float
+        self, texts: dict[str, str], files: list[str], asked: dict[str, Any] | None, total: float
     ) -> list[dict[str, Any]]:
-        """Tests on freshly imported sources. No `first` and `then`: all that the files hold."""
+        """Tests on freshly imported sources: those asked for, or else all that the files hold."""
 
         def body(send: Callable[[Any], None]) -> None:
             reports = Reports(self.ours)
 
             def loop(session: Any) -> None:
                 items = {i.nodeid: i for i in session.items}
-                if first:
-                    run_items(items, first, then, each, reports, send)
+                if asked:
+                    run_items(items, asked, reports, send)
                 else:
                     for item in session.items:
                         send(reports.run(item, None))
@@ -121,7 +124,7 @@ class Driver:
 
         records, end = [], time.monotonic() + total
         child = Child(body, total)
-        for record in child.records(each * 4 + 10):
+        for record in child.records((asked or {}).get("each", 5.0) * 4 + 10):
             records.append(record)
             if time.monotonic() > end:
                 break
@@ -130,11 +133,12 @@ class Driver:
 
     def _answer(self, asked: dict[str, Any]) -> list[dict[str, Any]]:
         path, texts = asked["path"], {**self.texts, asked["path"]: asked["text"]}
-        files, then = self.files, asked["then"]
+        files = self.files
         if asked.get("related"):
             more = self._related(path)
-            files, then = [*files, *more], [*then, *(i for ids in more.values() for i in ids)]
-        return self._fresh(texts, files, asked["first"], then, asked["each"], 60.0)
+            files = [*files, *more]
+            asked = {**asked, "then": [*asked["then"], *(i for ids in more.values() for i in ids)]}
+        return self._fresh(texts, files, asked, 60.0)
 
     def _related(self, path: str) -> dict[str, list[str]]:
         """Other test files that name the module, with their tests that pass now (of those that run in time)."""
@@ -147,9 +151,9 @@ class Driver:
             found = [f for f in files if stem in Path(f).read_bytes()]
             known[path] = {f: [] for f in sorted(found)}
             if found:
-                for record in self._fresh(self.texts, sorted(found), [], [], 5.0, RELATED_S):
+                for record in self._fresh(self.texts, sorted(found), None, RELATED_S):
                     file = record["id"].partition("::")[0]
-                    if record["status"] == "passed" and file in known[path] and record["s"] < 2.0:
+                    if record["status"] == "passed" and file in known[path] and record["s"] < 0.5:
                         known[path][file].append(record["id"])
         return {f: ids for f, ids in known[path].items() if ids}
 
@@ -167,8 +171,9 @@ class Driver:
                 return json.loads(answers.readline())
 
             def loop(session: Any) -> None:
-                search = Search(session, reports, self.ours, tracer.take())
-                send({"end": search.run(self.job, self.state.setdefault("round", {}), self.read, ask, deadline)})
+                tests = Tests(session, reports, self.ours, tracer.take())
+                search = Search(tests, self.state.setdefault("round", {}), self.read, ask)
+                send({"end": search.run(self.job["ids"], deadline)})
                 os._exit(0)
 
             tracer.start()
@@ -202,6 +207,7 @@ class Driver:
             best, status = end.get("best"), end["status"]
             if status == "paused" and not out:
                 state["round"] = {k: end[k] for k in ("base", "next", "best")}
+                state["round"]["tried"] = end["round_tried"]
                 return self._report("more", end)
             state["round"] = {}
             if status in ("found", "exhausted", "paused") and best:

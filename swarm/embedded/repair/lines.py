@@ -97,30 +97,31 @@ class Tracer:
 
 def suspicion(
     failing: Iterable[str],
+    extra: Iterable[str],
     cover: Mapping[str, Mapping[str, list[int]]],
     frames: Mapping[str, list[tuple[str, int]]],
 ) -> dict[str, dict[int, float]]:
-    """Score by path and line: Ochiai over the traced tests, and where the failing ones broke.
+    """Score by path and line, of lines that `failing` tests run: Ochiai over the traced tests, and where they broke.
 
-    `cover` and `frames` are by test; those that are not `failing` passed.
+    `cover` and `frames` are by test; `extra` fail too, all others passed.
     """
-    bad = set(failing)
-    ran_bad: Counter[tuple[str, int]] = Counter()
-    ran_good: Counter[tuple[str, int]] = Counter()
+    mine = set(failing)
+    bad = mine | set(extra)
+    ran: dict[str, Counter[tuple[str, int]]] = {"mine": Counter(), "bad": Counter(), "good": Counter()}
     for test, files in cover.items():
-        count = ran_bad if test in bad else ran_good
+        counts = [ran["bad" if test in bad else "good"]] + ([ran["mine"]] if test in mine else [])
         for path, lines in files.items():
-            for line in lines:
-                count[path, line] += 1
+            for count in counts:
+                count.update((path, line) for line in lines)
     score: dict[str, dict[int, float]] = {}
-    for (path, line), n in ran_bad.items():
-        good = ran_good[path, line]
-        all_of_them = n / sqrt(max(1, len(bad)) * (n + good))
-        score.setdefault(path, {})[line] = max(all_of_them, 0.45 / sqrt(1 + good))
-    for test in bad:
+    for path, line in ran["mine"]:
+        n, good = ran["bad"][path, line], ran["good"][path, line]
+        ochiai = n / sqrt(max(1, len(bad)) * (n + good))
+        score.setdefault(path, {})[line] = max(ochiai, 0.45 / sqrt(1 + good))
+    for test in mine:
         for depth, (path, line) in enumerate(reversed(frames.get(test, []))):
             of = score.setdefault(os.path.realpath(path), {})
-            of[line] = max(of.get(line, 0.0), 0.3) + (0.3 if depth == 0 else 0.1) / len(bad)
+            of[line] = max(of.get(line, 0.0), 0.3) + (0.3 if depth == 0 else 0.1) / len(mine)
     return score
 
 

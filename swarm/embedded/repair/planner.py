@@ -15,11 +15,6 @@ from swarm.embedded.repair.pytest_output import Failure, Frame, parse
 MAX_SUBTASKS = 40
 MAX_STAGES = 4
 WHAT_I_AM = "I am a program-repair policy, not a language model"
-_ORDINARY = """
-assert raises len str int list dict tuple set sorted repr type isinstance range sum min max any all print open next iter
-bytes float bool getattr hasattr zip map filter enumerate reversed pytest warns approx eq_ assertEqual assertTrue
-assertFalse assertRaises assertIn assertIs assertIsNone format join not and or if in is
-""".split()  # noqa: SIM905  # a list of words reads better
 
 
 @dataclass(slots=True)
@@ -54,11 +49,11 @@ def plan(text: str) -> dict[str, Any]:
     tried = stage >= MAX_STAGES or all(e.outcome == "failed" for e in earlier)
     if stage and tried and len(gates) > 1 and {f.nodeid for f in parse(gates[-2].output)} == now:
         return _empty(f"{WHAT_I_AM}. The same {len(now)} tests fail as before, and the search was tried on them.")
-    clusters = cluster(failures, text)
+    clusters = [c for c in cluster(failures, text) if _failed_before(earlier, c) < 2]
     command = prompt.test_command(text)
     subtasks = [_subtask(n, c, command, stage) for n, c in enumerate(clusters, 1)]
     dropped = []
-    for e in unsuccessful:
+    for e in unsuccessful if subtasks else ():
         heirs = [t for t, c in zip(subtasks, clusters, strict=True) if _concerns(e, c)]
         if heirs:
             heirs[0]["replaces"].append(e.id)
@@ -76,8 +71,12 @@ def _empty(rationale: str) -> dict[str, Any]:
     return {"rationale": rationale, "subtasks": [], "dropped": []}
 
 
+def _failed_before(earlier: list[prompt.Earlier], c: Cluster) -> int:
+    return sum(e.outcome == "failed" and _title(c) in e.text for e in earlier)
+
+
 def _concerns(earlier: prompt.Earlier, c: Cluster) -> bool:
-    return any(f.function in earlier.text for f in c.failures) or bool(c.path and c.label in earlier.text)
+    return _title(c) in earlier.text or any(f.function in earlier.text for f in c.failures)
 
 
 # -- clusters ----------------------------------------------------------------------------------------------------------
@@ -93,10 +92,10 @@ def cluster(failures: list[Failure], known_files: str = "", limit: int = MAX_SUB
         if collection and not path:
             path, function = "", f.path
         elif not path:
-            function = _subject(f)
+            function = f.path
         key = (path or f.path, function, collection)
         found.setdefault(key, Cluster(path, function, collection=collection)).failures.append(f)
-    clusters = _merge_by_mention(list(found.values()))
+    clusters = list(found.values())
     clusters.sort(key=lambda c: -len(c.failures))
     while len(clusters) > limit:
         smallest = clusters.pop()
@@ -130,27 +129,11 @@ def _inside(frame: Frame, files: frozenset[str]) -> str:
     return next((tail for n in range(1, len(parts)) if (tail := "/".join(parts[n:])) in files), "")
 
 
-def _subject(f: Failure) -> str:
-    """Without a frame in the source: what the failing line of the test calls, else the test itself."""
-    code = f.frames[-1].code if f.frames else ""
-    called = [w for w in re.findall(r"([A-Za-z_]\w*)\s*\(", code) if w not in _ORDINARY]
-    return called[0] if called else f.function.rpartition("::")[2]
-
-
-def _merge_by_mention(clusters: list[Cluster]) -> list[Cluster]:
-    """A cluster known only by what its tests call joins the one whose traceback ends in just that function."""
-    located = {c.function: c for c in clusters if c.path and not c.collection}
-    kept = []
-    for c in clusters:
-        home = located.get(c.function) if not c.path and not c.collection else None
-        if home is None:
-            kept.append(c)
-        else:
-            home.failures += c.failures
-    return kept
-
-
 # -- sub-tasks ---------------------------------------------------------------------------------------------------------
+
+
+def _title(c: Cluster) -> str:
+    return (f"Repair the import of {c.failures[0].path}" if c.collection else f"Repair {c.label}")[:180]
 
 
 def _subtask(number: int, c: Cluster, command: str, stage: int) -> dict[str, Any]:
@@ -165,16 +148,15 @@ def _subtask(number: int, c: Cluster, command: str, stage: int) -> dict[str, Any
             f"Suspected place: {c.path}{inside if c.function else ''} (the deepest frame of their tracebacks)."
         )
     else:
-        lines.append(f"No traceback leads into the source; the failing lines concern {c.function}.")
+        lines.append("No traceback of theirs leads into the source.")
     messages = list(dict.fromkeys(f.message for f in c.failures if f.message))[:3]
     lines += [f"They say: {m[:200]}" for m in messages]
     if command:
         lines.append(f"Run them with the options of the test command ({command}), giving their node ids.")
-    title = f"Repair {c.label}"[:180] if not c.collection else f"Repair the import of {c.failures[0].path}"[:180]
     prefix = f"r{stage + 1}-" if stage else ""
     return {
         "id": f"{prefix}{number:02d}-{slug or 'tests'}"[:60].rstrip("-"),
-        "title": title,
+        "title": _title(c),
         "instructions": "\n".join(lines),
         "depends_on": [],
         "files": [c.path] if c.path else [],

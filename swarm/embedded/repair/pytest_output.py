@@ -54,7 +54,7 @@ def parse(output: str) -> list[Failure]:
     start = max((n for n, line in enumerate(lines) if "short test summary info" in line), default=0)
     for line in lines[start:]:
         m = _SUMMARY.match(line)
-        if m and re.match(r"[^:]+\.py(?:::| - |$)", m.group(2)):
+        if m and re.match(r"[^:]+\.py::|[^\s:]+\.py(?: - |$)", m.group(2)):
             nodeid, message = _split(m.group(2), names)
             found.setdefault(nodeid, Failure(nodeid, message, m.group(1) == "ERROR"))
     for nodeid in sorted(verbose):

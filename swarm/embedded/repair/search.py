@@ -1,163 +1,99 @@
-"""The search for an edit, in a process that has collected the tests: measure, rank, try.
+"""The search for an edit, in a process that has collected the tests: rank, try, keep the best.
 
 Runs inside the sandbox (Python 3.8 or newer, standard library and pytest only).
 """
 
 from __future__ import annotations
 
-import os
-import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
 from .edits import Edit
 from .hotswap import HotFile
-from .lines import Ours, Tracer, spread, suspicion
+from .lines import spread, suspicion
+from .measure import Tests
 from .mutations import Mutator
-from .trial import Child, Reports
+from .trial import Child, run_items
 
 COLD_FACTOR = 0.3  # an edit that needs a fresh import costs many times more
-HANG_S = 10.0
-MEASURE_S = 25.0
-GIVE_UP_AFTER = 2  # targets that still fail, with none that passes
-
-
-def run_items(
-    items: dict[str, Any],
-    first: list[str],
-    then: list[str],
-    each_cpu_s: float,
-    reports: Reports,
-    send: Callable[[Any], None],
-) -> None:
-    """In a child: the targets `first`, and if one of them passes, `then` those that must go on passing.
-
-    A name that is a file's stands for all of its tests.
-    """
-    order = [*first, *then]
-    passed = failed = 0
-    for n, name in enumerate(order):
-        signal.setitimer(signal.ITIMER_VIRTUAL, each_cpu_s)  # its signal ends the process
-        if name in items:
-            following = next((items[o] for o in order[n + 1 : n + 2] if o in items), None)
-            record = reports.run(items[name], following)
-        else:
-            states = [reports.run(item, None)["status"] for i, item in items.items() if i.startswith(name + "::")]
-            whole = bool(states) and name not in reports.broken and not {*states} - {"passed", "skipped"}
-            record = {"id": name, "status": "passed" if whole else "failed"}
-        send(record)
-        good = record["status"] == "passed"
-        passed, failed = passed + good, failed + (not good)
-        hopeless = not passed and (failed >= GIVE_UP_AFTER or n + 1 == len(first))
-        if hopeless or (n >= len(first) and not good):
-            break
-    signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-    send({"end": True})
+MAX_EXTRA = 20
+PATIENCE_WHOLE = 60
+PATIENCE_PART = 150
 
 
 class Search:
-    """One round: `ask` has the parent run tests on freshly imported sources; `tell` reports progress."""
+    """One round. `ask` has the parent run tests on a freshly imported source; `read` gives a source as edited so far.
 
-    def __init__(self, session: Any, reports: Reports, ours: Ours, at_import: dict[str, list[int]]) -> None:
-        self.items = {i.nodeid: i for i in session.items}
-        self.near = {session.config.cwd_relative_nodeid(i): i for i in self.items}
-        self.reports, self.ours = reports, ours
-        self.at_import = {path: set(lines) for path, lines in at_import.items()}
+    Other tests of the same files that fail as well are evidence: where several edits make all targets pass, the one
+    that also helps them is more likely the right one.
+    """
 
-    def targets(self, wanted: list[str]) -> list[str]:
-        """Node ids as this session knows them; a file that cannot be imported stands for its tests."""
-        found: dict[str, None] = {}
-        for w in wanted:
-            broken = [b for b in self.reports.broken if w == b or w.startswith(b + "::")]
-            same = [n for c, n in self.near.items() if w in (c, n)]
-            inside = [n for c, n in self.near.items() if c.startswith((w + "[", w + "::"))]
-            found.update(dict.fromkeys(broken or same or inside))
-        return list(found)
+    def __init__(
+        self, tests: Tests, state: dict[str, Any], read: Callable[[str], str], ask: Callable[[Any], Any]
+    ) -> None:
+        self.tests, self.state, self.read, self.ask = tests, state, read, ask
+        self.base: dict[str, Any] = {}
+        self.failing: list[str] = []
+        self.passing: list[str] = []
+        self.extra: list[str] = []
+        self.each = 1.0
+        self.hot: dict[str, HotFile] = {}
 
-    # -- what is known of the tests before any edit ----------------------------------------------------------------
+    def run(self, wanted: list[str], deadline: float) -> dict[str, Any]:
+        """Try candidates until one makes all targets pass, or the deadline of `time.monotonic`.
 
-    def measure(self, targets: list[str]) -> dict[str, Any]:
-        """status, seconds, frames and covered lines by test."""
-        base: dict[str, Any] = {"status": {}, "s": {}, "frames": {}, "cover": {}}
-        for path, frames in self.reports.broken.items():
-            base["status"][path] = "failed"
-            base["frames"][path] = frames
-            base["cover"][path] = {p: sorted(lines) for p, lines in self.at_import.items()}
-        wanted = [t for t in targets if t in self.items]
-        rest = [i for i in self.items if i not in set(wanted)]
-        for traced in (False, True):
-            passing = [i for i in rest if not traced or base["status"].get(i) == "passed"]
-            mine = [t for t in wanted if not traced or base["status"].get(t) != "passed"]
-            for record in [*self._sweep(mine, traced, 90.0), *self._sweep(passing, traced, MEASURE_S)]:
-                name = record["id"]
-                if traced:
-                    base["cover"][name] = record.get("lines", {})
-                else:
-                    base["status"][name] = record["status"]
-                    base["s"][name] = record.get("s", HANG_S)
-                if record.get("frames"):
-                    base["frames"][name] = record["frames"]
-        return base
+        The answer's `status`: found, exhausted (perhaps with a `best`), paused, nothing (no target fails), missing (no
+        target is there).
+        """
+        targets = self.tests.targets(wanted)
+        if not targets:
+            return {"status": "missing", "targets": 0, "failing": [], "tried": 0}
+        self._learn(targets)
+        state = self.state
+        answer: dict[str, Any] = {"base": self.base, "targets": len(targets), "failing": self.failing, "tried": 0}
+        answer.update(next=state.get("next", 0), best=state.get("best"))
+        if not self.failing:
+            return {**answer, "status": "nothing"}
+        before = state.get("tried", 0)
+        for n, (path, edit, cold) in enumerate(self.candidates()):
+            if n < state.get("next", 0):
+                continue
+            best, tried = answer["best"], before + answer["tried"]
+            if best and tried > 2 * best["at"] + (PATIENCE_WHOLE if self._whole(best) else PATIENCE_PART):
+                break
+            if time.monotonic() > deadline:
+                return {**answer, "next": n, "round_tried": tried, "status": "paused"}
+            fixed = self._try(path, edit, cold, best["fixed"] if best else [])
+            answer["tried"] += fixed is not None
+            if not fixed:
+                continue
+            answer["best"] = {**asdict(edit), "path": path, "fixed": fixed, "at": tried}
+            left = [f for f in [*self.failing, *self.extra] if f not in fixed]
+            if not any(self._covers(f, path, edit.around) for f in left):
+                break  # what still fails is another fault's
+        return {**answer, "status": "found" if self._whole(answer["best"]) else "exhausted"}
 
-    def _sweep(self, todo: list[str], traced: bool, total_s: float) -> Iterator[dict[str, Any]]:
-        end = time.monotonic() + total_s
-        hangs = 0
-        while todo and time.monotonic() < end:
-            limit = HANG_S if hangs == 0 else 3.0
-            done = 0
-            child = Child(lambda send, todo=todo, limit=limit: self._watch(todo, traced, limit, send), total_s)  # type: ignore[misc]  # a default binds the loop's value
-            for record in child.records(limit + 3):
-                done += 1
-                hangs += record["status"] == "hang"
-                yield record
-                if time.monotonic() > end:
-                    break
-            child.close()
-            if done < len(todo) and time.monotonic() < end and (done == 0 or record["status"] != "hang"):
-                yield {"id": todo[done], "status": "crashed"}
-                done += 1
-            todo = todo[done:]
+    def _learn(self, targets: list[str]) -> None:
+        self.base = self.state.get("base") or self.tests.measure(targets)
+        status = self.base["status"]
+        self.failing = [t for t in targets if status.get(t) != "passed"]
+        self.passing = [i for i, s in status.items() if s == "passed"]
+        self.extra = [i for i, s in status.items() if s == "failed" and i in self.tests.items and i not in targets]
+        self.extra = self.extra[:MAX_EXTRA]
+        self.each = max(1.0, 5 * max([self.base["s"].get(i, 0.0) for i in self.passing] + [0.2]))
 
-    def _watch(self, todo: list[str], traced: bool, limit: float, send: Callable[[Any], None]) -> None:
-        tracer = Tracer(self.ours)
-        name = ""
-
-        def hung(signum: int, frame: Any) -> None:
-            frames = []
-            while frame is not None:
-                if self.ours(frame.f_code.co_filename):
-                    frames.append((frame.f_code.co_filename, frame.f_lineno))
-                frame = frame.f_back
-            send({"id": name, "status": "hang", "frames": frames[::-1], "lines": tracer.take() if traced else {}})
-            os._exit(0)
-
-        signal.signal(signal.SIGALRM, hung)
-        for n, name in enumerate(todo):
-            signal.setitimer(signal.ITIMER_REAL, limit)
-            if traced:
-                tracer.start()
-            record = self.reports.run(self.items[name], self.items[todo[n + 1]] if n + 1 < len(todo) else None)
-            if traced:
-                record["lines"] = tracer.take()
-            send(record)
-
-    # -- candidates ------------------------------------------------------------------------------------------------
-
-    def candidates(
-        self, failing: list[str], base: dict[str, Any], read: Callable[[str], str]
-    ) -> list[tuple[str, Edit, bool]]:
+    def candidates(self) -> list[tuple[str, Edit, bool]]:
         """(path, edit, whether it needs a fresh import), most promising first."""
-        score = suspicion(failing, base["cover"], base["frames"])
+        score = suspicion(self.failing, self.extra, self.base["cover"], self.base["frames"])
         found: list[tuple[float, str, Edit, bool]] = []
         for path in sorted(score):
-            source, lines = read(path), score[path]
-            imported = self.at_import.get(path, set())
+            source, lines = self.read(path), score[path]
+            imported = self.tests.at_import.get(path, set())
             try:
                 spread(source, lines, imported.__contains__)
-                mutator = Mutator(source, lambda a, b, lines=lines: max(lines.get(n, 0.0) for n in range(a, b + 1)))  # type: ignore[misc]  # a default binds the loop's value
-                edits = mutator.edits()
+                edits = Mutator(source, _highest(lines)).edits()
             except (SyntaxError, ValueError, RecursionError):
                 continue  # not parsed by this interpreter: nothing to offer
             for e in edits:
@@ -166,106 +102,69 @@ class Search:
         found.sort(key=lambda f: -f[0])
         return [(path, e, cold) for _, path, e, cold in found]
 
-    # -- tries -----------------------------------------------------------------------------------------------------
-
-    def run(
-        self,
-        job: dict[str, Any],
-        state: dict[str, Any],
-        read: Callable[[str], str],
-        ask: Callable[[Any], Any],
-        deadline: float,
-    ) -> dict[str, Any]:
-        """Try candidates until one makes all targets pass, or the deadline of `time.monotonic`.
-
-        The answer's `status`: found, exhausted, paused, nothing (no target fails), missing (no target is there).
-        """
-        targets = self.targets(job["ids"])
-        if not targets:
-            return {"status": "missing", "targets": 0, "failing": []}
-        base = state.get("base") or self.measure(targets)
-        status = base["status"]
-        failing = [t for t in targets if status.get(t) != "passed"]
-        answer: dict[str, Any] = {
-            "base": base,
-            "targets": len(targets),
-            "failing": failing,
-            "tried": 0,
-            "next": 0,
-            "best": state.get("best"),
-        }
-        if not failing:
-            return {**answer, "status": "nothing"}
-        passing = [i for i, s in status.items() if s == "passed"]
-        slowest = max([base["s"].get(i, 0.0) for i in passing] + [0.2])
-        each_cpu = max(1.0, 5 * slowest)
-        hot: dict[str, HotFile] = {}
-        for n, (path, edit, cold) in enumerate(self.candidates(failing, base, read)):
-            if n < state.get("next", 0):
-                continue
-            answer["next"] = n
-            if time.monotonic() > deadline:
-                return {**answer, "status": "paused"}
-            head = edit.line, edit.last
-            covers = [f for f in failing if self._covers(base, f, path, head)]
-            first = covers if covers and not cold else failing
-            then = passing if cold else [p for p in passing if self._covers(base, p, path, head)]
-            text = edit.apply(read(path))
-            try:
-                changes = (
-                    None
-                    if cold
-                    else hot.setdefault(path, HotFile(path, read(path)) if path not in hot else hot[path]).changes(
-                        text, edit.line
-                    )
-                )
-                compile(text, path, "exec", dont_inherit=True) if cold else None
-            except (SyntaxError, ValueError, RecursionError):
-                continue
-            if changes == []:
-                continue
-            answer["tried"] += 1
+    def _try(self, path: str, edit: Edit, cold: bool, known: list[str]) -> list[str] | None:
+        """The failing tests that pass with the edit, if better than `known`, else none. None: nothing to try."""
+        source = self.read(path)
+        text = edit.apply(source)
+        try:
+            changes = self._changes(path, source, text, edit.line) if not cold else None
             if changes is None:
-                records = ask({"path": path, "text": text, "first": first, "then": then, "each": each_cpu})
-            else:
-                records = self._hot(changes, first, then, each_cpu)
-            fixed = self._fixed(records, first, then)
-            if len(fixed) <= len((answer["best"] or {}).get("fixed", ())):
-                continue
-            # The same on freshly imported sources, with all tests and those of other files that may be concerned.
-            records = ask(
-                {"path": path, "text": text, "first": failing, "then": passing, "each": each_cpu, "related": True}
-            )
-            fixed = self._fixed(records, failing, passing)
-            if len(fixed) <= len((answer["best"] or {}).get("fixed", ())):
-                continue
-            answer["best"] = {**asdict(edit), "path": path, "fixed": fixed}
-            others = [f for f in failing if f not in fixed]
-            if not others:
-                return {**answer, "status": "found"}
-            if not any(self._covers(base, f, path, edit.around) for f in others):
-                return {**answer, "status": "exhausted"}  # what still fails is another fault's
-        return {**answer, "status": "exhausted"}
+                compile(text, path, "exec", dont_inherit=True)
+        except (SyntaxError, ValueError, RecursionError):
+            return None
+        if changes == []:
+            return None
+        head = edit.line, edit.last
+        mine = [f for f in self.failing if cold or self._covers(f, path, head)] or self.failing
+        asked = {
+            "first": mine,
+            "then": [p for p in self.passing if cold or self._covers(p, path, head)],
+            "extra": [x for x in self.extra if cold or self._covers(x, path, head)],
+            "each": self.each,
+        }
+        records = self.ask({**asked, "path": path, "text": text}) if changes is None else self._swapped(changes, asked)
+        if self._rank(self._fixed(records, asked)) <= self._rank(known):
+            return []
+        # The same on freshly imported sources, with all tests and those of other files that may be concerned.
+        asked = {"first": self.failing, "then": self.passing, "extra": self.extra, "each": self.each}
+        fixed = self._fixed(self.ask({**asked, "path": path, "text": text, "related": True}), asked)
+        return fixed if self._rank(fixed) > self._rank(known) else []
 
-    @staticmethod
-    def _covers(base: dict[str, Any], test: str, path: str, lines: tuple[int, int]) -> bool:
-        cover = base["cover"].get(test)
+    def _changes(self, path: str, source: str, text: str, line: int) -> list[Any] | None:
+        if path not in self.hot:
+            self.hot[path] = HotFile(path, source)
+        return self.hot[path].changes(text, line)
+
+    def _swapped(self, changes: list[Any], asked: dict[str, Any]) -> list[dict[str, Any]]:
+        def body(send: Callable[[Any], None]) -> None:
+            for function, code in changes:
+                function.__code__ = code
+            run_items(self.tests.items, asked, self.tests.reports, send)
+
+        return list(Child(body, self.each * 20).records(self.each * 4))
+
+    def _covers(self, test: str, path: str, lines: tuple[int, int]) -> bool:
+        cover = self.base["cover"].get(test)
         if cover is None:
             return True  # not traced in time: it may
         return not set(cover.get(path, ())).isdisjoint(range(lines[0], lines[1] + 1))
 
-    def _hot(self, changes: list[Any], first: list[str], then: list[str], each_cpu: float) -> list[dict[str, Any]]:
-        def body(send: Callable[[Any], None]) -> None:
-            for function, code in changes:
-                function.__code__ = code
-            run_items(self.items, first, then, each_cpu, self.reports, send)
+    def _whole(self, best: dict[str, Any] | None) -> bool:
+        return best is not None and set(self.failing) <= set(best["fixed"])
 
-        return list(Child(body, each_cpu * 20).records(each_cpu * 4))
+    def _rank(self, fixed: list[str]) -> tuple[int, int]:
+        """Targets first, then the others; nothing without a target."""
+        mine = len({*fixed} & {*self.failing})
+        return (mine, len(fixed) - mine) if mine else (0, 0)
 
     @staticmethod
-    def _fixed(records: list[dict[str, Any]], first: list[str], then: list[str]) -> list[str]:
-        """Targets that pass now; none where something else broke, or not everything was run."""
+    def _fixed(records: list[dict[str, Any]], asked: dict[str, Any]) -> list[str]:
+        """What failed and passes now; none where something else broke, or not everything was run."""
         good = {r["id"] for r in records if r.get("status") == "passed"}
-        if not records or not records[-1].get("end") or not good.issuperset(then):
+        if not any(r.get("end") for r in records) or not good.issuperset(asked["then"]):
             return []
-        return [f for f in first if f in good]
+        return [f for f in [*asked["first"], *asked["extra"]] if f in good]
+
+
+def _highest(lines: dict[int, float]) -> Callable[[int, int], float]:
+    return lambda first, last: max(lines.get(n, 0.0) for n in range(first, last + 1))

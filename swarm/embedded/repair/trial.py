@@ -21,6 +21,7 @@ from typing import Any
 
 MEMORY = 2 << 30
 FILE_BYTES = 64 << 20
+GIVE_UP_AFTER = 2  # targets that still fail, with none that passes
 
 
 def _confine(cpu_s: float) -> None:
@@ -178,3 +179,32 @@ def frames_of(text: str, mine: Callable[[str], bool]) -> list[tuple[str, int]]:
         if number.isdigit() and path.endswith(".py") and mine(real):
             found.append((real, int(number)))
     return found
+
+
+def run_items(items: dict[str, Any], asked: dict[str, Any], reports: Reports, send: Callable[[Any], None]) -> None:
+    """In a child: the targets `first`; if one of them passes, `then` those that must go on passing, then `extra`.
+
+    A name that is a file's stands for all of its tests. `each`: seconds of CPU for one of them.
+    """
+    first, then = asked["first"], asked["then"]
+    order = [*first, *then, *asked["extra"]]
+    passed = failed = 0
+    for n, name in enumerate(order):
+        if n == len(first) + len(then):
+            send({"end": True})
+        signal.setitimer(signal.ITIMER_VIRTUAL, asked["each"])  # its signal ends the process
+        if name in items:
+            following = next((items[o] for o in order[n + 1 : n + 2] if o in items), None)
+            record = reports.run(items[name], following)
+        else:
+            states = [reports.run(item, None)["status"] for i, item in items.items() if i.startswith(name + "::")]
+            whole = bool(states) and name not in reports.broken and not {*states} - {"passed", "skipped"}
+            record = {"id": name, "status": "passed" if whole else "failed"}
+        send(record)
+        good = record["status"] == "passed"
+        passed, failed = passed + good, failed + (not good)
+        hopeless = not passed and (failed >= GIVE_UP_AFTER or n + 1 == len(first))
+        if hopeless or (len(first) <= n < len(first) + len(then) and not good):
+            return
+    signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+    send({"end": True})

@@ -1,0 +1,44 @@
+"""The envelope: what a run gives back."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from swarm.types import RunStatus, Usage
+
+
+class Coverage(BaseModel):
+    """Sub-tasks that were asked for, those with a useful result, and those without."""
+
+    asked: int = 0
+    useful: int = 0
+    missing: int = 0
+
+
+class GateVerdict(BaseModel):
+    command: str
+    passed: bool
+
+
+class RunResult(BaseModel):
+    """The envelope: what a run gives back, on the last line of `--json`, in `result.json` and from Python."""
+
+    schema_version: Literal[1] = 1
+    run_id: str
+    status: RunStatus
+    exit_code: int
+    answer: str
+    patch_path: str | None = None
+    coverage: Coverage = Coverage()
+    usage: Usage = Usage()
+    cost_usd: float | None = None
+    wall_s: float = 0.0
+    critical_steps: int = 0
+    total_steps: int = 0
+    n_subagents: int = 0
+    peak_concurrency: int = 0
+    outcomes: dict[str, int] = Field(default_factory=dict)
+    gate: GateVerdict | None = None
+    run_dir: str

@@ -1,0 +1,72 @@
+"""What an orchestrator sees, and what it decides: the stages of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from swarm.types import AgentResult, Plan
+
+
+@dataclass(frozen=True, slots=True)
+class GateReport:
+    """One run of the gate. `seconds` is wall time."""
+
+    command: str
+    exit_code: int
+    output: str
+    timed_out: bool
+    seconds: float
+
+    @property
+    def passed(self) -> bool:
+        return self.exit_code == 0 and not self.timed_out
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What the aggregator made of a stage's results: a text, and where there is a repository the merged commit.
+
+    `evicted` maps a sub-task whose patch could not be merged to the reason.
+    """
+
+    text: str
+    commit: str | None = None
+    evicted: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StageReport:
+    """One finished stage: what was asked, what came back, what became of it."""
+
+    stage: int
+    plan: Plan
+    results: tuple[AgentResult, ...]
+    merged: Merged
+    gate: GateReport | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """What an orchestrator sees when it decides. `tree` is a listing of the repository, empty without one."""
+
+    task: str
+    test: str | None
+    tree: str
+    base_gate: GateReport | None
+    stages: tuple[StageReport, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """The orchestrator's decision to run these sub-tasks as the next stage."""
+
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The orchestrator's decision to end; `dropped` names sub-tasks that are no longer needed."""
+
+    answer: str
+    dropped: tuple[str, ...] = ()
