@@ -1,7 +1,7 @@
-"""Sandboxes by bubblewrap: namespaces of the kernel around each command, on the machine's own programs.
+"""Sandboxes by bubblewrap: namespaces of the kernel, on the machine's own programs.
 
-Each command is a bubblewrap of its own (about 10 ms) over the same workspace and the same private /tmp: no network,
-no capabilities, a read-only root, its own process table which dies with it.
+One bubblewrap for each sandbox, whose first process is our agent: no network, no capabilities, a read-only root, and
+its own process table, which dies with the agent.
 
 As an ordinary user that takes a user namespace. As root it must not: there the user inside would still be the real
 root to the kernel, and could write what belongs to root in /proc/sys. So root starts without one, and
@@ -11,118 +11,39 @@ sandbox alone.
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import shutil
-import signal
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import anyio
 import anyio.to_thread
 
 from swarm.errors import SandboxError
-from swarm.sandboxes.child import run_child
+from swarm.sandboxes.agent import CONTROL, agent_command
+from swarm.sandboxes.channel import Channel
 from swarm.sandboxes.files import WorkspaceFiles
 from swarm.sandboxes.folders import hand_over, private_folder
 from swarm.sandboxes.host_root import HostRoot, find_host_root, made_files
+from swarm.sandboxes.namespace import namespace
 from swarm.sandboxes.proof import Expected, prove
-from swarm.sandboxes.shell import script
+from swarm.sandboxes.shell import absolute, ulimits
 from swarm.sandboxes.toolchain import SYSTEM_PATH
 from swarm.types import ExecResult, SandboxRequest
 
 UID = 1000
-_TELLS_S = 2.0
-"""Seconds in which a bubblewrap that was started has told its first process."""
-
 _NEVER = ("/", "/bin", "/dev", "/etc", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/tmp", "/usr")
-_REMEDY = "install it with `sudo apt-get install bubblewrap`, or choose --sandbox docker"
-
-
-class Namespace:
-    """The processes of one bubblewrap, followed through its status pipe: killing its first kills them all.
-
-    A process file descriptor of that first process turns readable only when the kernel has ended the others too.
-    """
-
-    def __init__(self) -> None:
-        self._read, self.status_fd = os.pipe()
-        os.set_blocking(self._read, False)
-        self._status = b""
-        self._first: int | None = None
-
-    def close(self) -> None:
-        for fd in (self._read, self.status_fd, self._first):
-            if fd is not None and fd >= 0:
-                os.close(fd)
-
-    def started(self) -> None:
-        """The child has its end of the pipe."""
-        if self.status_fd >= 0:
-            os.close(self.status_fd)
-            self.status_fd = -1
-
-    async def watch(self) -> None:
-        self.started()
-        while self._first is None and self._more() is not None:
-            if self._find_first() is None:
-                await anyio.wait_readable(self._read)
-
-    async def end(self, leader: int) -> None:
-        self.started()
-        # Killed before it has told its first process, bubblewrap might leave that one behind.
-        with anyio.move_on_after(_TELLS_S):
-            while self._more() is not None and self._find_first() is None:  # noqa: ASYNC110  watch() may hold the pipe
-                await anyio.sleep(0.001)
-        first = self._find_first()
-        if first is not None:
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(first, signal.SIGKILL)
-            await anyio.wait_readable(first)
-        os.kill(leader, signal.SIGKILL)  # unreaped, so the id is still its own
-
-    def ran(self) -> bool:
-        """Whether the command itself was run, so that the exit code is its own."""
-        self._more()
-        return b'"exit-code"' in self._status
-
-    def _more(self) -> bytes | None:
-        try:
-            chunk = os.read(self._read, 1 << 12)
-        except BlockingIOError:
-            return b""
-        self._status += chunk
-        return chunk or None
-
-    def _find_first(self) -> int | None:
-        line, newline, _ = self._status.partition(b"\n")
-        if self._first is None and newline:
-            try:
-                self._first = os.pidfd_open(json.loads(line)["child-pid"])
-            except ProcessLookupError:
-                return None
-        return self._first
 
 
 class BubblewrapSandbox:
-    """One workspace and one private /tmp; see the module."""
+    """One process namespace over one workspace and one private /tmp; see the module."""
 
-    def __init__(self, request: SandboxRequest, argv: list[str], shell: str, owner: tuple[int, int]) -> None:
-        self.id = f"bubblewrap-{secrets.token_hex(4)}"
+    def __init__(self, request: SandboxRequest, channel: Channel, owner: tuple[int, int]) -> None:
+        self.id = channel.mark
         self.workdir = request.workdir
-        self._argv = argv
-        self._shell = shell
-        self._limits = request.limits
-        self._env = {
-            "PATH": ":".join(SYSTEM_PATH),
-            "HOME": "/tmp/home",
-            "TMPDIR": "/tmp",
-            "LANG": "C.UTF-8",
-            **request.env,
-        }
+        self._channel = channel
         files = WorkspaceFiles(request.workspace, request.workdir, self.exec, mounts=request.toolchain, owner=owner)
         self.read_file = files.read
         self.write_file = files.write
@@ -137,29 +58,16 @@ class BubblewrapSandbox:
         max_output: int = 1 << 20,
     ) -> ExecResult:
         """See `swarm.protocols.Sandbox.exec`."""
-        text = script(command, cwd=cwd or self.workdir, workdir=self.workdir, limits=self._limits)
-        namespace = Namespace()
-        try:
-            result = await run_child(
-                [self._argv[0], "--json-status-fd", str(namespace.status_fd), *self._argv[1:], self._shell, "-c", text],
-                env=self._env,
-                cwd=None,
-                stdin=stdin,
-                timeout=timeout,
-                max_output=max_output,
-                family=namespace,
-                pass_fds=(namespace.status_fd,),
-            )
-            if not result.timed_out and not namespace.ran():
-                reason = result.stderr.decode(errors="replace").strip() or f"exit code {result.exit_code}"
-                raise SandboxError(f"bubblewrap could not start a command: {reason}", remedy=_REMEDY)
-            return result
-        except OSError as error:
-            if isinstance(error, SandboxError):
-                raise
-            raise SandboxError(f"bubblewrap could not be started: {error}", remedy=_REMEDY) from error
-        finally:
-            namespace.close()
+        folder = absolute(cwd or "", self.workdir)
+        return await self._channel.exec(command, folder=folder, stdin=stdin, timeout=timeout, max_output=max_output)
+
+    async def pause(self) -> None:
+        """See `swarm.protocols.Pausable`."""
+        await self._channel.pause()
+
+    async def resume(self) -> None:
+        """See `swarm.protocols.Pausable`."""
+        await self._channel.resume()
 
 
 class BubblewrapBackend:
@@ -183,17 +91,33 @@ class BubblewrapBackend:
         argv = [_program("bwrap", "bubblewrap"), *(_AS_ROOT if root else _AS_USER)]
         after = [*_setpriv(uid)] if root else []
         host = find_host_root()
-        shell = "/bin/bash" if shutil.which("bash", path=":".join(SYSTEM_PATH)) else "/bin/sh"
         async with private_folder("bubblewrap") as private:
             made = await anyio.to_thread.run_sync(_prepare, private, request.workspace, uid)
-            argv += [*_base(host, made, private / "tmp"), *_mounts(request, host), "--"]
-            sandbox = BubblewrapSandbox(request, argv + after, shell, (uid, uid))
-            await prove(sandbox.exec, Expected(request.workspace, request.workdir, isolated=True))
-            yield sandbox
+            channel = Channel(private / "control", f"bubblewrap-{secrets.token_hex(4)}", limits=ulimits(request.limits))
+            try:
+                argv += [*_base(host, made, private / "tmp"), *_mounts(request, host)]
+                argv += ["--ro-bind", str(channel.folder), CONTROL, "--remount-ro", "/", "--"]
+                command = [*argv, *after, *agent_command(CONTROL, channel.mark)]
+                async with namespace(command, _environment(request), channel):
+                    sandbox = BubblewrapSandbox(request, channel, (uid, uid))
+                    await prove(sandbox.exec, Expected(request.workspace, request.workdir, isolated=True))
+                    yield sandbox
+            finally:
+                channel.close()
+
+
+def _environment(request: SandboxRequest) -> dict[str, str]:
+    return {
+        "PATH": ":".join(SYSTEM_PATH),
+        "HOME": "/tmp/home",
+        "TMPDIR": "/tmp",
+        "LANG": "C.UTF-8",
+        **request.env,
+    }
 
 
 _COMMON = (
-    *("--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"),
+    *("--unshare-pid", "--as-pid-1", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"),
     *("--hostname", "sandbox", "--die-with-parent", "--new-session", "--cap-drop", "ALL"),
 )
 _AS_USER = (*_COMMON, "--unshare-user", "--uid", str(UID), "--gid", str(UID))
@@ -258,7 +182,7 @@ def _mounts(request: SandboxRequest, host: HostRoot) -> list[str]:
         if workdir not in path.parents:
             argv += _folders(path.parent)
         argv += [how, str(source), str(path)]
-    return [*argv, "--remount-ro", "/"]
+    return argv
 
 
 def _folders(folder: Path) -> list[str]:

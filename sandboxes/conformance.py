@@ -20,7 +20,9 @@ from pathlib import Path
 import anyio
 
 from swarm.sandboxes import conformance_files as files
-from swarm.sandboxes.conformance_kit import Check, Nonconforming, Subject, holds, output_of, same
+from swarm.sandboxes import conformance_hostile as hostile
+from swarm.sandboxes import conformance_shell as shell
+from swarm.sandboxes.conformance_kit import Check, Nonconforming, Subject, holds, nothing_runs, output_of, same
 from swarm.types import ExecResult
 
 __all__ = ["CANARY", "CHECKS", "Check", "Nonconforming", "Subject"]
@@ -97,7 +99,7 @@ async def time_out_kills_all(subject: Subject) -> None:
     command = f"sleep {mark} & (trap '' TERM INT HUP; sleep {mark}; sleep {mark}) & trap '' TERM; sleep {mark}"
     result = await subject.sandbox.exec(command, timeout=1.0)
     same(result.timed_out, True, "timed out")
-    await _nothing_runs(subject, mark)
+    await nothing_runs(subject, mark)
 
 
 async def background_ends_with_its_command(subject: Subject) -> None:
@@ -105,13 +107,7 @@ async def background_ends_with_its_command(subject: Subject) -> None:
     mark = f"7{os.getpid():06d}"
     result = await subject.sandbox.exec(f"sleep {mark} & echo started", timeout=60)
     same((result.exit_code, result.timed_out, result.stdout), (0, False, b"started\n"), "result")
-    await _nothing_runs(subject, mark)
-
-
-async def _nothing_runs(subject: Subject, mark: str) -> None:
-    listing = "for f in /proc/[0-9]*/cmdline; do tr '\\0' ' ' < $f; echo; done 2>/dev/null"
-    found = await subject.sandbox.exec(f"{listing} | grep -c '^sleep {mark[:1]}['{mark[1:]}']*' || true")
-    same(found.stdout.strip(), b"0", "processes left inside")
+    await nothing_runs(subject, mark)
 
 
 async def output_is_capped(subject: Subject) -> None:
@@ -181,7 +177,7 @@ async def cancelled_exec(subject: Subject) -> None:
             while not (subject.workspace / "begun").exists():
                 await sandbox.exec("true")
         group.cancel_scope.cancel()
-    await _nothing_runs(subject, mark)
+    await nothing_runs(subject, mark)
 
 
 async def no_network(subject: Subject) -> None:
@@ -238,11 +234,21 @@ _ANY = (
     cwd_is_respected, commands_do_not_share_a_shell, time_out, time_out_kills_all, background_ends_with_its_command,
     output_is_capped, a_flood_ends, output_is_bytes, workspace_is_shared, tmp_persists, environment_is_ours, parallel,
     cancelled_exec, files.files_binary, files.files_overwrite, files.files_outside_the_workspace,
-    files.files_odd_names, files.files_errors, files.files_fifo, files.files_links_inside,
+    files.files_odd_names, files.files_errors, files.files_fifo, files.files_links_inside, files.files_large,
+    files.files_folder_is_made, shell.all_exit_codes, shell.all_signals, shell.no_signal_is_ignored,
+    shell.own_process_group, shell.no_terminal, shell.long_command, shell.big_environment, shell.many_lines,
+    shell.lines_are_counted_from_one, shell.starts_without_arguments, shell.exit_trap_runs, shell.nul_in_a_command,
+    shell.odd_folders, shell.large_input, shell.output_is_whole, hostile.kills_its_shell,
+    hostile.floods_200_megabytes, hostile.stops_itself, hostile.closes_its_streams, hostile.replaces_its_shell,
+    hostile.removes_its_workspace, hostile.background_holder_in_a_session_of_its_own,
+    hostile.time_out_kills_other_sessions, hostile.background_job_lives_on, hostile.background_server_answers,
+    hostile.loopback_server_answers, hostile.late_output_goes_nowhere, hostile.background_reader_takes_no_input,
+    hostile.pretends_to_be_the_channel, hostile.many_parallel, hostile.pause_and_resume,
 )  # fmt: skip
 _ISOLATED = (
     files.files_links_to_the_host, no_network, not_root, root_is_read_only, host_is_invisible,
-    host_processes_are_invisible, core_and_processes_are_limited,
+    host_processes_are_invisible, core_and_processes_are_limited, files.files_dot_dot, hostile.kills_everything,
+    hostile.signals_the_first_process, hostile.fork_bomb, hostile.nothing_piles_up,
 )  # fmt: skip
 
 

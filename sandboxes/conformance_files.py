@@ -97,3 +97,29 @@ async def files_links_to_the_host(subject: Subject) -> None:
         same(secret.read_text(), "secret", "a file of the host")
     finally:
         secret.unlink()
+
+
+async def files_large(subject: Subject) -> None:
+    """A file of a hundred megabytes is written and read."""
+    data = os.urandom(1 << 20) * 100
+    await subject.sandbox.write_file("large", data)
+    same((await output_of(subject, "wc -c < large")).strip(), str(len(data)), "size seen inside")
+    holds(await subject.sandbox.read_file("large") == data, "the file came back changed")
+    await output_of(subject, "rm large")
+
+
+async def files_folder_is_made(subject: Subject) -> None:
+    """Folders made on the way to a file can be used by commands; a path may go through `..` within the workspace."""
+    await subject.sandbox.write_file("made/for/it/file", b"1")
+    same(await output_of(subject, "echo 2 > made/for/it/more; cat made/for/it/*"), "12\n", "content")
+    same(await subject.sandbox.read_file("made/for/../for/it/file"), b"1", "content")
+
+
+async def files_dot_dot(subject: Subject) -> None:
+    """A path that climbs out of the workspace reaches nothing of the host."""
+    name = f"climbed-{os.getpid()}"
+    try:
+        await subject.sandbox.write_file(f"../{name}", b"x")
+    except OSError:
+        pass
+    holds(not (subject.workspace.parent / name).exists(), "a file of the host was written")

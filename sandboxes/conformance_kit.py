@@ -51,6 +51,17 @@ async def raises(kind: type[OSError], work: Awaitable[object], what: str) -> Non
 
 
 async def output_of(subject: Subject, command: str) -> str:
-    result = await subject.sandbox.exec(command)
+    result = await subject.sandbox.exec(command, timeout=30)
     same(result.exit_code, 0, f"exit code of {command!r} ({result.stderr!r})")
     return result.stdout.decode()
+
+
+async def runs(subject: Subject, mark: str) -> int:
+    """How many processes `sleep MARK` there are inside."""
+    listing = "for f in /proc/[0-9]*/cmdline; do tr '\\0' ' ' < $f; echo; done 2>/dev/null"
+    found = await subject.sandbox.exec(f"{listing} | grep -c '^sleep {mark} *$' || true")
+    return int(found.stdout)
+
+
+async def nothing_runs(subject: Subject, mark: str) -> None:
+    same(await runs(subject, mark), 0, "processes left inside")

@@ -1,4 +1,8 @@
-"""Sandboxes by Docker: one container each, closed by default, removed at the end whatever happens."""
+"""Sandboxes by Docker: one container each, closed by default, removed at the end whatever happens.
+
+The container's first process is our agent, so that commands need neither the engine nor an init. The engine must run on
+this machine: the way to the agent is a folder of it.
+"""
 
 from __future__ import annotations
 
@@ -15,46 +19,35 @@ import anyio
 import anyio.to_thread
 
 from swarm.errors import SandboxError
+from swarm.sandboxes.agent import CONTROL, agent_command
+from swarm.sandboxes.channel import Channel
 from swarm.sandboxes.docker_engine import Engine
-from swarm.sandboxes.docker_exec import Place, run_in_container
 from swarm.sandboxes.docker_image import ensure_host, ensure_named
 from swarm.sandboxes.files import WorkspaceFiles
 from swarm.sandboxes.folders import hand_over, private_folder
 from swarm.sandboxes.host_root import HostRoot, find_host_root
 from swarm.sandboxes.proof import Expected, prove
-from swarm.sandboxes.shell import script
+from swarm.sandboxes.shell import absolute
 from swarm.types import ExecResult, SandboxRequest
 
 HOST_IMAGE = "host"
 """The image that is no image: this machine's own system folders, read-only."""
 
 UID = 1000
-_IDLE_USER = "65534:65534"
-"""Who holds the container open. Another user than the commands', so that no command can kill it."""
-
-_INIT = "trap 'exit 0' TERM; exec 3<&0; (read -r _ <&3) & wait"
-"""The first process: a shell that waits for input which never comes and meanwhile reaps whatever is orphaned. The
-engine's own init cannot be had in the image `host`, whose /sbin is this machine's; and an image may hold no `sleep`."""
-
 _REMOVAL_S = 30.0
+_GREETS_S = 30.0
 _NEVER = ("/", "/bin", "/dev", "/etc", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/tmp", "/usr")
 
 
 class DockerSandbox:
     """One running container."""
 
-    def __init__(self, engine: Engine, request: SandboxRequest, name: str, mounts: tuple[Path, ...]) -> None:
-        self.id = name
+    def __init__(self, engine: Engine, request: SandboxRequest, channel: Channel, mounts: tuple[Path, ...]) -> None:
+        self.id = channel.mark
         self.workdir = request.workdir
         self._engine = engine
-        uid, gid = _user()
-        self._place = Place(
-            name,
-            request.workdir,
-            f"{uid}:{gid}",
-            {"HOME": "/tmp/home", "TMPDIR": "/tmp", "LANG": "C.UTF-8", **request.env},
-        )
-        files = WorkspaceFiles(request.workspace, request.workdir, self.exec, mounts=mounts, owner=(uid, gid))
+        self._channel = channel
+        files = WorkspaceFiles(request.workspace, request.workdir, self.exec, mounts=mounts, owner=_user())
         self.read_file = files.read
         self.write_file = files.write
 
@@ -68,10 +61,18 @@ class DockerSandbox:
         max_output: int = 1 << 20,
     ) -> ExecResult:
         """See `swarm.protocols.Sandbox.exec`."""
-        text = script(command, cwd=cwd, workdir=self.workdir)
-        return await run_in_container(
-            self._engine, self._place, text, stdin=stdin, timeout=timeout, max_output=max_output
-        )
+        folder = absolute(cwd or "", self.workdir)
+        return await self._channel.exec(command, folder=folder, stdin=stdin, timeout=timeout, max_output=max_output)
+
+    async def pause(self) -> None:
+        """See `swarm.protocols.Pausable`."""
+        self._channel.refuse(True)
+        await self._engine.call(partial(self._engine.client.api.pause, self.id))
+
+    async def resume(self) -> None:
+        """See `swarm.protocols.Pausable`."""
+        await self._engine.call(partial(self._engine.client.api.unpause, self.id))
+        self._channel.refuse(False)
 
 
 class DockerBackend:
@@ -104,15 +105,20 @@ class DockerBackend:
         shown = _shown(request, self._host)
         await anyio.to_thread.run_sync(hand_over, request.workspace, *_user())
         name = f"swarm-{secrets.token_hex(8)}"
-        options = _options(request, (*(self._host.binds if self._host else ()), *shown))
-        try:
-            await self._engine.call(partial(self._start, image, name, options))
-            sandbox = DockerSandbox(self._engine, request, name, shown)
-            await prove(sandbox.exec, Expected(request.workspace, request.workdir, isolated=True))
-            yield sandbox
-        finally:
-            with anyio.move_on_after(_REMOVAL_S, shield=True):
-                await self._engine.call(partial(self._remove, name), abandon=True)
+        binds = (*(self._host.binds if self._host else ()), *shown)
+        async with private_folder("docker") as private:
+            channel = Channel(private / "control", name)
+            try:
+                options = _options(request, binds, channel)
+                await self._engine.call(partial(self._start, image, name, options))
+                await _greeted(channel)
+                sandbox = DockerSandbox(self._engine, request, channel, shown)
+                await prove(sandbox.exec, Expected(request.workspace, request.workdir, isolated=True))
+                yield sandbox
+            finally:
+                with anyio.move_on_after(_REMOVAL_S, shield=True):
+                    await self._engine.call(partial(self._remove, name), abandon=True)
+                channel.close()
 
     async def _image(self) -> str:
         async with self._preparing:
@@ -141,6 +147,16 @@ class DockerBackend:
                 raise
 
 
+async def _greeted(channel: Channel) -> None:
+    with anyio.move_on_after(_GREETS_S):
+        if await channel.greet():
+            return
+    raise SandboxError(
+        "the container was started, but the agent in it does not answer",
+        remedy="the engine must run on this machine and the image must hold /bin/sh, or choose --sandbox bubblewrap",
+    )
+
+
 def _user() -> tuple[int, int]:
     """Who runs commands: the invoking user, so that the workspace is theirs; never root."""
     if os.geteuid() == 0:
@@ -154,17 +170,19 @@ def _shown(request: SandboxRequest, host: HostRoot | None) -> tuple[Path, ...]:
     return tuple(path for path in request.toolchain if str(path) != request.workdir and not host.shows(path))
 
 
-def _options(request: SandboxRequest, read_only: tuple[Path, ...]) -> dict[str, Any]:
+def _options(request: SandboxRequest, read_only: tuple[Path, ...], channel: Channel) -> dict[str, Any]:
     from docker.types import Mount, Ulimit
 
     limits = request.limits
+    uid, gid = _user()
     mounts = [Mount(str(path), str(path), type="bind", read_only=True) for path in read_only]
     mounts.append(Mount(request.workdir, str(request.workspace), type="bind"))
+    mounts.append(Mount(CONTROL, str(channel.folder), type="bind", read_only=True))
     return {
-        "entrypoint": ["/bin/sh", "-c", _INIT],
+        "entrypoint": agent_command(CONTROL, channel.mark),
         "command": [],
-        "stdin_open": True,
-        "user": _IDLE_USER,
+        "user": f"{uid}:{gid}",
+        "environment": {"HOME": "/tmp/home", "TMPDIR": "/tmp", "LANG": "C.UTF-8", **request.env},
         "working_dir": request.workdir,
         "hostname": "sandbox",
         "network_mode": "none",

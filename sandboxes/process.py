@@ -5,39 +5,42 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import signal
+import subprocess
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+import anyio
+import anyio.to_thread
+
 from swarm.errors import SandboxError
-from swarm.sandboxes.child import ProcessGroup, run_child
+from swarm.sandboxes import sweep
+from swarm.sandboxes.agent import MARK, agent_command
+from swarm.sandboxes.channel import Channel, How
 from swarm.sandboxes.files import WorkspaceFiles
 from swarm.sandboxes.folders import private_folder
 from swarm.sandboxes.proof import Expected, prove
-from swarm.sandboxes.shell import script
+from swarm.sandboxes.shell import absolute
+from swarm.sandboxes.slot import Slot
 from swarm.types import ExecResult, SandboxRequest
 
 WARNING = "sandbox `process` isolates nothing: commands can read and change all that you can, and use the network"
 
+_STARTS_S = 30.0
+_BOUND = 15.0
+
 
 class ProcessSandbox:
-    """A folder of this machine. A process that calls setsid() outlives its command."""
+    """A folder of this machine. A process that changes its session, streams and environment outlives the sandbox."""
 
-    def __init__(self, request: SandboxRequest, workspace: Path, private: Path, shell: str) -> None:
-        self.id = f"process-{secrets.token_hex(4)}"
+    def __init__(self, name: str, workspace: Path, channel: Channel) -> None:
+        self.id = name
         self.workdir = str(workspace)
-        self._workspace = workspace
-        self._shell = shell
-        self._env = {
-            "PATH": os.environ.get("PATH", os.defpath),
-            "HOME": str(private / "home"),
-            "TMPDIR": str(private / "tmp"),
-            "LANG": "C.UTF-8",
-            **request.env,
-        }
-        self._files = WorkspaceFiles(workspace, self.workdir, self.exec)
-        self.read_file = self._files.read
-        self.write_file = self._files.write
+        self._channel = channel
+        files = WorkspaceFiles(workspace, self.workdir, self.exec)
+        self.read_file = files.read
+        self.write_file = files.write
 
     async def exec(
         self,
@@ -49,18 +52,18 @@ class ProcessSandbox:
         max_output: int = 1 << 20,
     ) -> ExecResult:
         """See `swarm.protocols.Sandbox.exec`."""
-        try:
-            return await run_child(
-                [self._shell, "-c", script(command, cwd=cwd, workdir=self.workdir)],
-                env=self._env,
-                cwd=self._workspace,
-                stdin=stdin,
-                timeout=timeout,
-                max_output=max_output,
-                family=ProcessGroup(),
-            )
-        except OSError as error:
-            raise SandboxError(f"no command can be started in {self.workdir}: {error}") from error
+        folder = absolute(cwd or "", self.workdir)
+        return await self._channel.exec(command, folder=folder, stdin=stdin, timeout=timeout, max_output=max_output)
+
+    async def pause(self) -> None:
+        """See `swarm.protocols.Pausable`."""
+        self._channel.refuse(True)
+        await _signal(signal.SIGSTOP, self.id)
+
+    async def resume(self) -> None:
+        """See `swarm.protocols.Pausable`."""
+        await _signal(signal.SIGCONT, self.id)
+        self._channel.refuse(False)
 
 
 class ProcessBackend:
@@ -71,22 +74,71 @@ class ProcessBackend:
 
     async def check(self) -> None:
         """See `swarm.protocols.SandboxBackend.check`."""
-        _shell()
+        if not (shutil.which("bash") or shutil.which("sh")):
+            raise SandboxError("neither bash nor sh is on the PATH", remedy="install bash")
 
     @asynccontextmanager
     async def open(self, request: SandboxRequest) -> AsyncIterator[ProcessSandbox]:
         """See `swarm.protocols.SandboxBackend.open`. `workdir`, `toolchain` and `limits` have no meaning here."""
         workspace = request.workspace.resolve()
+        name = f"process-{secrets.token_hex(4)}"
         async with private_folder("process") as private:
-            for name in ("home", "tmp"):
-                (private / name).mkdir()
-            sandbox = ProcessSandbox(request, workspace, private, _shell())
-            await prove(sandbox.exec, Expected(workspace, sandbox.workdir, isolated=False))
-            yield sandbox
+            for folder in ("home", "tmp"):
+                (private / folder).mkdir()
+            channel = Channel(private / "control", name, ender=_end)
+            try:
+                child = _start(request, workspace, private, channel)
+                try:
+                    with anyio.move_on_after(_STARTS_S):
+                        await channel.greet()
+                    if not channel.open:
+                        raise SandboxError(f"no command can be started in {workspace}: /bin/sh does not run")
+                    sandbox = ProcessSandbox(name, workspace, channel)
+                    await prove(sandbox.exec, Expected(workspace, sandbox.workdir, isolated=False))
+                    yield sandbox
+                finally:
+                    child.kill()
+                    child.wait()
+                    with anyio.move_on_after(_BOUND, shield=True):
+                        while await _signal(signal.SIGKILL, name):  # noqa: ASYNC110  nobody tells
+                            await anyio.sleep(0.001)
+            finally:
+                channel.close()
 
 
-def _shell() -> str:
-    shell = shutil.which("bash") or shutil.which("sh")
-    if shell is None:
-        raise SandboxError("neither bash nor sh is on the PATH", remedy="install bash")
-    return shell
+def _start(request: SandboxRequest, workspace: Path, private: Path, channel: Channel) -> subprocess.Popen[bytes]:
+    env = {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "HOME": str(private / "home"),
+        "TMPDIR": str(private / "tmp"),
+        "LANG": "C.UTF-8",
+        **request.env,
+        MARK: f"{channel.mark}.agent",
+    }
+    try:
+        return subprocess.Popen(
+            agent_command(str(channel.folder), channel.mark),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=env,
+            cwd=workspace,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise SandboxError(f"no command can be started in {workspace}: {error}") from error
+
+
+async def _end(slot: Slot, how: How) -> int:
+    """Here no agent is the first process of a namespace, and the whole machine's processes are to be looked at."""
+    tests = [sweep.holding(*slot.streams)]
+    if how == "all":
+        if slot.leader:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(int(slot.leader), signal.SIGKILL)
+        tests += [sweep.in_session(slot.leader), sweep.marked(slot.mark)]
+    return await anyio.to_thread.run_sync(sweep.send, signal.SIGKILL, sweep.any_of(*tests))
+
+
+async def _signal(number: signal.Signals, name: str) -> int:
+    return await anyio.to_thread.run_sync(sweep.send, number, sweep.marked(f"{name}."))

@@ -1,4 +1,4 @@
-"""The script that a sandbox's shell is given for one command: where to run it, and under which limits."""
+"""What a sandbox's shell is told: where to run a command, and under which limits."""
 
 from __future__ import annotations
 
@@ -13,20 +13,18 @@ def absolute(path: str, workdir: str) -> str:
     return posixpath.join(workdir, path)
 
 
-def script(command: str, *, cwd: str | None = None, workdir: str = "/", limits: SandboxLimits | None = None) -> str:
-    """One shell script that runs `command`.
-
-    All that we add stands on the command's own first line, so that line numbers of its errors stay true.
-    """
-    before = ""
-    if limits is not None:
-        before += _ulimits(limits)
-    if cwd is not None:
-        before += f"cd -- {shlex.quote(absolute(cwd, workdir))} || exit 1; "
-    return before + command
+def enter(folder: str) -> str:
+    """Go to a folder, or end; on one line whatever its name is."""
+    quoted = shlex.quote(folder)
+    if "\n" in folder:
+        octal = "".join(f"\\0{byte:03o}" for byte in folder.encode(errors="surrogateescape"))
+        quoted = f'"$(printf %b {shlex.quote(octal)}; echo .)"'
+        return f'REPLY={quoted}; cd -- "${{REPLY%.}}" || exit 1'
+    return f"cd -- {quoted} || exit 1"
 
 
-def _ulimits(limits: SandboxLimits) -> str:
+def ulimits(limits: SandboxLimits) -> str:
+    """Limits on everything that a shell starts from here on."""
     # Blocks are 512 bytes by POSIX, but 1024 in bash; `-u` is bash's name for what dash calls `-p`.
     return (
         "ulimit -c 0; "

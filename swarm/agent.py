@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import anyio
 
@@ -22,6 +24,7 @@ from swarm.types import (
     ModelReply,
     Outcome,
     Submission,
+    SubTask,
     ToolCall,
     ToolResult,
     ToolStatus,
@@ -41,6 +44,18 @@ class ToolBox(Protocol):
     async def call(self, name: str, raw_arguments: str, sandbox: Sandbox) -> ToolResult: ...
 
 
+class ToolKit(Protocol):
+    """The tools of a run, from which each attempt gets its own."""
+
+    def fitted(self, subtask: SubTask) -> ToolBox:
+        """The tools for one sub-task."""
+        ...
+
+    def bench(self, sandbox: Sandbox) -> AbstractAsyncContextManager[Sandbox]:
+        """The sandbox as the tools of one agent use it; what they left running in it ends with the block."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class LoopEnd:
     """Why the loop ended, and what the agent said last. `partial` is a change worth keeping of work not done."""
@@ -49,6 +64,7 @@ class LoopEnd:
     stop: str
     text: str
     partial: bool = False
+    result: Any = None
 
 
 class AgentLoop:
@@ -149,6 +165,7 @@ class AgentLoop:
                 t_start=started,
                 t_end=time.monotonic(),
                 status=result.status,
+                error=result.error,
                 exit_code=result.exit_code,
                 result=result.content,
                 truncated=result.truncated,
@@ -159,10 +176,13 @@ class AgentLoop:
 
 
 def _submitted(submission: Submission) -> LoopEnd:
+    text, result = submission.summary, submission.result
+    if result is not None:  # others see the text alone
+        text += f"\n\n```json\n{json.dumps(result, ensure_ascii=False)}\n```"
     if submission.status == "done":
-        return LoopEnd(Outcome.COMPLETED, "submitted", submission.summary)
+        return LoopEnd(Outcome.COMPLETED, "submitted", text, result=result)
     partial = submission.status == "partial"
-    return LoopEnd(Outcome.FAILED, f"submitted_{submission.status}", submission.summary, partial=partial)
+    return LoopEnd(Outcome.FAILED, f"submitted_{submission.status}", text, partial=partial, result=result)
 
 
 def _tool_message(call: ToolCall, result: ToolResult) -> Message:

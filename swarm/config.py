@@ -18,6 +18,9 @@ SandboxName = Literal["auto", "docker", "bubblewrap", "process"]
 HOST_IMAGE = "host"
 """The name of the image that is no image: the machine's own system folders, read-only."""
 
+HOST_KEYS = ("tools", "mcp", "search")
+"""Keys that run code outside the sandboxes. A repository cannot set them: it may be a stranger's."""
+
 
 class Price(BaseModel):
     """Dollars per million tokens. `cached` defaults to the price of other prompt tokens."""
@@ -59,6 +62,11 @@ class RunConfig(BaseModel):
     image: str = HOST_IMAGE
     toolchain: tuple[Path, ...] = Field(default=(), description="host folders visible read-only in sandboxes")
 
+    tools: tuple[str, ...] = Field(default=(), description="further tools: names, or package.module:name")
+    mcp: Path | None = Field(default=None, description="file of MCP servers, which run on this machine")
+    web_hosts: tuple[str, ...] = Field(default=(), description="hosts that web_fetch may read")
+    search: str | None = Field(default=None, description="package.module:name of what answers web_search")
+
     test: str | None = None
     test_timeout: float = Field(default=600.0, gt=0, description="seconds for one run of the gate")
 
@@ -83,8 +91,16 @@ def load_config(flags: Mapping[str, Any], env: Mapping[str, str] | None = None, 
     user = Path(env.get("XDG_CONFIG_HOME") or Path(env.get("HOME", "~")).expanduser() / ".config")
     merged: dict[str, Any] = {}
     origin: dict[str, str] = {}
+    shared = _read_toml(repo / "swarm.toml") if repo else {}
+    for key in HOST_KEYS:
+        if key in shared:
+            raise UsageError(
+                f"{key} in {repo}/swarm.toml: this runs code on your machine, which a repository may not ask for",
+                remedy="give it on the command line, or in ~/.config/swarm/config.toml",
+            )
     for source, values in (
-        *((str(p), _read_toml(p)) for p in (user / "swarm/config.toml", *([repo / "swarm.toml"] if repo else []))),
+        (str(user / "swarm/config.toml"), _read_toml(user / "swarm/config.toml")),
+        (f"{repo}/swarm.toml", shared),
         ("the environment", _from_env(env)),
         ("the command line", dict(flags)),
     ):

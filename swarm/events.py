@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from swarm.types import Outcome, Plan, RunStatus, SubTask, ToolStatus, Usage
+from swarm.types import Outcome, Plan, RunStatus, SubTask, ToolErrorKind, ToolStatus, Usage
 
 
 class EventBase(BaseModel):
@@ -130,7 +130,8 @@ class ToolStarted(EventBase):
 
 
 class ToolFinished(EventBase):
-    """One use of a tool. `result` is what the model saw; `t_start` and `t_end` are monotonic."""
+    """One use of a tool. `result` is what the model saw, `error` how the use failed; `t_start` and `t_end` are
+    monotonic."""
 
     type: Literal["tool"] = "tool"
     trajectory_id: str
@@ -141,6 +142,7 @@ class ToolFinished(EventBase):
     t_start: float
     t_end: float
     status: ToolStatus
+    error: ToolErrorKind = ToolErrorKind.NONE
     exit_code: int | None = None
     result: str = ""
     truncated: bool = False

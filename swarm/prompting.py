@@ -96,6 +96,8 @@ def gate_output(gate: GateReport) -> str:
 def plan_format() -> JsonObject:
     """The `response_format` of a plan, strict: every field required, nothing else allowed."""
     schema = Plan.model_json_schema()
+    # A schema inside the plan is free-form, which a strict format cannot say: programs give it, not planners.
+    schema["$defs"]["SubTask"]["properties"].pop("result_schema")
     for part in (schema, *schema["$defs"].values()):
         part["required"] = list(part["properties"])
         part["additionalProperties"] = False

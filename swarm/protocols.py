@@ -75,7 +75,10 @@ class Sandbox(Protocol):
         stdin: bytes = b"",
         max_output: int = 1 << 20,
     ) -> ExecResult:
-        """Run a shell command to its end. After `timeout` seconds its whole process group is killed.
+        """Run a command in a fresh shell until its main process ends.
+
+        What it leaves running lives on until the sandbox is closed if it let go of the command's streams, and is killed
+        if it holds them. After `timeout` seconds all of the command is killed.
 
         At most `max_output` bytes of each stream are kept: the first and the last half.
 
@@ -90,6 +93,19 @@ class Sandbox(Protocol):
 
     async def write_file(self, path: str, data: bytes) -> None:
         """Write a whole file, making its folders. Raises as `read_file`."""
+        ...
+
+
+@runtime_checkable
+class Pausable(Protocol):
+    """A sandbox that can stand still, so that it costs no CPU while nobody uses it."""
+
+    async def pause(self) -> None:
+        """Stop everything that runs inside. Until `resume`, `exec` raises SandboxError."""
+        ...
+
+    async def resume(self) -> None:
+        """Let it go on where it was stopped."""
         ...
 
 

@@ -11,6 +11,7 @@ import anyio
 from pydantic_core import to_json
 
 from swarm import __version__
+from swarm.agent import ToolKit
 from swarm.aggregators.patches import PatchAggregator
 from swarm.aggregators.text import TextAggregator
 from swarm.budget import Budget, Limits
@@ -27,7 +28,7 @@ from swarm.protocols import Aggregator, EventSink, Orchestrator, SandboxBackend
 from swarm.totals import Totals
 from swarm.trajectory import Trajectory, open_trajectory, sha256
 from swarm.types import Outcome, Role
-from swarm.wiring import Models, Tree, sandbox_site, take_snapshot, toolbox
+from swarm.wiring import Models, Tree, open_toolkit, sandbox_site, take_snapshot
 from swarm.workshop import Workshop
 
 ORCHESTRATOR = "orchestrator"
@@ -68,17 +69,21 @@ class Session:
         try:
             await self._open_tree()
             workshop = await self._workshop()
-            if self._mission.config.mode == "single":
-                await self._loop(workshop, SingleOrchestrator(), "")
-                return
-            async with self._orchestrator_trajectory() as (trajectory, orchestrator):
-                await self._loop(workshop, orchestrator, trajectory.id)
-                outcome = Outcome.CANCELLED if self._stop.is_set() else Outcome.COMPLETED
-                if self.fault is not None:
-                    outcome = Outcome.ERRORED
-                trajectory.end(outcome, type(self.fault).__name__ if self.fault else "finished", self.answer)
+            async with open_toolkit(self._mission.config, self._tree is not None) as tools:
+                await self._orchestrate(workshop, tools)
         except SwarmError as fault:
             self.fault = fault
+
+    async def _orchestrate(self, workshop: Workshop, tools: ToolKit) -> None:
+        if self._mission.config.mode == "single":
+            await self._loop(workshop, tools, SingleOrchestrator(), "")
+            return
+        async with self._orchestrator_trajectory() as (trajectory, orchestrator):
+            await self._loop(workshop, tools, orchestrator, trajectory.id)
+            outcome = Outcome.CANCELLED if self._stop.is_set() else Outcome.COMPLETED
+            if self.fault is not None:
+                outcome = Outcome.ERRORED
+            trajectory.end(outcome, type(self.fault).__name__ if self.fault else "finished", self.answer)
 
     async def write_patch(self) -> Path | None:
         """Write the difference that the run made to `patch.diff`; None where it made none."""
@@ -148,14 +153,14 @@ class Session:
             finally:
                 trajectory.steps, trajectory.usage = conversation.steps, conversation.usage
 
-    async def _loop(self, workshop: Workshop, orchestrator: Orchestrator, parent: str) -> None:
+    async def _loop(self, workshop: Workshop, tools: ToolKit, orchestrator: Orchestrator, parent: str) -> None:
         from swarm.loop import Bounds, Crew, Loop  # LangGraph: seconds of import, wanted only when a run starts
 
         mission, config = self._mission, self._mission.config
         line = mission.models.line(Role.SUBAGENT, config, self._budget, self._sink)
         crew = Crew(
             orchestrator=orchestrator,
-            executor=LocalExecutor(workshop, line, toolbox(self._tree is not None), parent),
+            executor=LocalExecutor(workshop, line, tools, parent),
             aggregator=self._aggregator(parent),
             sink=self._sink,
             repository=self._tree,

@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Message = dict[str, Any]
 """One chat message in the wire form of the OpenAI API, kept as it came so that nothing a provider sent is lost."""
@@ -55,7 +55,8 @@ class SubTask(BaseModel):
     """One piece of the task, for one sub-agent.
 
     `depends_on` names sub-tasks whose results it needs; `files` the paths it means to write (a scope, may be
-    empty); `replaces` earlier sub-tasks that did not succeed and that this one takes over.
+    empty); `replaces` earlier sub-tasks that did not succeed and that this one takes over. `result_schema` is the JSON
+    schema (draft 2020-12, references only to its own `$defs`) that the submitted result must fit.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -66,6 +67,33 @@ class SubTask(BaseModel):
     depends_on: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     replaces: tuple[str, ...] = ()
+    result_schema: JsonObject | None = None
+
+    @field_validator("result_schema")
+    @classmethod
+    def _is_a_schema(cls, value: JsonObject | None) -> JsonObject | None:
+        if value is not None:
+            from jsonschema import Draft202012Validator, SchemaError  # wanted for few sub-tasks only
+
+            try:
+                Draft202012Validator.check_schema(value)
+            except SchemaError as error:
+                raise ValueError(f"not a JSON schema: {error.message}") from None
+            _check_references(value, value.get("$defs", {}))
+        return value
+
+
+def _check_references(part: Any, defined: Mapping[str, Any]) -> None:
+    """A reference that leads nowhere would fail every submission; one that leads out would be fetched."""
+    if isinstance(part, dict):
+        reference = part.get("$ref")
+        local = isinstance(reference, str) and reference.startswith("#/$defs/")
+        if isinstance(reference, str) and not (local and reference.removeprefix("#/$defs/") in defined):
+            raise ValueError(f"not a JSON schema: the reference {reference!r} is not to one of its own $defs")
+        part = list(part.values())
+    if isinstance(part, list):
+        for inner in part:
+            _check_references(inner, defined)
 
 
 class Plan(BaseModel):
@@ -191,27 +219,61 @@ class ToolStatus(StrEnum):
     DENIED = "denied"
 
 
+class ToolErrorKind(StrEnum):
+    """The ways in which the use of a tool fails, by what a model can do about it."""
+
+    NONE = ""
+    UNKNOWN_TOOL = "unknown_tool"
+    """There is no such tool: use one of those that there are."""
+
+    BAD_ARGUMENTS = "bad_arguments"
+    """The arguments do not fit: give others."""
+
+    NOT_FOUND = "not_found"
+    """A path, a job or a page is not there: look for it."""
+
+    NO_MATCH = "no_match"
+    """Text or a hunk is not in the file as given: read the file again."""
+
+    UNSUITABLE = "unsuitable"
+    """It is there, but of another kind (a folder, binary, too large): use another tool."""
+
+    DENIED = "denied"
+    """Not permitted: go on without it."""
+
+    TIMED_OUT = "timed_out"
+    """Stopped at the time limit: ask for less, or for longer."""
+
+    UNAVAILABLE = "unavailable"
+    """What the tool stands on is missing or does not answer: go on without it."""
+
+    RAISED = "raised"
+    """The tool itself failed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Submission:
     """A sub-agent's own word on its work.
 
     `done`: the sub-task is done. `partial`: it is not, but what was changed is worth keeping. `failed`: nothing of
-    use; what was changed is thrown away.
+    use; what was changed is thrown away. `result` fits the sub-task's `result_schema`, None without one.
     """
 
     status: Literal["done", "partial", "failed"]
     summary: str
+    result: Any = None
 
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What a tool gives back to the model. `submission` ends the attempt."""
+    """What a tool gives back to the model. `submission` ends the attempt; `error` says how the use failed."""
 
     content: str
     status: ToolStatus = ToolStatus.COMPLETED
     exit_code: int | None = None
     truncated: bool = False
     submission: Submission | None = None
+    error: ToolErrorKind = ToolErrorKind.NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +307,8 @@ class AgentResult:
     """How one attempt ended. `commit` holds the changed workspace, None where nothing changed.
 
     `stop` names the condition that ended the loop (`submitted`, `answered`, `max_steps`, an error kind, ...);
-    `keep` says that the change is to be merged: the sub-task is done, or partly and worth keeping.
+    `keep` says that the change is to be merged: the sub-task is done, or partly and worth keeping. `result` is what
+    was submitted under the sub-task's `result_schema`.
     """
 
     subtask_id: str
@@ -259,3 +322,4 @@ class AgentResult:
     tool_calls: int = 0
     usage: Usage = field(default_factory=Usage)
     seconds: float = 0.0
+    result: Any = None

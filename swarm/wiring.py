@@ -18,7 +18,7 @@ from swarm.protocols import Model, Repository, SandboxBackend
 from swarm.types import Role
 
 if TYPE_CHECKING:
-    from swarm.agent import ToolBox
+    from swarm.agent import ToolKit
     from swarm.budget import Budget
     from swarm.conversation import Line
     from swarm.protocols import EventSink
@@ -182,8 +182,26 @@ async def sandbox_site(backend: SandboxBackend, config: RunConfig, repo: Path | 
     return Site(str(repo or _WORKDIR), {"PATH": os.pathsep.join(entries)}, toolchain, notice)
 
 
-def toolbox(on_repository: bool) -> ToolBox:
-    """The tools of a sub-agent."""
-    from swarm.tools import toolsets
+@asynccontextmanager
+async def open_toolkit(config: RunConfig, on_repository: bool) -> AsyncIterator[ToolKit]:
+    """The tools of sub-agents; servers that give some of them live as long as the block.
 
-    return toolsets.coding() if on_repository else toolsets.plain()
+    Raises on entering:
+        UsageError: a tool or a file that the configuration names cannot be used.
+        MachineError: a server did not start.
+    """
+    from swarm.tools import toolsets
+    from swarm.tools.registry import Toolset
+
+    tools = [*(toolsets.coding() if on_repository else toolsets.plain()), *map(toolsets.extra_tool, config.tools)]
+    if config.web_hosts or config.search:
+        from swarm.tools.web import web_tools
+
+        tools += web_tools(config.web_hosts, config.search)
+    async with AsyncExitStack() as stack:
+        if config.mcp is not None:
+            from swarm.tools.mcp import open_servers
+            from swarm.tools.mcp_config import load_servers
+
+            tools += await stack.enter_async_context(open_servers(load_servers(config.mcp)))
+        yield toolsets.Kit(Toolset(tools))

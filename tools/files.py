@@ -15,7 +15,7 @@ from swarm.protocols import Sandbox
 from swarm.tools.output import LIMIT, failed, printable
 from swarm.tools.registry import tool
 from swarm.tools.replacement import NoReplacement, replace_once
-from swarm.types import ToolResult
+from swarm.types import ToolErrorKind, ToolResult
 
 _LARGEST = 10 << 20
 _WIDEST = 2_000
@@ -32,7 +32,7 @@ async def read(
     limit: Annotated[int | None, Field(ge=1, description="How many lines. Default: as many as fit.")] = None,
 ) -> ToolResult:
     """Read a text file. Each line comes with its number and a tab before it, which are not part of the file."""
-    text = await _load(sandbox, path)
+    text = await load(sandbox, path)
     if isinstance(text, ToolResult):
         return text
     lines = text.removeprefix("\ufeff").split("\n")
@@ -41,7 +41,7 @@ async def read(
     if not lines:
         return ToolResult("[the file is empty]")
     if offset > len(lines):
-        return failed(f"offset {offset} is past the end: {path} has {len(lines)} lines.")
+        return failed(ToolErrorKind.BAD_ARGUMENTS, f"offset {offset} is past the end: {path} has {len(lines)} lines.")
     last = len(lines) if limit is None else min(len(lines), offset - 1 + limit)
     shown: list[str] = []
     used, number = 0, offset - 1
@@ -65,7 +65,7 @@ async def write(
 ) -> ToolResult:
     """Write a whole file, new or over an old one. Missing folders are made."""
     data = content.encode()
-    if (refusal := await _save(sandbox, path, data)) is not None:
+    if (refusal := await save(sandbox, path, data)) is not None:
         return refusal
     count = content.count("\n") + (0 if content.endswith("\n") or not content else 1)
     return ToolResult(f"Wrote {path}: {count} lines, {len(data)} bytes.")
@@ -79,15 +79,15 @@ async def edit(
     sandbox: Sandbox,
 ) -> ToolResult:
     """Replace one piece of text in a file. Copy it exactly, without line numbers, with enough lines to be unique."""
-    text = await _load(sandbox, path)
+    text = await load(sandbox, path)
     if isinstance(text, ToolResult):
         return text
     try:
         # In a thread: the search for similar lines in a large file takes long enough to hold up other agents.
         changed, line = await anyio.to_thread.run_sync(replace_once, text, old_string, new_string)
     except NoReplacement as error:
-        return failed(f"{path}: {error}")
-    if (refusal := await _save(sandbox, path, changed.encode())) is not None:
+        return failed(ToolErrorKind.NO_MATCH, f"{path}: {error}")
+    if (refusal := await save(sandbox, path, changed.encode())) is not None:
         return refusal
     return ToolResult(f"Edited {path} at line {line}.")
 
@@ -105,7 +105,7 @@ async def missing(sandbox: Sandbox, path: str) -> ToolResult:
     found = [posixpath.join(folder, each) for each in near]
     found += [each.removeprefix("./") for each in elsewhere.split("\n") if each and "\n" not in each]
     hint = f" Did you mean {' or '.join(dict.fromkeys(found))}?" if found else " Use glob to find it."
-    return failed(f"{path} does not exist.{hint}")
+    return failed(ToolErrorKind.NOT_FOUND, f"{path} does not exist.{hint}")
 
 
 def operand(path: str) -> str:
@@ -113,7 +113,7 @@ def operand(path: str) -> str:
     return f"./{path}" if path.startswith("-") else path
 
 
-async def _load(sandbox: Sandbox, path: str) -> str | ToolResult:
+async def load(sandbox: Sandbox, path: str) -> str | ToolResult:
     """The text of a file, byte for byte when encoded again; or what to tell the model."""
     try:
         data = await sandbox.read_file(_checked(path))
@@ -124,20 +124,27 @@ async def _load(sandbox: Sandbox, path: str) -> str | ToolResult:
     except (OSError, ValueError) as error:
         return _refused(path, error)
     if len(data) > _LARGEST:
-        return failed(f"{path} has {len(data)} bytes, which is too large. Use bash: grep, head, tail or sed -n.")
+        return failed(
+            ToolErrorKind.UNSUITABLE,
+            f"{path} has {len(data)} bytes, which is too large. Use bash: grep, head, tail or sed -n.",
+        )
     if b"\0" in data[:8192]:
-        return failed(f"{path} is a binary file of {len(data)} bytes. Use bash: file, strings or xxd.")
+        return failed(
+            ToolErrorKind.UNSUITABLE, f"{path} is a binary file of {len(data)} bytes. Use bash: file, strings or xxd."
+        )
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         return failed(
+            ToolErrorKind.UNSUITABLE,
             f"{path} is not UTF-8 (byte 0x{data[error.start]:02x} on line {line}). "
-            "Use bash: iconv -f latin1 -t utf-8 to read it, sed to change it."
+            "Use bash: iconv -f latin1 -t utf-8 to read it, sed to change it.",
         )
 
 
-async def _save(sandbox: Sandbox, path: str, data: bytes) -> ToolResult | None:
+async def save(sandbox: Sandbox, path: str, data: bytes) -> ToolResult | None:
+    """Write a whole file; or what to tell the model."""
     try:
         await sandbox.write_file(_checked(path), data)
     except MachineError:
@@ -155,13 +162,13 @@ def _checked(path: str) -> str:
 
 def _refused(path: str, error: Exception) -> ToolResult:
     if isinstance(error, IsADirectoryError):
-        return failed(f"{path} is a directory. Use glob to see its files.")
+        return failed(ToolErrorKind.UNSUITABLE, f"{path} is a directory. Use glob to see its files.")
     if isinstance(error, PermissionError):
-        return failed(f"{path}: permission denied.")
+        return failed(ToolErrorKind.DENIED, f"{path}: permission denied.")
     if isinstance(error, NotADirectoryError):
-        return failed(f"{path}: a part of this path is a file, not a folder.")
+        return failed(ToolErrorKind.UNSUITABLE, f"{path}: a part of this path is a file, not a folder.")
     reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return failed(f"{path!r}: {reason}.")
+    return failed(ToolErrorKind.BAD_ARGUMENTS, f"{path!r}: {reason}.")
 
 
 def _shown(line: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from swarm.types import ToolResult, ToolStatus
+from swarm.types import ToolErrorKind, ToolResult, ToolStatus
 
 LIMIT = 16_000
 """Characters of one result that a model sees, marker and footer included."""
@@ -17,6 +17,7 @@ _ESCAPES = re.compile(
     r"|\x1b[ -/]{0,16}[0-~]?"  # all other escapes
     r"|\x9b[0-?]{0,256}[ -/]{0,16}[@-~]?"  # CSI as one character
 )
+_STATUS = {ToolErrorKind.DENIED: ToolStatus.DENIED, ToolErrorKind.TIMED_OUT: ToolStatus.TIMEOUT}
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -50,21 +51,22 @@ def _overwritten(line: str) -> str:
     return line
 
 
-def shorten(text: str, limit: int = LIMIT, *, lost: bool = False) -> str:
-    """At most `limit` (80 or more) characters: head and tail, and between them how much is missing.
+def shorten(text: str, limit: int = LIMIT, *, lost: bool = False, where: str = "") -> str:
+    """At most `limit` (80 and the length of `where`, or more) characters: head and tail, and between them how much is
+    missing.
 
-    `lost` says that the middle of `text` already misses an unknown amount.
+    `lost` says that the middle of `text` already misses an unknown amount, `where` where the whole text is.
     """
     if len(text) <= limit:
         return text
-    keep = limit - len(_marker(len(text), lost))
+    keep = limit - len(_marker(len(text), lost, where))
     head = keep // 2
     tail = keep - head
-    return text[:head] + _marker(len(text) - keep, lost) + text[len(text) - tail :]
+    return text[:head] + _marker(len(text) - keep, lost, where) + text[len(text) - tail :]
 
 
-def _marker(missing: int, lost: bool) -> str:
-    return f"\n[... {'more than ' if lost else ''}{missing} characters left out ...]\n"
+def _marker(missing: int, lost: bool, where: str) -> str:
+    return f"\n[... {'more than ' if lost else ''}{missing} characters left out{where and '; '}{where} ...]\n"
 
 
 def clip(text: str, width: int) -> str:
@@ -73,9 +75,10 @@ def clip(text: str, width: int) -> str:
     return line if len(line) <= width else line[: width - 3] + "..."
 
 
-def failed(message: str) -> ToolResult:
+def failed(kind: ToolErrorKind, message: str) -> ToolResult:
     """The result of a use that could not be carried out; `message` says what to do instead."""
-    return ToolResult(shorten(f"Error: {message}"), status=ToolStatus.FAILED)
+    status = _STATUS.get(kind, ToolStatus.FAILED)
+    return ToolResult(shorten(f"Error: {message}"), status=status, error=kind)
 
 
 def bounded(result: ToolResult) -> ToolResult:

@@ -18,7 +18,7 @@ from swarm.errors import MachineError, UsageError
 from swarm.protocols import Sandbox, Tool
 from swarm.tools.output import bounded, clip, failed
 from swarm.tools.schema import describe, parameters_of
-from swarm.types import JsonObject, ToolResult
+from swarm.types import JsonObject, ToolErrorKind, ToolResult
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -64,7 +64,7 @@ class FunctionTool(Generic[P, R]):
             try:
                 values = self._parameters.bind(arguments)
             except ValidationError as error:
-                return failed(f"{self._name}: {self._parameters.complaint(error)}")
+                return failed(ToolErrorKind.BAD_ARGUMENTS, f"{self._name}: {self._parameters.complaint(error)}")
             if self._parameters.sandbox is not None:
                 values[self._parameters.sandbox] = sandbox
             return _result(await self._run(values))
@@ -173,10 +173,10 @@ class Toolset:
         found = self._tools.get(name)
         if found is None:
             known = ", ".join(sorted(self._tools)) or "none"
-            return failed(f"there is no tool {clip(name, 64)!r}. The tools are: {known}.")
+            return failed(ToolErrorKind.UNKNOWN_TOOL, f"there is no tool {clip(name, 64)!r}. The tools are: {known}.")
         arguments = _parsed(raw_arguments)
         if isinstance(arguments, str):
-            return failed(f"{name}: {arguments}")
+            return failed(ToolErrorKind.BAD_ARGUMENTS, f"{name}: {arguments}")
         try:
             return bounded(await found.call(arguments, sandbox))
         except Exception as error:  # noqa: BLE001 - a tool of a third party's own class may raise anything
@@ -219,7 +219,7 @@ def _result(value: object) -> ToolResult:
     try:
         return ToolResult(to_json(value).decode())
     except PydanticSerializationError as error:
-        return failed(f"the tool gave back a value that is not JSON: {clip(str(error), 200)}")
+        return failed(ToolErrorKind.RAISED, f"the tool gave back a value that is not JSON: {clip(str(error), 200)}")
 
 
 def _told(error: Exception) -> ToolResult:
@@ -228,7 +228,9 @@ def _told(error: Exception) -> ToolResult:
     for cause in causes:
         if isinstance(cause, MachineError):
             raise cause
-    return failed("; ".join(f"{type(cause).__name__}: {cause}".rstrip(": ") for cause in causes[:5]))
+    return failed(
+        ToolErrorKind.RAISED, "; ".join(f"{type(cause).__name__}: {cause}".rstrip(": ") for cause in causes[:5])
+    )
 
 
 def _leaves(error: Exception) -> Iterator[Exception]:

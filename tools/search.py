@@ -17,7 +17,7 @@ from swarm.protocols import Sandbox
 from swarm.tools.files import missing, operand
 from swarm.tools.output import LIMIT, clip, failed, printable
 from swarm.tools.registry import tool
-from swarm.types import ExecResult, ToolResult, ToolStatus
+from swarm.types import ExecResult, ToolErrorKind, ToolResult, ToolStatus
 
 _SECONDS = 60.0
 _MATCHES = 200
@@ -163,9 +163,10 @@ async def _refusal(sandbox: Sandbox, path: str, result: ExecResult, found: bool)
             f"Error: nothing found in {_SECONDS:g} s. Search a smaller folder.",
             status=ToolStatus.TIMEOUT,
             exit_code=124,
+            error=ToolErrorKind.TIMED_OUT,
         )
     told = result.stderr.decode("utf-8", "replace").strip()
-    return failed(clip(told, 400)) if told else None
+    return failed(ToolErrorKind.BAD_ARGUMENTS, clip(told, 400)) if told else None
 
 
 def _list(lines: list[str], limit: int, what: str) -> ToolResult:

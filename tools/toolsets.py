@@ -1,17 +1,31 @@
-"""The toolsets that a sub-agent starts from."""
+"""The toolsets that a sub-agent starts from, and the tools that can be added to them by name."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from swarm.errors import UsageError
+from swarm.protocols import Sandbox, Tool
 from swarm.tools.files import edit, read, write
+from swarm.tools.jobs import job, open_bench
+from swarm.tools.named import load_object
+from swarm.tools.patch import apply_patch
+from swarm.tools.python import python
 from swarm.tools.registry import Toolset
 from swarm.tools.search import glob, grep
 from swarm.tools.shell import bash
-from swarm.tools.submit import submit
+from swarm.tools.submit import StructuredSubmit, submit
+from swarm.types import SubTask
+
+# Not in `coding`: bash and edit do the same, and each tool costs every call its description and a model its choice.
+EXTRA: dict[str, Tool] = {each.name: each for each in (apply_patch, python)}
 
 
 def coding() -> Toolset:
     """All that work on a repository needs."""
-    return Toolset([bash, read, write, edit, grep, glob, submit])
+    return Toolset([bash, job, read, write, edit, grep, glob, submit])
 
 
 def reading() -> Toolset:
@@ -21,4 +35,39 @@ def reading() -> Toolset:
 
 def plain() -> Toolset:
     """For tasks without a repository."""
-    return Toolset([bash, submit])
+    return Toolset([bash, job, read, submit])
+
+
+def extra_tool(name: str) -> Tool:
+    """A tool beside the usual ones: one of `EXTRA`, or `package.module:name` of anyone's.
+
+    Raises:
+        UsageError: there is none of this name.
+    """
+    if name in EXTRA:
+        return EXTRA[name]
+    found = load_object(name, f"the tools to add are {', '.join(EXTRA)}, or package.module:name of your own")
+    if not isinstance(found, Tool):
+        raise UsageError(f"{name} is no tool", remedy="make one with @tool")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Kit:
+    """The tools of a run, as sub-agents are given them."""
+
+    tools: Toolset
+
+    def fitted(self, subtask: SubTask) -> Toolset:
+        """The tools for one sub-task: `submit` asks for the result that it wants."""
+        if subtask.result_schema is None:
+            return self.tools
+        return Toolset(
+            StructuredSubmit(subtask.result_schema) if each.name == submit.name else each for each in self.tools
+        )
+
+    @asynccontextmanager
+    async def bench(self, sandbox: Sandbox) -> AsyncIterator[Sandbox]:
+        """The sandbox as the tools of one agent use it; background jobs end with the block."""
+        async with open_bench(sandbox) as bench:
+            yield bench

@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from swarm.protocols import Sandbox, Tool
-from swarm.types import JsonObject, ToolResult, ToolStatus
+from swarm.tools.output import failed
+from swarm.types import JsonObject, ToolErrorKind, ToolResult
 
 Approve = Callable[[str, JsonObject], Awaitable[bool]]
 """Says whether a tool, by its name, may be used with these arguments."""
@@ -57,4 +58,4 @@ class Approved:
     async def call(self, arguments: JsonObject, sandbox: Sandbox) -> ToolResult:
         if await self.approve(self.tool.name, arguments):
             return await self.tool.call(arguments, sandbox)
-        return ToolResult("Error: this use was not approved. Go on without it.", status=ToolStatus.DENIED)
+        return failed(ToolErrorKind.DENIED, "this use was not approved. Go on without it.")

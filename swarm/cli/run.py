@@ -39,6 +39,9 @@ CONFIGURED = (
     "timeout",
     "sandbox",
     "image",
+    "tools",
+    "mcp",
+    "web_hosts",
     "test",
     "seed",
 )
@@ -82,6 +85,16 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
         "--image", metavar="NAME", help="image of the sandboxes; `host`: this machine's system folders"
     )
 
+    tools = parser.add_argument_group("tools (outside the sandbox, but for --tools)")
+    tools.add_argument(
+        "--tools",
+        metavar="NAMES",
+        type=_names,
+        help="further tools: apply_patch, python, or package.module:name of yours",
+    )
+    tools.add_argument("--mcp", metavar="FILE", help="MCP servers (mcpServers JSON); they run on this machine, as you")
+    tools.add_argument("--web-hosts", metavar="HOSTS", type=_names, help="let web_fetch read these: a.org,*.b.org")
+
     patch = parser.add_argument_group("the patch (default: ask on a terminal, else only write it)")
     target = patch.add_mutually_exclusive_group()
     target.add_argument("--apply", action="store_true", help="apply it to the checkout unless the gate failed")
@@ -90,6 +103,10 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
 
     parser.add_argument("--dry-run", action="store_true", help="show the plan, run no sub-agent")
     parser.add_argument("--json", action="store_true", help="events as JSON lines, last the result")
+
+
+def _names(given: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in given.split(",") if name.strip())
 
 
 def run(args: argparse.Namespace) -> int:

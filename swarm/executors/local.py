@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from swarm.agent import AgentLoop, LoopEnd, ToolBox
+from swarm.agent import AgentLoop, LoopEnd, ToolBox, ToolKit
 from swarm.conversation import Conversation, Line
 from swarm.events import AgentStarted
 from swarm.protocols import Sandbox
@@ -20,16 +20,20 @@ class LocalExecutor:
 
     workshop: Workshop
     line: Line
-    tools: ToolBox
+    tools: ToolKit
     parent: str
 
     async def run(self, spec: AgentSpec) -> AgentResult:
+        tools = self.tools.fitted(spec.subtask)
         async with (
-            open_trajectory(self.line.sink, self._started(spec)) as trajectory,
+            open_trajectory(self.line.sink, self._started(spec, tools)) as trajectory,
             self.workshop.copy(spec.base) as copy,
         ):
-            async with self.workshop.sandbox(spec.trajectory_id, copy) as sandbox:
-                ended = await self._work(spec, sandbox, trajectory)
+            async with (
+                self.workshop.sandbox(spec.trajectory_id, copy) as sandbox,
+                self.tools.bench(sandbox) as bench,
+            ):
+                ended = await self._work(spec, tools, bench, trajectory)
             trajectory.end(ended.outcome, ended.stop, ended.text)
             commit = await self._capture(spec, ended, copy)  # the sandbox is closed: nothing writes any more
             trajectory.commit = commit or ""
@@ -45,15 +49,16 @@ class LocalExecutor:
             tool_calls=trajectory.tool_calls,
             usage=trajectory.usage,
             seconds=trajectory.seconds,
+            result=ended.result,
         )
 
-    async def _work(self, spec: AgentSpec, sandbox: Sandbox, trajectory: Trajectory) -> LoopEnd:
+    async def _work(self, spec: AgentSpec, tools: ToolBox, sandbox: Sandbox, trajectory: Trajectory) -> LoopEnd:
         messages: list[Message] = [
             {"role": "system", "content": spec.system_prompt},
             {"role": "user", "content": spec.instructions},
         ]
         conversation = Conversation(self.line, spec.trajectory_id, Role.SUBAGENT, messages)
-        loop = AgentLoop(conversation, spec.trajectory_id, self.tools, sandbox, self.line.sink)
+        loop = AgentLoop(conversation, spec.trajectory_id, tools, sandbox, self.line.sink)
         try:
             return _honest(await loop.run(spec.limits), loop.tool_calls, spec)
         finally:
@@ -66,7 +71,7 @@ class LocalExecutor:
         message = f"{spec.subtask.title}\n\n{ended.text}\n\nSub-task: {spec.subtask.id}\n"
         return await self.workshop.repository.capture(copy, spec.base, author=spec.trajectory_id, message=message)
 
-    def _started(self, spec: AgentSpec) -> AgentStarted:
+    def _started(self, spec: AgentSpec, tools: ToolBox) -> AgentStarted:
         return AgentStarted(
             trajectory_id=spec.trajectory_id,
             role=Role.SUBAGENT,
@@ -80,7 +85,7 @@ class LocalExecutor:
             subtask=spec.subtask,
             model=self.line.model.name,
             system_prompt_sha256=sha256(spec.system_prompt),
-            tools=list(self.tools.schemas()),
+            tools=list(tools.schemas()),
             max_steps=spec.limits.max_steps,
             timeout_s=spec.limits.timeout,
             sandbox=self.workshop.backend.name,

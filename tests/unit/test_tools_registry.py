@@ -232,9 +232,9 @@ def test_schemas_cannot_be_spoiled_by_who_gets_them() -> None:
 
 
 def test_the_shipped_toolsets() -> None:
-    assert coding().names == ("bash", "read", "write", "edit", "grep", "glob", "submit")
+    assert coding().names == ("bash", "job", "read", "write", "edit", "grep", "glob", "submit")
     assert reading().names == ("read", "grep", "glob", "submit")
-    assert plain().names == ("bash", "submit")
+    assert plain().names == ("bash", "job", "read", "submit")
     for schema in coding().schemas():
         parameters = schema["function"]["parameters"]
         assert schema["function"]["description"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -30,7 +31,9 @@ class Folder:
         self.id = "folder"
         self.workdir = str(root)
         self.root = root
-        self.env = {"PATH": path or os.environ["PATH"], "LANG": "C.UTF-8"}
+        private = root.parent / f"{root.name}-tmp"
+        private.mkdir(exist_ok=True)
+        self.env = {"PATH": path or os.environ["PATH"], "LANG": "C.UTF-8", "TMPDIR": str(private)}
 
     async def exec(
         self,
@@ -134,16 +137,21 @@ async def test_bash_keeps_head_and_tail(box: Folder) -> None:
     result = await use(box, "bash", command="seq 1 9000; exit 4")
     assert result.truncated
     assert result.content.startswith("1\n2\n3\n")
-    assert "characters left out ...]" in result.content
     assert result.content.endswith("\n8999\n9000\n[exit code 4]")
+    found = re.search(r"characters left out; all is in (\S+): use read or grep \.\.\.\]", result.content)
+    assert found
+    rest = await use(box, "read", path=found[1], offset=4500, limit=2)
+    assert rest.content.startswith("  4500\t4500\n  4501\t4501")
+    again = await use(box, "bash", command="seq 1 9000")
+    assert "output-2.txt" in again.content
 
 
 async def test_bash_says_when_more_was_lost_than_it_knows(box: Folder) -> None:
-    result = await use(box, "bash", command="seq 1 300000")
+    result = await use(box, "bash", command="seq 1 900000")
     assert result.truncated
     assert "[... more than " in result.content
-    assert result.content.endswith("\n300000\n[exit code 0]")
-    folded = await use(box, "bash", command="head -c 3000000 /dev/zero | tr '\\0' '\\r'; echo end")
+    assert result.content.endswith("\n900000\n[exit code 0]")
+    folded = await use(box, "bash", command="head -c 9000000 /dev/zero | tr '\\0' '\\r'; echo end")
     assert folded.content == "\n[... output left out ...]\nend\n[exit code 0]"
 
 
@@ -158,13 +166,14 @@ async def test_bash_refuses_what_no_shell_can_do(box: Folder) -> None:
     assert "less than or equal to 600" in await told(box, "bash", command="true", timeout=601)
     assert "greater than 0" in await told(box, "bash", command="true", timeout=0)
     assert "NUL" in await told(box, "bash", command="a\0b")
-    assert "Use write" in await told(box, "bash", command="#" * 200_000)
+    assert "Use write" in await told(box, "bash", command="#" * 2_000_000)
 
 
 async def test_bash_makes_do_with_sh(tmp_path: Path) -> None:
     programs = tmp_path / "programs"
     programs.mkdir()
-    (programs / "sh").symlink_to("/bin/sh")
+    for name in ("sh", "cat", "mkdir", "mv", "rm"):
+        (programs / name).symlink_to(f"/bin/{name}")
     result = await use(Folder(tmp_path, str(programs)), "bash", command='echo "$0"; exit 7')
     assert result.content == "sh\n[exit code 7]"
 

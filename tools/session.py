@@ -1,0 +1,61 @@
+"""What carries over between the commands of one agent, kept as files in its sandbox: no shell lives between them.
+
+A command's working directory and exported variables are written down when its shell ends, and taken over by the next.
+Whatever happens to a command, the state before it stays good: only a shell that ended by itself leaves a new one.
+"""
+
+from __future__ import annotations
+
+import shlex
+
+FOLDER = '"${TMPDIR:-/tmp}/.swarm"'
+"""The folder of the state, as a word of shell: inside the sandbox, private to it."""
+
+# On one line, so that line numbers in a command's own errors stay true. $1 is the folder. A working directory that is
+# gone must not make the tool unusable; OLDPWD is kept for `cd -`.
+_RESTORE = (
+    'if [ -f "$1/env" ]; then __swarm_dir=$PWD; {clear} . "$1/env" 2>/dev/null; __swarm_old=${{OLDPWD-}}; '
+    'if cd -- "${{PWD:-/}}" 2>/dev/null; then OLDPWD=$__swarm_old; '
+    'else cd -- "$__swarm_dir"; echo "[the working directory is gone; now in $PWD]"; fi; '
+    "unset __swarm_dir __swarm_old; fi; "
+)
+_KEEP = (
+    '__swarm=$1; __swarm_keep() { export PWD; export -p >"$__swarm/env.new"; }; '
+    "trap '{ __swarm_keep; } 2>/dev/null' EXIT; "
+)
+_TYPED = 'eval "set --; $__swarm_text"'
+_CLEAR = "unset $(compgen -e) 2>/dev/null;"  # what was unset stays unset; only bash can tell all names
+
+
+def script(body: str = "", *, name: str = "", keep: bool = False) -> str:
+    """A script for the sandbox's shell that runs what comes on its standard input where the last command left off, as
+    if typed; or, where there is a `body`, stores that input as file `name` of the folder and runs the body.
+
+    `body` sees the folder as `$1`; with `keep` the state is changed. Both streams come out as one; standard input is
+    empty.
+    """
+    store = f'cat >"$d/{name}" || exit 1; ' if body else ""
+    before, after = "", ""
+    if keep:
+        before, after = (
+            '[ ! -f "$d/env.new" ] || rm -f "$d/env.new"; ',
+            '[ ! -f "$d/env.new" ] || mv "$d/env.new" "$d/env"; ',
+        )
+    runs = {}
+    for shell, read, clear in (("bash", "IFS= read -rd '' __swarm_text", _CLEAR), ("sh", "__swarm_text=$(cat)", "")):
+        # Read before the variables are restored, which may leave no PATH to find `cat`.
+        load = "" if body else f"{read}; exec </dev/null; "
+        inner = load + _RESTORE.format(clear=clear) + (_KEEP if keep else "") + (body or _TYPED)
+        runs[shell] = f'{shell} -c {shlex.quote(inner)} {shell} "$d"' + (" </dev/null" if body else "")
+    return (
+        f'd={FOLDER}; [ -d "$d" ] || mkdir -p -m 700 "$d"; {store}{before}'
+        f"{{ if command -v bash >/dev/null 2>&1; then {runs['bash']}; else {runs['sh']}; fi; }} 2>&1; c=$?; "
+        f"{after}exit $c"
+    )
+
+
+STORE = (
+    f'd={FOLDER}; [ -d "$d" ] || mkdir -p -m 700 "$d"; n=1; while [ -e "$d/output-$n.txt" ]; do n=$((n+1)); done; '
+    'cat >"$d/output-$n.txt" && printf %s "$d/output-$n.txt"'
+)
+"""A script that stores its standard input under a new name and prints that."""
