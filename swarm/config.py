@@ -39,7 +39,7 @@ class RunConfig(BaseModel):
     planner_model: str | None = None
     subagent_model: str | None = None
     aggregator_model: str | None = None
-    base_url: str | None = None
+    base_url: str | None = Field(default=None, pattern=r"^https?://[^/\s]+")
     api_key: SecretStr | None = Field(default=None, exclude=True)
     temperature: float | None = Field(default=None, ge=0, le=2)
     seed: int | None = None

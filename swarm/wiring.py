@@ -64,7 +64,7 @@ async def open_models(config: RunConfig) -> AsyncIterator[Models]:
     """The models that a configuration names; `embedded` starts the embedded endpoint for as long.
 
     Raises:
-        UsageError: no model or no endpoint is configured.
+        UsageError: no model or no endpoint is configured, or a price is missing that the budget needs.
     """
     names = {role: config.model_of(role) for role in _ROLES}
     unset = [role for role, name in names.items() if not name]
@@ -73,6 +73,12 @@ async def open_models(config: RunConfig) -> AsyncIterator[Models]:
     embedded = {role for role, name in names.items() if name and name.split(":")[0] == EMBEDDED}
     if not config.base_url and len(embedded) < len(names):
         raise UsageError("no endpoint is named", remedy=await _how_to_name_one(config))
+    unpriced = sorted({name for name in names.values() if name and price_of(name, config.prices) is None})
+    if config.budget_usd is not None and unpriced:
+        raise UsageError(
+            f"a budget in dollars cannot be kept: no price is known for {', '.join(unpriced)}",
+            remedy="give it under [prices] in swarm.toml (dollars per million tokens), or use --budget-tokens",
+        )
     async with AsyncExitStack() as stack:
         opened: dict[str, Model] = {}
         for name in filter(None, names.values()):

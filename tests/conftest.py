@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
+pytest_plugins = ("tests.docker_engine",)
+
 
 @pytest.fixture
 def anyio_backend() -> str:

@@ -65,6 +65,32 @@ def test_two_subagents_make_one_tested_patch_and_the_checkout_is_untouched(
     assert "wrote b" in shown
 
 
+@pytest.mark.parametrize("sandbox", ["docker", "bubblewrap", "process"])
+def test_each_sandbox_does_a_whole_run(
+    cli: Cli, script: Script, make_repo: MakeRepo, sandbox: str, request: pytest.FixtureRequest
+) -> None:
+    if sandbox == "docker":
+        cli.env["DOCKER_HOST"] = request.getfixturevalue("docker_engine")
+    script.planner(plan(subtask("one"), subtask("two")))
+    script.agent("one", use("write", path="a.txt", content="A\n"), submit())
+    script.agent("two", use("bash", command="cat b.txt && echo B >> b.txt; id -u"), submit())
+    repo = make_repo(FILES)
+    args = (
+        "--model",
+        script.model,
+        "--sandbox",
+        sandbox,
+        "--test",
+        'python3 -c \'assert open("a.txt").read() == "A\\n"\'',
+    )
+    done = cli.run("change both", repo, *args)
+    assert done.code == 0, done.err
+    assert {agent["sandbox"] for agent in done.of("agent_start") if agent["role"] == "subagent"} == {sandbox}
+    outside = [notice for notice in done.of("notice") if "no isolation" in notice["message"]]
+    assert len(outside) == (sandbox == "process")
+    assert git(repo, "status", "--porcelain") == ""
+
+
 def test_apply_and_branch_deliver(cli: Cli, script: Script, make_repo: MakeRepo) -> None:
     repo = make_repo(FILES)
     (repo / "b.txt").write_text("uncommitted\n")
