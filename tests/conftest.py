@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-pytest_plugins = ("tests.docker_engine",)
+pytest_plugins = ("tests.docker_engine", "tests.sandboxes_here")
 
 
 @pytest.fixture
