@@ -105,7 +105,7 @@ async def _to_the_envelope(
         patch_path=str(patch) if patch else None,
         coverage=totals.coverage,
         usage=totals.usage,
-        cost_usd=totals.cost_usd if totals.cost_known else None,
+        cost_usd=totals.cost,
         wall_s=time.monotonic() - started,
         critical_steps=totals.critical_steps,
         total_steps=totals.total_steps,

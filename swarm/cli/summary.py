@@ -80,5 +80,5 @@ def _cost(cost: float | None, view: RunView, config: RunConfig | None) -> str:
 
 
 def _unpriced(view: RunView, config: RunConfig | None) -> list[str]:
-    named: Iterable[str] = view.unpriced or view.models.values()
+    named: Iterable[str] = view.totals.unpriced or view.models.values()
     return sorted({line(name) for name in named} or ({line(config.model)} if config and config.model else set()))

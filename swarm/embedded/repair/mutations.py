@@ -107,7 +107,9 @@ class Mutator(Ground):
         elif isinstance(s, ast.Expr):
             # A value that nobody takes is a slip; a call may be there for what it does.
             if not isinstance(s.value, (ast.Constant, ast.Yield, ast.YieldFrom, ast.Await)):
-                self._put(s, "return " + self._text(s.value), "missing return", 0.35 if isinstance(s.value, ast.Call) else 1.2)
+                self._put(
+                    s, "return " + self._text(s.value), "missing return", 0.35 if isinstance(s.value, ast.Call) else 1.2
+                )
             self._put(s, "pass", "statement removed", 0.3)
         elif isinstance(s, ast.AugAssign):
             gap_start, gap_end = self._span(s.target)[1], self._span(s.value)[0]
