@@ -51,7 +51,8 @@ def _head(view: RunView, now: float, width: int) -> list[Text]:
     stage = f"stage {view.stage}: " if view.stage else ""
     totals, cost = view.totals, view.totals.cost
     money = f" · ${cost:.2f}" if cost else ""
-    figures = f"{len(view.agents)} sub-agents, peak {totals.peak_concurrency} · {totals.total_steps} steps · {count(view.tokens)} tokens{money}"
+    agents = f"{len(view.agents)} sub-agents, peak {totals.peak_concurrency}"
+    figures = f"{agents} · {totals.total_steps} steps · {count(view.tokens)} tokens{money}"
     lines.append(_row(width, (f"{stage}{figures}", None, "")))
     if said:
         lines.append(_row(width, (", ".join(said), None, "")))
