@@ -19,7 +19,7 @@ from swarm.journal.redaction import Redactor, secrets_of
 from swarm.journal.writer import Journal, open_journal
 from swarm.protocols import SandboxBackend
 from swarm.removal import remove_tree
-from swarm.result import RunResult
+from swarm.result import RunResult, Spent
 from swarm.session import Mission, Session
 from swarm.totals import Totals
 from swarm.types import Outcome
@@ -104,7 +104,7 @@ async def _to_the_envelope(
         answer=redactor.redact(session.answer)[0],
         patch_path=str(patch) if patch else None,
         coverage=totals.coverage,
-        usage=totals.usage,
+        usage=Spent(**totals.usage.model_dump(include=set(Spent.model_fields))),
         cost_usd=totals.cost,
         wall_s=time.monotonic() - started,
         critical_steps=totals.critical_steps,

@@ -44,6 +44,17 @@ CONFIGURED = (
 )
 
 
+class _Once(argparse.Action):
+    """An option that may be given once: a second one must not win in silence."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: Any = None
+    ) -> None:
+        if getattr(namespace, self.dest) is not None:
+            parser.error(f"argument {option}: given twice; one endpoint is used at a time")
+        setattr(namespace, self.dest, values)
+
+
 def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     """Declare the command and its options."""
     parser = commands.add_parser(
@@ -64,7 +75,12 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     models.add_argument("--planner-model", metavar="NAME")
     models.add_argument("--subagent-model", metavar="NAME")
     models.add_argument("--aggregator-model", metavar="NAME")
-    models.add_argument("--base-url", metavar="URL", help="the OpenAI-compatible endpoint, such as http://host:8000/v1")
+    models.add_argument(
+        "--base-url",
+        metavar="URL",
+        action=_Once,
+        help="the OpenAI-compatible endpoint, such as http://host:8000/v1",
+    )
     models.add_argument("--seed", type=int, metavar="N")
 
     limits = parser.add_argument_group("limits")
