@@ -90,6 +90,11 @@ def load_config(flags: Mapping[str, Any], env: Mapping[str, str] | None = None, 
     ):
         merged |= values
         origin |= dict.fromkeys(values, source)
+    if "base_url" in flags and str(merged.get("model", "")).split(":")[0] == "embedded":
+        raise UsageError(
+            "--model embedded starts an endpoint of its own, so --base-url would not be used",
+            remedy="leave one out, or name the model as the endpoint at --base-url serves it (`repair`, `script`)",
+        )
     try:
         return RunConfig(**merged)
     except ValidationError as error:

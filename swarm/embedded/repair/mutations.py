@@ -252,6 +252,9 @@ class Mutator(Ground):
         weight = 0.4 if isinstance(n.ctx, ast.Load) else 0.15
         for other, near in self._others(n.id, pool, _MAX_OTHERS):
             self._put(n, other, "another name", weight * near)
+        if id(n) in self.called:  # a local name may hold a function
+            for other, near in self._others(n.id, self.names, _MAX_OTHERS):
+                self._put(n, other, "another name", 0.2 * near)
 
     def _on_Attribute(self, n: ast.Attribute, parent: ast.AST) -> None:
         end = self._span(n)[1]
