@@ -10,8 +10,10 @@ import anyio
 import pytest
 
 from swarm import RunConfig, RunResult, RunStatus, Swarm
-from swarm.config import SandboxName
-from swarm.events import AgentStarted, CallSent, Event, RunEnded, ToolStarted
+from swarm.config import SandboxName, load_config
+from swarm.embedded.catalog import load_policies
+from swarm.embedded.server import running_endpoint
+from swarm.events import AgentStarted, CallSent, Event, RunEnded, RunStarted, ToolStarted
 from tests.integration.conftest import Files, Script, plan, submit, subtask, use
 
 pytestmark = pytest.mark.anyio
@@ -144,3 +146,20 @@ async def test_names_of_the_runtime_are_refused(script: Script, repo: Path, box:
     assert result.status is RunStatus.COMPLETED
     started = [event.trajectory_id for event in events if isinstance(event, AgentStarted)]
     assert started == ["orchestrator", "one"]
+
+
+async def test_a_running_endpoint_serves_a_run_by_the_name_that_it_lists(
+    script: Script, repo: Path, box: SandboxName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script.planner(plan(subtask("one")))
+    script.agent("one", WRITE_A, submit())
+    policies, faults = load_policies(script.model.partition(":")[2])
+    async with running_endpoint(policies, faults=faults) as url:
+        result, events = await run(load_config({"model": "embedded", "base_url": url, "sandbox": box}), repo)
+        first = events[0]
+        assert isinstance(first, RunStarted)
+        assert set(first.endpoints.values()) == {url.removeprefix("http://").removesuffix("/v1")}
+        assert result.status is RunStatus.COMPLETED
+        monkeypatch.setenv("OPENAI_BASE_URL", url)
+        assert load_config({"model": "embedded"}).base_url is None
+        assert load_config({"model": "script"}).base_url == url
