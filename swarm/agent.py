@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from swarm.errors import BudgetExhausted, EndpointError
 from swarm.events import ToolFinished, ToolStarted
 from swarm.protocols import EventSink, Sandbox
 from swarm.retry import FATAL
+from swarm.trajectory import sha256
 from swarm.types import (
     AgentLimits,
     JsonObject,
@@ -169,7 +169,7 @@ class AgentLoop:
                 exit_code=result.exit_code,
                 result=result.content,
                 truncated=result.truncated,
-                result_sha256=hashlib.sha256(result.content.encode()).hexdigest(),
+                result_sha256=sha256(result.content),
                 sandbox_id=self._sandbox.id,
             )
         )

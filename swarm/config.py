@@ -42,7 +42,8 @@ class RunConfig(BaseModel):
     planner_model: str | None = None
     subagent_model: str | None = None
     aggregator_model: str | None = None
-    base_url: str | None = None
+    # With the model `embedded` it names an endpoint that is running already; without, one is started in process.
+    base_url: str | None = Field(default=None, pattern=r"^https?://[^/\s]+")
     api_key: SecretStr | None = Field(default=None, exclude=True)
     temperature: float | None = Field(default=None, ge=0, le=2)
     seed: int | None = None
@@ -106,6 +107,8 @@ def load_config(flags: Mapping[str, Any], env: Mapping[str, str] | None = None, 
     ):
         merged |= values
         origin |= dict.fromkeys(values, source)
+    if "base_url" not in flags and _all_embedded(merged):
+        merged.pop("base_url", None)  # a standing endpoint does not take the place of one that was asked for by name
     try:
         return RunConfig(**merged)
     except ValidationError as error:
@@ -130,3 +133,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
 def _from_env(env: Mapping[str, str]) -> dict[str, Any]:
     names = {"OPENAI_BASE_URL": "base_url", "OPENAI_API_KEY": "api_key", "SWARM_MODEL": "model"}
     return {key: env[name] for name, key in names.items() if env.get(name)}
+
+
+def _all_embedded(merged: Mapping[str, Any]) -> bool:
+    names = [merged.get(key) for key in ("model", "planner_model", "subagent_model", "aggregator_model")]
+    return {name for name in names if name} == {"embedded"}

@@ -17,7 +17,7 @@ from pydantic_core import to_json
 
 from swarm.budget import Budget, Reservation
 from swarm.config import Price
-from swarm.errors import EndpointError
+from swarm.errors import EndpointError, EndpointFault
 from swarm.events import CallFinished, CallSent, Notice
 from swarm.models.pricing import cost
 from swarm.protocols import Admission, EventSink, Model
@@ -29,6 +29,8 @@ BYTES_PER_TOKEN = 3
 
 ASSUMED_COMPLETION = 8192
 """Completion tokens that are reserved for one call."""
+
+_MAY_BE_BILLED = frozenset({EndpointFault.CUT, EndpointFault.TIMED_OUT, EndpointFault.MALFORMED})
 
 _QUIET_WAIT = 2.0
 """Waits for the endpoint that are longer than this many seconds are told on the screen."""
@@ -110,7 +112,7 @@ class Conversation:
         waiting_since = time.monotonic()
         async with line.admission.admit(self._role):
             prompt = self._prompt_bytes // BYTES_PER_TOKEN
-            reservation, max_tokens = self._reserve(prompt)
+            reservation, max_tokens = await self._reserve(prompt)
             request = ModelRequest(
                 messages=self.messages,
                 tools=tools,
@@ -139,11 +141,15 @@ class Conversation:
             try:
                 reply = await line.model.complete(request)
             except EndpointError as error:
-                reservation.release()
+                if error.kind in _MAY_BE_BILLED:
+                    reservation.forfeit()
+                else:
+                    reservation.release()
                 record.error, record.error_message, record.t_done = error.kind, error.message, time.monotonic()
                 line.sink.emit(record)
                 raise
-            except BaseException:  # cancelled: what was in flight may still be billed, so it stays reserved
+            except BaseException:  # cancelled: what was in flight may still be billed
+                reservation.forfeit()
                 record.error, record.t_done = "cancelled", time.monotonic()
                 line.sink.emit(record)
                 raise
@@ -152,7 +158,7 @@ class Conversation:
         self._accept(call_id, record, reply, dollars)
         return reply
 
-    def _reserve(self, prompt_tokens: int) -> tuple[Reservation, int | None]:
+    async def _reserve(self, prompt_tokens: int) -> tuple[Reservation, int | None]:
         """Room for the prompt and an answer. Where tokens are limited, so is the length of the answer."""
         budget, price = self._line.budget, self._line.price
         completion, max_tokens = ASSUMED_COMPLETION, None
@@ -160,7 +166,7 @@ class Conversation:
         if room is not None:
             completion = max_tokens = max(1, min(ASSUMED_COMPLETION, room - prompt_tokens))
         dollars = cost(price, Usage(prompt_tokens=prompt_tokens, completion_tokens=completion)) or 0.0
-        return budget.reserve(prompt_tokens + completion, dollars), max_tokens
+        return await budget.reserve(prompt_tokens + completion, dollars), max_tokens
 
     def _accept(self, call_id: str, record: CallFinished, reply: ModelReply, dollars: float | None) -> None:
         record.accepted = True

@@ -9,23 +9,23 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypedDict, TypeVar
+from typing import Any, Literal, Protocol, TypedDict
 
 import anyio
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import END, START, StateGraph
 
-from swarm.errors import BudgetExhausted, SwarmError, UsageError
-from swarm.events import Finished, StageEnded, StageStarted
+from swarm.errors import BudgetExhausted, MachineError, SwarmError, UsageError
+from swarm.events import Finished, Notice, StageEnded, StageStarted
 from swarm.gate import Gate, missing
 from swarm.prompting import subagent_request, system_prompt
 from swarm.protocols import Aggregator, EventSink, Executor, Orchestrator, Repository
 from swarm.scheduler import Scheduler
-from swarm.stages import Finish, GateReport, Merged, RunState, StageReport
+from swarm.stages import Finish, GateReport, Merged, RunState, StageReport, all_is_well
+from swarm.stopping import unless_stopped
 from swarm.totals import Totals
 from swarm.types import AgentLimits, AgentResult, AgentSpec, Plan, SubTask
 
-T = TypeVar("T")
 Step = Literal["orchestrate", "dispatch", "finish"]
 
 _LISTING_LINES = 400
@@ -129,8 +129,9 @@ class Loop:
             try:
                 step = await station(state)
             except SwarmError as fault:
-                self.findings.fault = fault
-                step = "finish"
+                self.findings.fault, step = fault, "finish"
+            except OSError as broken:  # a full disk, no more descriptors: the machine, wherever it shows
+                self.findings.fault, step = MachineError(f"the run's files: {broken}"), "finish"
             return Position(stage=len(self.findings.stages), step=step)
 
         return node
@@ -140,7 +141,7 @@ class Loop:
         gate = self._crew.gate
         if gate is None:
             return "orchestrate"
-        report = await self._unless_stopped(lambda: gate.run(self.findings.commit, 0))
+        report = await unless_stopped(self._stop, lambda: gate.run(self.findings.commit, 0))
         if report is None:
             return "finish"
         if missing(report):
@@ -154,14 +155,16 @@ class Loop:
 
     async def _orchestrate(self, position: Position) -> Step:
         found = self.findings
-        if self._critical_room() < 1:
-            raise BudgetExhausted(f"all {self._bounds.max_critical_steps} critical steps are used")
         state = await self._state()
-        decision = await self._unless_stopped(lambda: self._crew.orchestrator.decide(state))
+        if not all_is_well(state.stages):
+            self._need_critical_room()
+        decision = await unless_stopped(self._stop, lambda: self._crew.orchestrator.decide(state))
         if decision is None:
             return "finish"
         if isinstance(decision, Finish):
             found.answer = decision.answer or found.answer
+            if decision.note:
+                self._crew.sink.emit(Notice(level="warning", message=decision.note))
             self._crew.sink.emit(Finished(answer=decision.answer, dropped=list(decision.dropped)))
             return "finish"
         self._plan = decision.plan
@@ -176,6 +179,7 @@ class Loop:
 
     async def _dispatch(self, position: Position) -> Step:
         stage = position["stage"] + 1
+        self._need_critical_room()
         room = self._critical_room()
 
         async def prepare(subtask: SubTask, attempt: int, needed: Sequence[AgentResult]) -> AgentSpec:
@@ -197,7 +201,7 @@ class Loop:
         test = self._crew.gate.command if self._crew.gate else None
         self._spawned += 1
         return AgentSpec(
-            trajectory_id=subtask.id if attempt == 1 else f"{subtask.id}.{attempt}",
+            trajectory_id=subtask.id if attempt == 1 else f"{subtask.id}#{attempt}",
             subtask=subtask,
             stage=stage,
             attempt=attempt,
@@ -205,7 +209,7 @@ class Loop:
             system_prompt=system_prompt("single" if self._single else "subagent"),
             instructions=subtask.instructions if self._single else subagent_request(self._task, test, subtask, handed),
             base=await self._base_of(needed),
-            limits=AgentLimits(max_steps=int(min(self._bounds.max_steps, max(1, room)))),
+            limits=AgentLimits(max_steps=int(min(self._bounds.max_steps, room))),
         )
 
     async def _base_of(self, needed: Sequence[AgentResult]) -> str | None:
@@ -233,7 +237,7 @@ class Loop:
         if gate is not None and not self._ended():
             report = found.stages[-1].gate if found.stages else found.base_gate
             if found.commit != before:
-                report = await self._unless_stopped(lambda: gate.run(found.commit, stage))
+                report = await unless_stopped(self._stop, lambda: gate.run(found.commit, stage))
         found.stages.append(StageReport(stage, self._plan, self._results, self._merged, report))
         found.answer = "\n".join(part for part in (found.answer, self._merged.text) if part)
         main, sub = self._totals.steps_of_stage(stage)
@@ -246,26 +250,10 @@ class Loop:
     def _ended(self) -> bool:
         return self._stop.is_set() or self.findings.fault is not None
 
+    def _need_critical_room(self) -> None:
+        if self._critical_room() < 1:
+            raise BudgetExhausted(f"all {self._bounds.max_critical_steps} critical steps are used")
+
     def _critical_room(self) -> float:
         limit = self._bounds.max_critical_steps
         return float("inf") if limit is None else limit - self._totals.critical_steps
-
-    async def _unless_stopped(self, work: Callable[[], Awaitable[T]]) -> T | None:
-        """The result of `work`; None when the run was stopped meanwhile, and `work` cancelled."""
-        result: T | None = None
-        fault: SwarmError | None = None
-        async with anyio.create_task_group() as group:
-
-            async def watch() -> None:
-                await self._stop.wait()
-                group.cancel_scope.cancel()
-
-            group.start_soon(watch)
-            try:
-                result = await work()
-            except SwarmError as error:
-                fault = error
-            group.cancel_scope.cancel()
-        if fault is not None:
-            raise fault
-        return result

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection
 from graphlib import CycleError, TopologicalSorter
 
 from swarm.types import Plan
+
+_RESERVED = re.compile(r"orchestrator|(?:aggregator|gate)-\d+")
+"""Names of trajectories and sandboxes that are not sub-agents'."""
 
 
 def problems(plan: Plan, *, earlier: Collection[str] = (), room: int | None = None) -> list[str]:
@@ -19,6 +23,7 @@ def problems(plan: Plan, *, earlier: Collection[str] = (), room: int | None = No
     known = set(ids)
     found += [f"the id {i!r} is given to {n} sub-tasks" for i, n in Counter(ids).items() if n > 1]
     found += [f"the id {i!r} was already used in an earlier stage" for i in ids if i in earlier]
+    found += [f"the id {i!r} is taken by the runtime" for i in ids if _RESERVED.fullmatch(i)]
     for subtask in plan.subtasks:
         for other in subtask.depends_on:
             if other not in known and other not in earlier:

@@ -25,14 +25,14 @@ def system_prompt(name: str) -> str:
     return (files("swarm") / "prompts" / f"{name}.md").read_text(encoding="utf-8").strip()
 
 
-def planner_request(state: RunState) -> str:
-    """The planner's first user message."""
+def planner_request(state: RunState, room: int) -> str:
+    """The planner's first user message; `room` is how many sub-tasks it may ask for."""
     parts = [f"# The task\n\n{state.task}"]
-    parts += [_repository(state), *_gate_part(state.test, state.base_gate)]
+    parts += [_repository(state), *_gate_part(state.test, state.base_gate), _limit(room)]
     return _join(parts)
 
 
-def stage_report(stage: StageReport) -> str:
+def stage_report(stage: StageReport, room: int) -> str:
     """What came back from one stage, as the planner's next user message."""
     titles = {subtask.id: subtask.title for subtask in stage.plan.subtasks}
     lines = [f"## Stage {stage.stage}: what came back", ""]
@@ -46,6 +46,7 @@ def stage_report(stage: StageReport) -> str:
         parts.append(f"The test command on the merged tree {'passed' if stage.gate.passed else 'failed'}.")
         parts.append(gate_output(stage.gate))
     parts.append("Plan the next stage for what is left, or answer with no sub-tasks if nothing more is to be done.")
+    parts.append(_limit(room))
     return _join(parts)
 
 
@@ -106,6 +107,10 @@ def plan_format() -> JsonObject:
             field.pop("title", None)
         part.pop("title", None)
     return {"type": "json_schema", "json_schema": {"name": "plan", "strict": True, "schema": schema}}
+
+
+def _limit(room: int) -> str:
+    return f"At most {room} sub-tasks may be asked for from here on."
 
 
 def _repository(state: RunState) -> str:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from swarm.types import RunStatus, Usage
+from swarm.types import RunStatus
 
 
 class Coverage(BaseModel):
@@ -15,6 +15,15 @@ class Coverage(BaseModel):
     asked: int = 0
     useful: int = 0
     missing: int = 0
+
+
+class Spent(BaseModel):
+    """Tokens of all calls of a run, and how many calls were answered."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    calls: int = 0
 
 
 class GateVerdict(BaseModel):
@@ -32,7 +41,7 @@ class RunResult(BaseModel):
     answer: str
     patch_path: str | None = None
     coverage: Coverage = Coverage()
-    usage: Usage = Usage()
+    usage: Spent = Spent()
     cost_usd: float | None = None
     wall_s: float = 0.0
     critical_steps: int = 0

@@ -17,6 +17,9 @@ FATAL = frozenset(
 )
 """Faults that will meet every further call as well: the run ends, with the reason."""
 
+PATIENCE = 300.0
+"""Seconds that a server may ask us to wait; one that asks for more is given up."""
+
 _TRIES = {
     EndpointFault.RATE_LIMITED: 12,
     EndpointFault.OVERLOADED: 8,
@@ -47,6 +50,8 @@ class RetryPolicy:
         if attempt >= _TRIES.get(error.kind, 1):
             return None
         backoff = min(self.ceiling, self.base * 2.0 ** (attempt - 1))
+        if error.retry_after is not None and error.retry_after > PATIENCE:
+            return None
         if error.retry_after is not None:
             return Retry(error.retry_after + rng.uniform(0, self.base), hold=True)
         return Retry(rng.uniform(backoff / 2, backoff), hold=error.kind is EndpointFault.RATE_LIMITED)

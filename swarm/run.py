@@ -10,19 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
+from anyio.abc import TaskGroup
 from pydantic_core import to_json
 
 from swarm.config import RunConfig, home
-from swarm.errors import JournalError, UsageError
+from swarm.errors import JournalError, MachineError, UsageError
 from swarm.events import Event, RunEnded
 from swarm.journal.redaction import Redactor, secrets_of
 from swarm.journal.writer import Journal, open_journal
 from swarm.protocols import SandboxBackend
 from swarm.removal import remove_tree
-from swarm.result import RunResult
+from swarm.result import RunResult, Spent
 from swarm.session import Mission, Session
 from swarm.totals import Totals
-from swarm.types import Outcome
+from swarm.types import Outcome, RunStatus
 from swarm.verdict import EndedBy, gate_verdict, judge
 from swarm.wiring import Models, find_repository
 
@@ -68,17 +69,23 @@ async def execute(mission: Mission, on_event: EventHandler | None, asked_to_stop
     totals = Totals()
     redactor = Redactor(_secrets(mission.config))
     watch = _Watch(asked_to_stop, mission.config.timeout)
+    results: list[RunResult] = []
+
+    async def to_the_end(watching: TaskGroup, journal: Journal) -> None:
+        with anyio.CancelScope(shield=True):  # the watch asks the loop to stop; nobody tears it apart
+            results.append(await _to_the_envelope(mission, journal, totals, watch, redactor))
+        watching.cancel_scope.cancel()
+
     try:
         async with open_journal(mission.folder / "events.jsonl", mission.run_id, redactor) as journal:
             journal.subscribe(totals.observe)
             if on_event is not None:
                 journal.subscribe(on_event)
             async with anyio.create_task_group() as watching:
+                # In a task of its own: a native cancellation of the caller's task passes by every shield.
                 watching.start_soon(watch.run)
-                with anyio.CancelScope(shield=True):  # the watch asks the loop to stop; nobody tears it apart
-                    result = await _to_the_envelope(mission, journal, totals, watch, redactor)
-                watching.cancel_scope.cancel()
-            return result
+                watching.start_soon(to_the_end, watching, journal)
+        return results[0]
     except* JournalError as group:
         raise _innermost(group) from None
     finally:
@@ -92,8 +99,12 @@ async def _to_the_envelope(
     started = time.monotonic()
     session = Session(mission, journal, totals, watch.stop)
     await session.run()
+    await journal.flush()  # a journal that can no longer be written has ended the run: nothing more is claimed
     watch.done = True
-    patch = await session.write_patch()
+    try:
+        patch = await session.write_patch()
+    except OSError as error:
+        patch, session.fault = None, session.fault or MachineError(f"the patch cannot be written: {error}")
     gate = gate_verdict(totals, session.commit)
     gated = mission.config.test is not None
     status, exit_code = judge(totals, session.fault, watch.ended_by, gate, gated=gated, dry_run=mission.dry_run)
@@ -104,8 +115,8 @@ async def _to_the_envelope(
         answer=redactor.redact(session.answer)[0],
         patch_path=str(patch) if patch else None,
         coverage=totals.coverage,
-        usage=totals.usage,
-        cost_usd=totals.cost_usd if totals.cost_known else None,
+        usage=Spent(**totals.usage.model_dump(include=set(Spent.model_fields))),
+        cost_usd=totals.cost,
         wall_s=time.monotonic() - started,
         critical_steps=totals.critical_steps,
         total_steps=totals.total_steps,
@@ -115,10 +126,15 @@ async def _to_the_envelope(
         gate=gate,
         run_dir=str(mission.folder),
     )
-    journal.emit(_run_ended(result, str(session.fault or watch.ended_by)))
+    early = "" if status is RunStatus.COMPLETED else watch.ended_by
+    journal.emit(_run_ended(result, str(session.fault or early)))
     await journal.flush()
     data = to_json(result.model_dump(mode="json"), indent=2)
-    await anyio.to_thread.run_sync(_write_whole, mission.folder / "result.json", data)
+    target = mission.folder / "result.json"
+    try:
+        await anyio.to_thread.run_sync(_write_whole, target, data)
+    except OSError as error:
+        raise JournalError(f"{target} cannot be written: {error.strerror or error}") from error
     return result
 
 

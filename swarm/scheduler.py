@@ -107,13 +107,14 @@ class Scheduler:
 
     async def _attempts(self, subtask: SubTask, needed: Sequence[AgentResult]) -> None:
         """Attempts until one ends by the work's own doing; a broken machine gets a fresh one."""
-        trajectory_id, error = "", None
+        trajectory_id = ""
+        error: OSError | MachineError | None = None
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 spec = await self._prepare(subtask, attempt, needed)
                 trajectory_id = spec.trajectory_id
                 result = await self._executor.run(spec)
-            except MachineError as broken:
+            except (MachineError, OSError) as broken:  # whatever fails that is not the work
                 error = broken
                 if isinstance(broken, JournalError) or (isinstance(broken, EndpointError) and broken.kind in FATAL):
                     self._fault = self._fault or broken

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from swarm.aggregators.text import TextAggregator
 from swarm.budget import Budget, Limits
 from swarm.config import RunConfig
 from swarm.conversation import Conversation
-from swarm.errors import SwarmError
+from swarm.errors import MachineError, SwarmError
 from swarm.events import AgentStarted, Notice, RunStarted
 from swarm.executors.local import LocalExecutor
 from swarm.gate import Gate
@@ -73,6 +74,8 @@ class Session:
                 await self._orchestrate(workshop, tools)
         except SwarmError as fault:
             self.fault = fault
+        except (OSError, sqlite3.Error) as broken:  # a full disk shows wherever something is written
+            self.fault = MachineError(f"the run's files in {self._mission.folder}: {broken}")
 
     async def _orchestrate(self, workshop: Workshop, tools: ToolKit) -> None:
         if self._mission.config.mode == "single":
@@ -164,7 +167,7 @@ class Session:
             aggregator=self._aggregator(parent),
             sink=self._sink,
             repository=self._tree,
-            gate=Gate(config.test, config.test_timeout, workshop, self._sink) if config.test else None,
+            gate=Gate(config.test, config.test_timeout, workshop, self._sink) if config.test is not None else None,
         )
         bounds = Bounds(
             config.concurrency, config.max_stages, config.max_steps, config.max_critical_steps, mission.dry_run

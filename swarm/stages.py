@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from swarm.types import AgentResult, Plan
+from swarm.types import AgentResult, Outcome, Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,18 @@ class Dispatch:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The orchestrator's decision to end; `dropped` names sub-tasks that are no longer needed."""
+    """The orchestrator's decision to end; `dropped` names sub-tasks that are no longer needed, `note` what the user
+    should know about it."""
 
     answer: str
     dropped: tuple[str, ...] = ()
+    note: str = ""
+
+
+def all_is_well(stages: Sequence[StageReport]) -> bool:
+    """Whether the last stage left nothing to be done: all complete, all merged, the gate green."""
+    if not stages:
+        return False
+    last = stages[-1]
+    good = all(result.outcome is Outcome.COMPLETED for result in last.results) and not last.merged.evicted
+    return good and (last.gate is None or last.gate.passed)

@@ -30,9 +30,8 @@ class Totals:
     reasoning_tokens: int = 0
     calls: int = 0
     cost_usd: float = 0.0
-    cost_known: bool = True
+    unpriced: set[str] = field(default_factory=set)
     n_subagents: int = 0
-    live: int = 0
     peak_concurrency: int = 0
     total_steps: int = 0
     stage: int = 0
@@ -44,6 +43,7 @@ class Totals:
     budget_gone: bool = False
     last_gate: GateFinished | None = None
     _role: dict[str, AgentStarted] = field(default_factory=dict)
+    _working: set[str] = field(default_factory=set)
     _main_steps: Counter[int] = field(default_factory=Counter)
     _sub_steps: dict[int, Counter[str]] = field(default_factory=dict)
 
@@ -59,14 +59,14 @@ class Totals:
                 self._role[event.trajectory_id] = event
                 if event.role == Role.SUBAGENT:
                     self.n_subagents += 1
-                    self.live += 1
-                    self.peak_concurrency = max(self.peak_concurrency, self.live)
+                    self._working.add(event.trajectory_id)
+                    self.peak_concurrency = max(self.peak_concurrency, len(self._working))
             case CallFinished():
                 self._count_call(event)
             case AgentEnded():
                 started = self._role.get(event.trajectory_id)
                 if started is not None and started.role == Role.SUBAGENT:
-                    self.live -= 1
+                    self._working.discard(event.trajectory_id)
                     self.outcomes[event.outcome] += 1
                     self.budget_gone = self.budget_gone or event.stop == "budget"
                     if started.subtask is not None:
@@ -91,7 +91,7 @@ class Totals:
         if event.cost_usd is not None:
             self.cost_usd += event.cost_usd
         elif usage.calls:
-            self.cost_known = False
+            self.unpriced.add(event.model)
         if not event.accepted:
             return
         self.total_steps += 1
@@ -103,6 +103,11 @@ class Totals:
             steps[agent.subtask.id if agent.subtask else agent.name] += 1
         else:
             self._main_steps[self.stage + 1] += 1  # it works for the stage that it is about to start
+
+    @property
+    def cost(self) -> float | None:
+        """Dollars, or None where the price of any model that answered is not known."""
+        return None if self.unpriced else self.cost_usd
 
     @property
     def usage(self) -> Usage:

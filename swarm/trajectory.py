@@ -17,7 +17,7 @@ _LIMITS = frozenset({"max_steps", "timeout", "budget"})
 
 
 def sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 class Trajectory:

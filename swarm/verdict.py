@@ -48,7 +48,8 @@ def judge(
     coverage = totals.coverage
     if dry_run and coverage.asked:
         return RunStatus.COMPLETED, 0
-    whole = coverage.asked > 0 and coverage.missing == 0
+    nothing_to_do = coverage.asked == 0 and gate is not None
+    whole = (coverage.asked > 0 or nothing_to_do) and coverage.missing == 0
     passed = gate.passed if gate is not None else not gated
     if whole and passed:
         return RunStatus.COMPLETED, 0

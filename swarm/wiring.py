@@ -64,15 +64,20 @@ async def open_models(config: RunConfig) -> AsyncIterator[Models]:
     """The models that a configuration names; `embedded` starts the embedded endpoint for as long.
 
     Raises:
-        UsageError: no model or no endpoint is configured.
+        UsageError: no model or no endpoint is configured, or a price is missing that the budget needs.
     """
     names = {role: config.model_of(role) for role in _ROLES}
     unset = [role for role, name in names.items() if not name]
     if unset:
         raise UsageError("no model is named", remedy=await _how_to_name_one(config))
-    embedded = {role for role, name in names.items() if name and name.split(":")[0] == EMBEDDED}
-    if not config.base_url and len(embedded) < len(names):
+    if not config.base_url and not all(_in_process(name, config) for name in names.values() if name):
         raise UsageError("no endpoint is named", remedy=await _how_to_name_one(config))
+    unpriced = sorted({name for name in names.values() if name and price_of(name, config.prices) is None})
+    if config.budget_usd is not None and unpriced:
+        raise UsageError(
+            f"a budget in dollars cannot be kept: no price is known for {', '.join(unpriced)}",
+            remedy="give it under [prices] in swarm.toml (dollars per million tokens), or use --budget-tokens",
+        )
     async with AsyncExitStack() as stack:
         opened: dict[str, Model] = {}
         for name in filter(None, names.values()):
@@ -85,11 +90,16 @@ async def open_models(config: RunConfig) -> AsyncIterator[Models]:
 async def _open_model(stack: AsyncExitStack, name: str, config: RunConfig) -> Model:
     from swarm.models.client import OpenAIModel, open_client
 
-    if name.split(":")[0] == EMBEDDED:
+    if _in_process(name, config):
         url, key, name = await _embedded_url(stack, name), None, EMBEDDED
     else:
         url, key = config.base_url, config.api_key.get_secret_value() if config.api_key else None
     return OpenAIModel(await stack.enter_async_context(open_client(url, key)), name)
+
+
+def _in_process(name: str, config: RunConfig) -> bool:
+    """Whether a model is an embedded endpoint of our own; bare `embedded` may also be one that runs elsewhere."""
+    return name.split(":")[0] == EMBEDDED and not (name == EMBEDDED and config.base_url)
 
 
 async def _embedded_url(stack: AsyncExitStack, name: str) -> str | None:

@@ -41,7 +41,7 @@ class Workshop:
             yield tree
         finally:
             with anyio.move_on_after(CLEANUP_SECONDS, shield=True):
-                await anyio.to_thread.run_sync(remove_tree, parent)
+                await anyio.to_thread.run_sync(remove_tree, parent, abandon_on_cancel=True)
 
     def sandbox(self, owner: str, copy: Path) -> AbstractAsyncContextManager[Sandbox]:
         """A sandbox that works on a copy; when its block is left, nothing of it runs any more.

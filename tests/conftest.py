@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
+pytest_plugins = ("tests.docker_engine", "tests.sandboxes_here")
+
 
 @pytest.fixture
 def anyio_backend() -> str:

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 import anyio
 
 from swarm.conversation import Conversation, Line
-from swarm.errors import EndpointError
+from swarm.errors import BudgetExhausted, EndpointError
 from swarm.events import AgentStarted, Notice
 from swarm.prompting import merge_request, system_prompt
 from swarm.stages import Merged
+from swarm.stopping import unless_stopped
 from swarm.trajectory import open_trajectory, sha256
 from swarm.types import AgentResult, Outcome, Role
 
@@ -30,11 +31,10 @@ class TextAggregator:
         useful = [result for result in results if result.keep]
         if len(useful) < 2:
             return Merged(text=useful[0].text if useful else _side_by_side(results, titles))
-        if self._stop.is_set():
-            return Merged(text=_side_by_side(useful, titles))
         try:
-            return Merged(text=await self._ask(useful, titles))
-        except EndpointError as error:
+            text = await unless_stopped(self._stop, lambda: self._ask(useful, titles))
+            return Merged(text=text or _side_by_side(useful, titles))
+        except (EndpointError, BudgetExhausted) as error:
             self._line.sink.emit(Notice(level="warning", message=f"results were not merged by a model: {error}"))
             return Merged(text=_side_by_side(useful, titles))
 
@@ -60,7 +60,7 @@ class TextAggregator:
             reply = await conversation.ask()
             trajectory.steps, trajectory.usage = conversation.steps, conversation.usage
             trajectory.end(Outcome.COMPLETED, "answered", reply.content)
-        return reply.content.strip() or _side_by_side(results, titles)
+        return reply.content.strip()
 
 
 def _side_by_side(results: Sequence[AgentResult], titles: Mapping[str, str]) -> str:

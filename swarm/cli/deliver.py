@@ -8,8 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from swarm.cli.stdio import complain, one_line
 from swarm.cli.text import clean
-from swarm.errors import UsageError
+from swarm.errors import SwarmError, UsageError
 from swarm.result import RunResult
 from swarm.types import RunStatus
 
@@ -34,12 +35,30 @@ def check_targets(args: argparse.Namespace, repo: Path | None) -> None:
             raise UsageError(f"--patch {target}: cannot be written", remedy="name a file in a folder that exists")
 
 
-def deliver(args: argparse.Namespace, result: RunResult, repo: Path | None) -> list[str]:
+def will_ask(args: argparse.Namespace, result: RunResult, repo: Path | None) -> bool:
+    """Whether `deliver` asks the person at the terminal what to do."""
+    if repo is None or result.patch_path is None or args.patch or args.branch or args.apply or args.json:
+        return False
+    return sys.stdin.isatty() and sys.stdout.isatty() and result.status is not RunStatus.CANCELLED
+
+
+def deliver(
+    args: argparse.Namespace, result: RunResult, repo: Path | None, *, gated: bool
+) -> tuple[RunResult, list[str]]:
     """Do with the patch what was asked for, and say in a few lines what became of it.
 
-    Raises:
-        SwarmError: the patch could not be delivered; it still lies in the run's folder.
+    A patch that could not be delivered still lies in the run's folder; the envelope given back is then that of a
+    run which did not do all it was asked for. `gated` says that the run has a gate, whether or not it was reached.
     """
+    try:
+        return result, _deliver(args, result, repo, gated)
+    except (SwarmError, OSError) as error:
+        status = RunStatus.PARTIAL if result.status is RunStatus.COMPLETED else result.status
+        failed = result.model_copy(update={"status": status, "exit_code": result.exit_code or 1})
+        return failed, [f"patch: {result.patch_path}", f"swarm: {one_line(str(error))}"]
+
+
+def _deliver(args: argparse.Namespace, result: RunResult, repo: Path | None, gated: bool) -> list[str]:
     if repo is None:
         return []
     if result.patch_path is None:
@@ -54,17 +73,19 @@ def deliver(args: argparse.Namespace, result: RunResult, repo: Path | None) -> l
     if args.branch:
         return [_branch(args.branch, result, repo)]
     if args.apply:
-        reason = _unfit(result)
+        reason = _unfit(result, gated)
         if reason:
             return [f"not applied: {reason}", f"patch: {patch}", f"apply it all the same: {_by_hand(repo, patch)}"]
         return [_apply(repo, patch)]
-    if not args.json and sys.stdin.isatty() and sys.stdout.isatty() and result.status is not RunStatus.CANCELLED:
-        return [_apply(repo, patch)] if _ask(repo, patch, _unfit(result)) else [f"not applied; patch: {patch}"]
+    if will_ask(args, result, repo):
+        return [_apply(repo, patch)] if _ask(repo, patch, _unfit(result, gated)) else [f"not applied; patch: {patch}"]
     return [f"patch: {patch}", f"apply it: {_by_hand(repo, patch)}"]
 
 
-def _unfit(result: RunResult) -> str:
+def _unfit(result: RunResult, gated: bool) -> str:
     """Why the patch should not be applied without a person's word, or nothing."""
+    if gated and result.gate is None:
+        return "the gate was not run on it"
     if result.gate is not None and not result.gate.passed:
         return f"the gate `{clean(result.gate.command)}` failed"
     if result.status not in (RunStatus.COMPLETED, RunStatus.PARTIAL):
@@ -76,9 +97,9 @@ def _ask(repo: Path, patch: Path, doubt: str) -> bool:
     stat = _git(repo, "apply", "--numstat", str(patch)).stdout.decode(errors="replace").splitlines()
     for row in stat[:20]:
         added, removed, path = [*row.split("\t", 2), "", ""][:3]
-        print(f"  {clean(path)}  +{added} -{removed}", file=sys.stderr)
+        complain(f"  {clean(path)}  +{added} -{removed}")
     if len(stat) > 20:
-        print(f"  and {len(stat) - 20} more files", file=sys.stderr)
+        complain(f"  and {len(stat) - 20} more files")
     warning = f"{doubt}. " if doubt else ""
     print(f"{warning}Apply the patch to {repo}? [y/N] ", end="", file=sys.stderr, flush=True)
     try:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from swarm.cli.outlet import Outlet
 from swarm.cli.plain import PlainLines
+from swarm.cli.stdio import complain
 from swarm.cli.view import RunView
 from swarm.events import Event
 
@@ -42,7 +43,7 @@ class JsonDisplay:
         self._outlet.put(event.model_dump_json() + "\n")
 
     def say(self, message: str) -> None:
-        print(f"swarm: {message}", file=sys.stderr)
+        complain(f"swarm: {message}")
 
     async def run(self) -> None:
         await self._outlet.run()

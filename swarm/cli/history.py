@@ -14,6 +14,7 @@ from swarm.errors import JournalError, UsageError
 RUNNING = "running"
 CRASHED = "crashed"
 UNREADABLE = "unreadable"
+LATEST = 1e11  # Unix seconds; what claims to be later is no time
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +149,7 @@ def _ending(path: Path) -> dict[str, Any]:
 
 def _started(folder: Path, first: dict[str, Any]) -> float:
     started = first.get("t")
-    if isinstance(started, int | float):
+    if isinstance(started, int | float) and 0 <= started < LATEST:
         return float(started)
     try:
         return folder.stat().st_mtime

@@ -49,10 +49,10 @@ def _head(view: RunView, now: float, width: int) -> list[Text]:
     states = view.states()
     said = [f"{number} {state.value.replace('_', ' ')}" for state in State if (number := states[state])]
     stage = f"stage {view.stage}: " if view.stage else ""
-    money = f" · ${view.cost_usd:.2f}{'+' if view.unpriced else ''}" if view.cost_usd is not None else ""
-    figures = (
-        f"{len(view.agents)} sub-agents, peak {view.peak} · {view.steps} steps · {count(view.tokens)} tokens{money}"
-    )
+    totals, cost = view.totals, view.totals.cost
+    money = f" · ${cost:.2f}" if cost else ""
+    agents = f"{len(view.agents)} sub-agents, peak {totals.peak_concurrency}"
+    figures = f"{agents} · {totals.total_steps} steps · {count(view.tokens)} tokens{money}"
     lines.append(_row(width, (f"{stage}{figures}", None, "")))
     if said:
         lines.append(_row(width, (", ".join(said), None, "")))

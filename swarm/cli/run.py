@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 MODES = ("plan", "single")
 SANDBOXES = ("docker", "bubblewrap", "process", "auto")
 INTERRUPTED = 130
+GRACE = 3.0  # seconds that a run has to end in order after the second signal
 
 # Options whose name is that of a configuration key.
 CONFIGURED = (
@@ -47,6 +48,17 @@ CONFIGURED = (
 )
 
 
+class _Once(argparse.Action):
+    """An option that may be given once: a second one must not win in silence."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: Any = None
+    ) -> None:
+        if getattr(namespace, self.dest) is not None:
+            parser.error(f"argument {option}: given twice; one endpoint is used at a time")
+        setattr(namespace, self.dest, values)
+
+
 def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     """Declare the command and its options."""
     parser = commands.add_parser(
@@ -67,7 +79,12 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     models.add_argument("--planner-model", metavar="NAME")
     models.add_argument("--subagent-model", metavar="NAME")
     models.add_argument("--aggregator-model", metavar="NAME")
-    models.add_argument("--base-url", metavar="URL", help="the OpenAI-compatible endpoint, such as http://host:8000/v1")
+    models.add_argument(
+        "--base-url",
+        metavar="URL",
+        action=_Once,
+        help="the OpenAI-compatible endpoint, such as http://host:8000/v1",
+    )
     models.add_argument("--seed", type=int, metavar="N")
 
     limits = parser.add_argument_group("limits")
@@ -113,14 +130,16 @@ def run(args: argparse.Namespace) -> int:
     """Run the task; the exit code is the run's.
 
     Raises:
-        SwarmError: the run could not be started, or its patch not be delivered.
+        SwarmError: the run could not be started.
     """
+    _check_gate(args)
     task = _task(args.task)
     repo = _repository(args)
 
     import anyio
 
     from swarm.cli.deliver import check_targets
+    from swarm.cli.stdio import complain
     from swarm.config import load_config
     from swarm.result import RunResult
 
@@ -131,16 +150,20 @@ def run(args: argparse.Namespace) -> int:
     if result is None and display.view.result:  # it ended in order all the same
         result = RunResult.model_validate(display.view.result)
     if result is None:
-        place = f"; the record so far: swarm show {display.view.run_id}" if display.view.run_id else ""
-        print(f"swarm: stopped at once{place}", file=sys.stderr)
+        complain(_stopped_at_once(display))
         return INTERRUPTED
     return _finish(args, display, result, repo, config)
 
 
+def _check_gate(args: argparse.Namespace) -> None:
+    if args.test is not None and not args.test.strip():
+        raise UsageError("--test is empty", remedy="give a command, or leave it out")
+    if args.test is not None and args.no_repo:
+        raise UsageError("--test needs a repository", remedy="leave out --no-repo or --test")
+
+
 def _task(given: str) -> str:
     if given == "-":
-        if sys.stdin is None or sys.stdin.closed:
-            raise UsageError("standard input is closed", remedy="give the task as an argument")
         data = sys.stdin.buffer.read()
     elif given.startswith("@"):
         try:
@@ -178,31 +201,35 @@ async def _run(
     import anyio
 
     from swarm.cli.display import open_display
+    from swarm.cli.stdio import complain, discard_output
     from swarm.runtime import Swarm
 
     stop = anyio.Event()
 
     def broken(error: OSError) -> None:
+        discard_output()
         if not isinstance(error, BrokenPipeError):
-            print(f"swarm: standard output cannot be written: {error.strerror}", file=sys.stderr)
+            complain(f"swarm: standard output cannot be written: {error.strerror}")
         stop.set()
 
     display = open_display(json=args.json, broken=broken)
     result: RunResult | None = None
     failure: SwarmError | None = None
     async with anyio.create_task_group() as signals:
-        await signals.start(_watch_signals, stop, signals.cancel_scope, display)
-        async with anyio.create_task_group() as drawing:
-            drawing.start_soon(display.run)
-            try:
-                async with Swarm(config=config) as swarm:
-                    result = await swarm.run(
-                        task, repo=repo, on_event=display.on_event, stop=stop, dry_run=args.dry_run
-                    )
-            except SwarmError as error:
-                failure = error  # raised below: by itself, not in a group
-            finally:
-                display.close()
+        running = anyio.CancelScope()
+        await signals.start(_watch_signals, stop, running, display)
+        with running:
+            async with anyio.create_task_group() as drawing:
+                drawing.start_soon(display.run)
+                try:
+                    async with Swarm(config=config) as swarm:
+                        result = await swarm.run(
+                            task, repo=repo, on_event=display.on_event, stop=stop, dry_run=args.dry_run
+                        )
+                except SwarmError as error:
+                    failure = error  # raised below: by itself, not in a group
+                finally:
+                    display.close()
         signals.cancel_scope.cancel()
     if failure is not None:
         raise failure
@@ -210,8 +237,9 @@ async def _run(
 
 
 async def _watch_signals(stop: anyio.Event, scope: anyio.CancelScope, display: Display, *, task_status: Any) -> None:
-    """The first signal asks the run to end, the second one ends it."""
+    """The first signal asks the run to end; the second one ends it, in order if that is quick, else the process."""
     import signal
+    import threading
 
     import anyio
 
@@ -219,37 +247,59 @@ async def _watch_signals(stop: anyio.Event, scope: anyio.CancelScope, display: D
         task_status.started()
         async for _ in received:
             if stop.is_set():
-                scope.cancel()
-                return
+                break
             stop.set()
             display.say("stopping: the run ends and is kept; once more to stop at once")
+        scope.cancel()
+        timer = threading.Timer(GRACE, _end_process, (display,))  # a thread: the event loop may be what is stuck
+        timer.daemon = True
+        timer.start()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            timer.cancel()
+
+
+def _end_process(display: Display) -> None:
+    """End at once, whatever hangs. The children of bubblewrap die with it."""
+    import select
+
+    restore = "\x1b[?25h\n" if sys.stderr.isatty() else ""  # the live screen hides the cursor
+    data = f"{restore}{_stopped_at_once(display)}\n".encode()
+    try:
+        if select.select([], [2], [], 0)[1]:  # a terminal that is stopped must not hold this up too
+            os.write(2, data)
+    finally:
+        os._exit(INTERRUPTED)
+
+
+def _stopped_at_once(display: Display) -> str:
+    from swarm.config import home
+
+    run_id = display.view.run_id
+    return "swarm: stopped at once" + (f"; the record so far: {home(os.environ) / 'runs' / run_id}" if run_id else "")
 
 
 def _finish(args: argparse.Namespace, display: Display, result: RunResult, repo: Path | None, config: RunConfig) -> int:
-    from swarm.cli.deliver import deliver
-    from swarm.cli.stdio import discard_output
+    from swarm.cli.deliver import deliver, will_ask
+    from swarm.cli.stdio import complain, tell
     from swarm.cli.summary import answer_text, plan_lines, summary_lines
 
     if display.view.error:
-        print(f"swarm: {display.view.error}", file=sys.stderr)
-    failure: SwarmError | None = None
-    try:
-        if not args.json:
-            plan = display.view.plans.get(display.view.stage) if args.dry_run else None
-            text = "\n".join(plan_lines(plan, config)) if plan else answer_text(result)
-            if text:
-                print(text, flush=True)
-            print("\n".join(summary_lines(result, display.view, config)), file=sys.stderr)
-        try:
-            for line in [] if args.dry_run else deliver(args, result, repo):
-                print(line, file=sys.stderr)
-        except SwarmError as error:
-            print(f"patch: {result.patch_path}", file=sys.stderr)
-            failure = error
-        if args.json:
-            print(f'{{"type":"result",{result.model_dump_json()[1:]}', flush=True)
-    except BrokenPipeError:  # nobody reads; the run's exit code still tells how it went
-        discard_output()
-    if failure is not None:
-        raise failure
+        complain(f"swarm: {display.view.error}")
+    gated, lines = config.test is not None, list[str]()
+    asks = not args.dry_run and will_ask(args, result, repo)
+    if not args.dry_run and not asks:  # first, as the envelope tells how it went
+        result, lines = deliver(args, result, repo, gated=gated)
+    if not args.json:
+        plan = display.view.plans.get(display.view.stage) if args.dry_run else None
+        if text := "\n".join(plan_lines(plan, config)) if plan else answer_text(result):
+            tell(text)
+        complain("\n".join(summary_lines(result, display.view, config, dry_run=args.dry_run)))
+    if asks:
+        result, lines = deliver(args, result, repo, gated=gated)
+    for line in lines:
+        complain(line)
+    if args.json:
+        tell(f'{{"type":"result",{result.model_dump_json()[1:]}')
     return result.exit_code

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from typing import TYPE_CHECKING, Any
+
+from swarm.cli.stdio import complain
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,11 +56,11 @@ def _list(folder: Path, json: bool) -> int:
 
     if json:
         for record in records(folder):
-            print(codec.dumps(record.as_json(), ensure_ascii=False))
+            print(codec.dumps(record.as_json()))
         return 0
     rows = list(records(folder))
     if not rows:
-        print(f"no runs in {folder}", file=sys.stderr)
+        complain(f"no runs in {folder}")
         return 0
     width = max(len(record.run_id) for record in rows)
     for record in rows:
@@ -70,14 +71,21 @@ def _list(folder: Path, json: bool) -> int:
 def _row(record: Record, width: int) -> str:
     import time
 
-    from swarm.cli.text import clock, line
+    from pydantic import ValidationError
 
+    from swarm.cli.summary import was_dry
+    from swarm.cli.text import clock, line
+    from swarm.result import RunResult
+
+    try:
+        result = RunResult.model_validate(record.result)
+    except ValidationError:  # none yet, or not as a run writes it
+        result = None
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(record.started)) if record.started else "?"
-    coverage = record.result.get("coverage") or {}
-    useful = f"{coverage.get('useful', 0)}/{coverage.get('asked', 0)}" if coverage else "-"
-    gate = record.result.get("gate")
-    tested = "gate -" if not gate else "gate ok" if gate.get("passed") else "gate no"
-    took = clock(float(record.result.get("wall_s") or 0)) if record.result else "-"
+    useful = f"{result.coverage.useful}/{result.coverage.asked}" if result and not was_dry(result) else "-"
+    gate = result.gate if result else None
+    tested = "gate -" if gate is None else "gate ok" if gate.passed else "gate no"
+    took = clock(result.wall_s) if result else "-"
     return (
         f"{line(record.run_id):<{width}}  {when:<16}  {line(record.status):<16}  {line(record.mode):<6}  "
         f"{useful:>7}  {tested:<7}  {took:>8}  {line(record.task, 60)}"
@@ -123,8 +131,8 @@ async def _watch(folder: Path) -> int:
         finally:
             display.close()
     if code is None:
-        print("swarm: the run's process is gone and left no end; see `swarm show`", file=sys.stderr)
+        complain("swarm: the run's process is gone and left no end; see `swarm show`")
         return 3
     if display.view.error:
-        print(f"swarm: {display.view.error}", file=sys.stderr)
+        complain(f"swarm: {display.view.error}")
     return code

@@ -81,8 +81,8 @@ def _totals(view: RunView, record: Record) -> Iterator[str]:
     try:
         result = RunResult.model_validate(record.result)
     except ValidationError:
-        tokens = f"{count(view.prompt_tokens)} + {count(view.completion_tokens)} tokens"
-        yield f"so far: {view.steps} steps, {tokens}, peak {view.peak} at once"
+        tokens = f"{count(view.totals.prompt_tokens)} + {count(view.totals.completion_tokens)} tokens"
+        yield f"so far: {view.totals.total_steps} steps, {tokens}, peak {view.totals.peak_concurrency} at once"
         return
     if view.error:
         yield f"error: {view.error}"

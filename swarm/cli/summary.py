@@ -8,7 +8,7 @@ from swarm.cli.text import clean, clock, count, line
 from swarm.cli.view import RunView
 from swarm.config import RunConfig
 from swarm.result import RunResult
-from swarm.types import Plan
+from swarm.types import Plan, RunStatus
 
 
 def answer_text(result: RunResult) -> str:
@@ -16,17 +16,25 @@ def answer_text(result: RunResult) -> str:
     return clean(result.answer).strip()
 
 
-def summary_lines(result: RunResult, view: RunView, config: RunConfig | None = None) -> list[str]:
-    """How the run went, in a few lines."""
+def was_dry(result: RunResult) -> bool:
+    """Whether it was a dry run: no other is completed while results are missing."""
+    return result.status is RunStatus.COMPLETED and result.coverage.missing > 0
+
+
+def summary_lines(
+    result: RunResult, view: RunView, config: RunConfig | None = None, *, dry_run: bool = False
+) -> list[str]:
+    """How the run went, in a few lines; of a dry run, nothing about sub-agents."""
     coverage, usage = result.coverage, result.usage
     cached = f", {count(usage.cached_tokens)} cached" if usage.cached_tokens else ""
     tokens = f"{count(usage.prompt_tokens)} + {count(usage.completion_tokens)} tokens{cached}, {usage.calls} calls"
-    lines = [
-        f"status: {result.status.value} (exit code {result.exit_code})",
-        f"sub-agents: {coverage.useful} useful of {coverage.asked} asked"
-        + (f", {coverage.missing} missing" if coverage.missing else "")
-        + _outcomes(result.outcomes),
-    ]
+    lines = [f"status: {result.status.value} (exit code {result.exit_code})"]
+    if not (dry_run or was_dry(result)):
+        lines.append(
+            f"sub-agents: {coverage.useful} useful of {coverage.asked} asked"
+            + (f", {coverage.missing} missing" if coverage.missing else "")
+            + _outcomes(result.outcomes)
+        )
     if result.gate is not None:
         lines.append(f"gate: {'passed' if result.gate.passed else 'FAILED'}: {line(result.gate.command)}")
     lines += [
@@ -80,5 +88,5 @@ def _cost(cost: float | None, view: RunView, config: RunConfig | None) -> str:
 
 
 def _unpriced(view: RunView, config: RunConfig | None) -> list[str]:
-    named: Iterable[str] = view.unpriced or view.models.values()
+    named: Iterable[str] = view.totals.unpriced or view.models.values()
     return sorted({line(name) for name in named} or ({line(config.model)} if config and config.model else set()))

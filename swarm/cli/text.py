@@ -56,7 +56,7 @@ def many(number: int, noun: str) -> str:
 
 def clock(seconds: float) -> str:
     """0:07, 12:34, 1:02:03."""
-    whole = max(0, int(seconds)) if seconds < 1e9 else 0
+    whole = int(seconds) if 0 < seconds < 1e9 else 0
     minutes, rest = divmod(whole, 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

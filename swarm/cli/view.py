@@ -27,6 +27,7 @@ from swarm.events import (
     ToolFinished,
     ToolStarted,
 )
+from swarm.totals import Totals
 from swarm.types import Plan, Role
 
 
@@ -37,6 +38,7 @@ class RunView:
     run_id: str = ""
     task: str = ""
     mode: str = ""
+    totals: Totals = field(default_factory=Totals)
     models: dict[str, str] = field(default_factory=dict)
     stage: int = 0
     plans: dict[int, Plan] = field(default_factory=dict)
@@ -46,13 +48,6 @@ class RunView:
     gate: GateView | None = None
     base_gate: GateView | None = None
     notices: deque[str] = field(default_factory=lambda: deque(maxlen=50))
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cached_tokens: int = 0
-    steps: int = 0
-    cost_usd: float | None = None
-    unpriced: set[str] = field(default_factory=set)
-    peak: int = 0
     started: float = 0.0
     ended: float = 0.0
     latest: float = 0.0
@@ -60,7 +55,6 @@ class RunView:
     error: str = ""
     result: dict[str, Any] = field(default_factory=dict)
     changes: int = 0
-    _working: set[str] = field(default_factory=set)
     _by_trajectory: dict[str, AgentView] = field(default_factory=dict)
 
     def apply(self, event: Event) -> None:
@@ -68,6 +62,7 @@ class RunView:
         self.changes += 1
         self.latest = max(self.latest, event.t)
         self.run_id = self.run_id or line(event.run_id)
+        self.totals.observe(event)
         handler = _HANDLERS.get(event.type)
         if handler is not None:
             handler(self, event)
@@ -84,7 +79,7 @@ class RunView:
 
     @property
     def tokens(self) -> int:
-        return self.prompt_tokens + self.completion_tokens
+        return self.totals.usage.total_tokens
 
     def states(self) -> Counter[State]:
         """How many sub-agents stand where."""
@@ -121,8 +116,6 @@ class RunView:
         if event.role == Role.SUBAGENT.value or event.subtask is not None:
             name, title = (event.subtask.id, event.subtask.title) if event.subtask else (event.name, event.name)
             agent = self._subagent(event.stage, name, title)
-            self._working.add(event.trajectory_id)
-            self.peak = max(self.peak, len(self._working))
         else:
             agent = self.others.setdefault(event.trajectory_id, AgentView(line(event.name or event.role, 64)))
             agent.role = line(event.role)
@@ -138,19 +131,10 @@ class RunView:
             agent.note, agent.tool = "thinking" if event.attempt <= 1 else f"thinking (try {event.attempt})", None
 
     def _call_finished(self, event: CallFinished) -> None:
-        usage = event.usage
-        self.prompt_tokens += usage.prompt_tokens
-        self.completion_tokens += usage.completion_tokens
-        self.cached_tokens += usage.cached_tokens
-        self.steps += event.accepted
-        if event.cost_usd is not None:
-            self.cost_usd = (self.cost_usd or 0.0) + event.cost_usd
-        elif usage.total_tokens:
-            self.unpriced.add(line(event.model) or "?")
         agent = self._by_trajectory.get(event.trajectory_id)
         if agent is None:
             return
-        agent.tokens += usage.total_tokens
+        agent.tokens += event.usage.total_tokens
         if self._live(event.trajectory_id) is None:
             return
         agent.tool = None
@@ -167,7 +151,6 @@ class RunView:
             agent.tool = agent.tool or (event.name, event.arguments)
 
     def _agent_ended(self, event: AgentEnded) -> None:
-        self._working.discard(event.trajectory_id)
         agent = self._by_trajectory.get(event.trajectory_id)
         if agent is None or agent.trajectory_id != event.trajectory_id:  # a newer attempt is at work
             return
@@ -210,7 +193,6 @@ class RunView:
     def _run_ended(self, event: RunEnded) -> None:
         self.status, self.error, self.ended = event.status.value, line(event.error, 500), event.t
         self.result = event.result
-        self.peak = max(self.peak, event.peak_concurrency)
 
     def _live(self, trajectory_id: str) -> AgentView | None:
         agent = self._by_trajectory.get(trajectory_id)

@@ -12,7 +12,7 @@ from swarm.errors import UsageError
 
 
 def load_policies(spec: str) -> tuple[Mapping[str, Policy], Faults | None]:
-    """The policies of an endpoint by model name (`embedded` and `embedded:NAME`), and its faults.
+    """The policies of an endpoint by model name (`NAME`, `embedded` and `embedded:NAME`), and its faults.
 
     Raises:
         UsageError: there is no such policy, or its script cannot be used.
@@ -29,4 +29,4 @@ def load_policies(spec: str) -> tuple[Mapping[str, Policy], Faults | None]:
 
 
 def _named(policy: Policy) -> Mapping[str, Policy]:
-    return {"embedded": policy, f"embedded:{policy.name}": policy}
+    return dict.fromkeys(("embedded", f"embedded:{policy.name}", policy.name), policy)

@@ -1,54 +1,119 @@
-"""Secrets are taken out of every line before it is written.
+"""Secrets in texts: found, and replaced by `[redacted:NAME]`.
 
 Two nets: the *values* of environment variables whose names sound secret (and of the configured key), and the shapes
-of well-known keys. What is found becomes `[redacted:NAME]`.
+of well-known keys. Each has an anchor, a piece of plain text without which it cannot match; most texts hold none, so
+that they cost a few fast searches. Every pattern is bounded: time is linear in the text, whatever it holds.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 VERSION = 1
 
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|PRIVATE", re.IGNORECASE)
 _MIN_LENGTH = 8
-_SHAPES = {
-    "private-key": r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----",
-    "openai-key": r"\bsk-[A-Za-z0-9_-]{20,}",
-    "github-token": r"\b(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,})",
-    "aws-key": r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
-    "slack-token": r"\bxox[abprs]-[A-Za-z0-9-]{10,}",
-    "hf-token": r"\bhf_[A-Za-z0-9]{30,}",
-    "url-password": r"(?<=://)[^/\s:@\"]{1,256}:[^/\s:@\"]{1,256}(?=@)",
-}
+_WORD = re.compile(r"[\w.:/-]{1,23}", re.ASCII)
+_ARMOR = "[A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
+
+
+def _begins(prefix: str) -> str:
+    """The prefix at the start of a word, also after `\\n` in JSON. It stands first, for re's fast literal search."""
+    before = (rf"(?<![A-Za-z0-9]{prefix})", rf"(?<=\\[nrtbf]{prefix})", rf"(?<=\\u[0-9a-fA-F]{{4}}{prefix})")
+    return f"{prefix}(?:{'|'.join(before)})"
+
+
+_SHAPES = (
+    # without its end it is taken for a key up to 8 kB; with it up to 16 kB, the largest RSA keys
+    (
+        "private-key",
+        ["-----BEGIN "],
+        rf"-----BEGIN {_ARMOR}(?:(?s:.){{0,16384}}?-----END {_ARMOR}|(?s:.){{0,8192}})",
+    ),
+    ("openai-key", ["sk-"], _begins("sk-") + r"[A-Za-z0-9_-]{20,}"),
+    ("github-token", [f"gh{kind}_" for kind in "pousr"], _begins("gh[pousr]_") + r"[A-Za-z0-9]{30,}"),
+    ("github-token", ["github_pat_"], _begins("github_pat_") + r"[A-Za-z0-9_]{30,}"),
+    ("aws-key", ["AKIA", "ASIA"], _begins("A[KS]IA") + r"[0-9A-Z]{16}(?![A-Za-z0-9])"),
+    ("slack-token", ["xox"], _begins("xox[abprs]-") + r"[A-Za-z0-9-]{10,}"),
+    ("hf-token", ["hf_"], _begins("hf_") + r"[A-Za-z0-9]{30,}"),
+    ("url-password", ["://"], r"://(?P<secret>[^/\s:@\"]{1,256}:[^/\s:@\"]{1,256})@"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finder:
+    """Finds one kind of secret. A `wordlike` one is a known value that might as well be an identifier."""
+
+    label: str
+    anchors: tuple[str, ...]
+    pattern: re.Pattern[str]
+    wordlike: bool = False
+
+    def spans(self, text: str) -> Iterator[tuple[int, int, str]]:
+        if any(anchor in text for anchor in self.anchors):
+            group = self.pattern.groups  # the whole match, or the one group
+            for match in self.pattern.finditer(text):
+                yield *match.span(group), self.label
 
 
 class Redactor:
     """Takes secrets out of texts. Built once a run; the values it knows are never shown."""
 
     def __init__(self, secrets: Mapping[str, str]) -> None:
-        named: dict[str, str] = {}
-        for name, value in secrets.items():
-            if len(value) >= _MIN_LENGTH:
-                named[value] = name
-                named[json.dumps(value, ensure_ascii=False)[1:-1]] = name  # as it stands inside JSON
-        self._named = named
-        values = "|".join(re.escape(value) for value in sorted(named, key=len, reverse=True))
-        shapes = "|".join(f"(?P<{name.replace('-', '_')}>{shape})" for name, shape in _SHAPES.items())
-        self._pattern = re.compile(f"(?P<value>{values})|{shapes}" if values else shapes, re.DOTALL)
+        named = {value.strip(): name for name, value in secrets.items() if len(value.strip()) >= _MIN_LENGTH}
+        values = [_value_finder(value, name) for value, name in named.items()]
+        shapes = [Finder(label, tuple(anchors), re.compile(pattern)) for label, anchors, pattern in _SHAPES]
+        self._values = len(values)
+        self.finders = (*values, *shapes)
+        self._anchors = [(finder, [anchor.encode() for anchor in finder.anchors]) for finder in self.finders]
 
     def __repr__(self) -> str:
-        return f"<Redactor {len(set(self._named.values()))} known values>"
+        return f"<Redactor {self._values} known values>"
 
     def redact(self, text: str) -> tuple[str, int]:
         """The text without secrets, and how many were found."""
-        return self._pattern.subn(self._label, text)
+        return redact_with(self.finders, text)
 
-    def _label(self, match: re.Match[str]) -> str:
-        kind = match.lastgroup or "secret"
-        return f"[redacted:{self._named[match.group()] if kind == 'value' else kind.replace('_', '-')}]"
+    def suspects(self, line: bytes) -> Sequence[Finder]:
+        """Those that may find something in the strings of a line of JSON; all others cannot."""
+        return [finder for finder, anchors in self._anchors if any(anchor in line for anchor in anchors)]
+
+
+def redact_with(finders: Iterable[Finder], text: str) -> tuple[str, int]:
+    """The text without what the finders find, and how many places that were; what overlaps is one place."""
+    spans = sorted((span for finder in finders for span in finder.spans(text)), key=lambda span: (span[0], -span[1]))
+    if not spans:
+        return text, 0
+    pieces: list[str] = []
+    found = end = 0
+    for start, stop, label in spans:
+        if start >= end:
+            pieces += (text[end:start], f"[redacted:{label}]")
+            found += 1
+        end = max(end, stop)
+    return "".join((*pieces, text[end:])), found
+
+
+def _value_finder(value: str, name: str) -> Finder:
+    """Finds a value as it is, and escaped as JSON up to four times over (JSON in arguments in JSON ...)."""
+    # what no encoder of JSON escapes; a value without any has the empty anchor, which stands in every text
+    anchor = max(re.findall(r"[A-Za-z0-9_.]+", value), key=len, default="")
+    parts = re.findall(r"[\w.-]+|\\+|.", value, re.DOTALL | re.ASCII)
+    return Finder(name, (anchor,), re.compile("".join(map(_escapable, parts))), bool(_WORD.fullmatch(value)))
+
+
+def _escapable(part: str) -> str:
+    if part[0] == "\\":
+        return rf"\\{{{len(part)},{16 * len(part)}}}"
+    if part[0].isascii() and (part[0].isalnum() or part[0] in "_.-"):
+        return re.escape(part)
+    units = part.encode("utf-16-be", "surrogatepass")
+    code = "".join(rf"\\{{1,16}}u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
+    short = {"\n": "n", "\r": "r", "\t": "t", "\b": "b", "\f": "f"}.get(part)
+    shortly = rf"|\\{{1,16}}{short}" if short else ""
+    return rf"(?:\\{{0,15}}{re.escape(part)}|(?i:{code}){shortly})"
 
 
 def secrets_of(env: Mapping[str, str]) -> dict[str, str]:

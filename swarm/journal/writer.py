@@ -1,7 +1,7 @@
 """The one writer of a run's `events.jsonl`: whole lines, in order, synced to disk in groups.
 
 A group is synced after 64 records or 200 ms, and whenever somebody waits in `flush` (the end of each agent and of
-the run). An event is shown to subscribers only after it was redacted.
+the run). An event is shown to subscribers only after it was masked.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from pathlib import Path
 import anyio
 
 from swarm.errors import JournalError
-from swarm.events import ANY_EVENT, CallFinished, Event
+from swarm.events import Event
+from swarm.journal.masking import mask
 from swarm.journal.redaction import Redactor
 
 GROUP_RECORDS = 64
@@ -48,18 +49,18 @@ class Journal:
         self._subscribers.append(subscriber)
 
     def emit(self, event: Event) -> None:
+        """Take the event: it gets its number and the time, is shown to subscribers, and soon written.
+
+        It never waits, and never fails for what is in the event or for the disk: that is told by `flush`.
+        """
         event.seq = self._next_seq
         event.run_id = self._run_id
         event.t = time.time()
         event.mono = time.monotonic()
-        line, found = self._redactor.redact(event.model_dump_json())
-        if found:
-            event = ANY_EVENT.validate_json(line)
-            if isinstance(event, CallFinished):
-                event.redacted = True
-                line = event.model_dump_json()
+        event, line = mask(event, self._redactor)
         self._next_seq += 1
-        self._lines.append(line.encode() + b"\n")
+        if self._failure is None:  # else `flush` tells; what can no longer be written is not kept
+            self._lines.append(line + b"\n")
         self._wake.set()
         if len(self._lines) >= GROUP_RECORDS:
             self._hurry.set()
@@ -67,6 +68,11 @@ class Journal:
             subscriber(event)
 
     async def flush(self) -> None:
+        """Wait until everything emitted so far is on disk.
+
+        Raises:
+            JournalError: it cannot be written, or the journal is closed.
+        """
         target = self._next_seq
         while self._synced_seq < target:
             if self._failure is not None:
@@ -92,6 +98,7 @@ class Journal:
             self._synced_seq += len(lines)
             self._synced.set()
             self._synced = anyio.Event()
+        self._failure = JournalError(f"{self._path} is closed")  # so that no late flush waits for ever
 
     def _write(self, lines: Sequence[bytes]) -> None:
         left = memoryview(b"".join(lines))

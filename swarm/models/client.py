@@ -11,9 +11,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import openai
 from pydantic import BaseModel, Field, ValidationError
+from pydantic_core import to_json
 
 from swarm.errors import EndpointError, EndpointFault
 from swarm.models.faults import fault_of
@@ -25,17 +27,29 @@ NO_KEY = "no-key"
 
 class _Function(BaseModel):
     name: str
-    arguments: str = "{}"
+    arguments: str | dict[str, Any] | None = None  # some servers parse what the model wrote
+
+    @property
+    def raw(self) -> str:
+        if isinstance(self.arguments, str):
+            return self.arguments
+        return to_json(self.arguments or {}).decode()
 
 
 class _ToolCall(BaseModel):
-    id: str = ""
+    id: str | None = None
     function: _Function
 
 
 class _Message(BaseModel):
-    content: str | None = None
+    content: str | list[dict[str, Any]] | None = None
     tool_calls: list[_ToolCall] | None = None
+
+    @property
+    def text(self) -> str:
+        if isinstance(self.content, list):
+            return "".join(str(part.get("text") or "") for part in self.content)
+        return self.content or ""
 
 
 class _Choice(BaseModel):
@@ -114,12 +128,12 @@ class OpenAIModel:
             ) from None
         usage = answer.usage or _Usage()
         calls = tuple(
-            ToolCall(call.id or f"call_{index}", call.function.name, call.function.arguments)
-            for index, call in enumerate(message.tool_calls or ())
+            ToolCall(call.id or f"call_{uuid4().hex}", call.function.name, call.function.raw)
+            for call in message.tool_calls or ()
         )
         return ModelReply(
             message=_as_sent_back(answer.choices[0].message, calls),
-            content=message.content or "",
+            content=message.text,
             tool_calls=calls,
             finish_reason=answer.choices[0].finish_reason or "",
             usage=Usage(

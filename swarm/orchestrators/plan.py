@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import ValidationError
 
 from swarm.conversation import Conversation
 from swarm.errors import PlanError
 from swarm.plan_graph import problems
 from swarm.prompting import plan_format, plan_problems, planner_request, stage_report
-from swarm.stages import Dispatch, Finish, RunState
-from swarm.types import Outcome, Plan
+from swarm.stages import Dispatch, Finish, RunState, all_is_well
+from swarm.types import Plan
 
 
 class PlanOrchestrator:
@@ -24,19 +26,24 @@ class PlanOrchestrator:
         self._max_agents = max_agents
 
     async def decide(self, state: RunState) -> Dispatch | Finish:
-        if not state.stages:
-            self._say(planner_request(state))
-            plan = await self._plan(state)
-            return Dispatch(plan) if plan.subtasks else Finish(plan.rationale)
-        if _all_is_well(state):
-            return Finish("")
-        self._say(stage_report(state.stages[-1]))
-        plan = await self._plan(state)
-        return Dispatch(plan) if plan.subtasks else Finish("", dropped=plan.dropped)
-
-    async def _plan(self, state: RunState) -> Plan:
         asked = [subtask.id for stage in state.stages for subtask in stage.plan.subtasks]
         room = self._max_agents - len(asked)
+        if not state.stages:
+            self._say(planner_request(state, room))
+            plan = await self._plan(asked, room)
+            return Dispatch(plan) if plan.subtasks else Finish(plan.rationale)
+        if all_is_well(state.stages):
+            return Finish("")
+        if room < 1:
+            return Finish("", note=f"all {self._max_agents} sub-agents of the run were used")
+        self._say(stage_report(state.stages[-1], room))
+        try:
+            plan = await self._plan(asked, room)
+        except PlanError as error:  # what the stages before have come to is not lost for it
+            return Finish("", note=error.message)
+        return Dispatch(plan) if plan.subtasks else Finish("", dropped=plan.dropped)
+
+    async def _plan(self, asked: Sequence[str], room: int) -> Plan:
         found: list[str] = []
         for again in (True, False):
             reply = await self._conversation.ask(response_format=plan_format())
@@ -51,12 +58,6 @@ class PlanOrchestrator:
 
     def _say(self, text: str) -> None:
         self._conversation.say({"role": "user", "content": text})
-
-
-def _all_is_well(state: RunState) -> bool:
-    last = state.stages[-1]
-    good = all(result.outcome is Outcome.COMPLETED for result in last.results) and not last.merged.evicted
-    return good and (last.gate is None or last.gate.passed)
 
 
 def _read(text: str) -> tuple[Plan | None, list[str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -52,11 +51,11 @@ def _own_temporary_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
 
 
 @pytest.fixture(scope="module", params=BACKENDS)
-async def backend(request: pytest.FixtureRequest, require: Require) -> AsyncIterator[SandboxBackend]:
+async def backend(request: pytest.FixtureRequest) -> AsyncIterator[SandboxBackend]:
     if request.param == "docker":
-        request.getfixturevalue("docker_engine")
+        request.getfixturevalue("docker_box")
     if request.param == "bubblewrap":
-        require(shutil.which("bwrap"), "bubblewrap is not installed")
+        request.getfixturevalue("bubblewrap_box")
     async with open_backend(request.param) as opened:
         yield opened
 
@@ -218,7 +217,7 @@ async def test_a_workdir_that_would_hide_the_system_is_refused(
             pass
 
 
-async def test_a_killed_container_is_the_machines_failure(docker_engine: str, tmp_path: Path) -> None:
+async def test_a_killed_container_is_the_machines_failure(docker_box: str, tmp_path: Path) -> None:
     async with open_backend("docker") as backend, backend.open(wanted(tmp_path)) as sandbox:
         client = docker.from_env()
         try:
@@ -229,14 +228,14 @@ async def test_a_killed_container_is_the_machines_failure(docker_engine: str, tm
             await sandbox.exec("true")
 
 
-async def test_an_image_that_cannot_be_had(docker_engine: str, tmp_path: Path) -> None:
+async def test_an_image_that_cannot_be_had(docker_box: str, tmp_path: Path) -> None:
     with pytest.raises(SandboxError, match="no-such-image-here") as raised:
         async with open_backend("docker", image="localhost:9/no-such-image-here"):
             pass
     assert "docker load" in raised.value.remedy
 
 
-async def test_an_image_by_name(docker_engine: str, tmp_path: Path) -> None:
+async def test_an_image_by_name(docker_box: str, tmp_path: Path) -> None:
     """An image with a shell and nothing else."""
     name = "swarm-test:minimal"
     client = docker.from_env()

@@ -115,6 +115,7 @@ class Cli:
     home: Path
     cwd: Path
     env: dict[str, str]
+    box: str
 
     def start(self, *args: str, cwd: Path | None = None) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -141,7 +142,8 @@ class Cli:
 
     def run(self, task: str, repo: Path | None, *args: str) -> Done:
         where = ["--no-repo"] if repo is None else ["--repo", str(repo)]
-        return self("run", task, *where, "--json", *args)
+        box = [] if "--sandbox" in args else ["--sandbox", self.box]
+        return self("run", task, *where, "--json", *box, *args)
 
     @property
     def runs(self) -> Sequence[Path]:
@@ -149,11 +151,11 @@ class Cli:
 
 
 @pytest.fixture
-def cli(tmp_path: Path) -> Cli:
+def cli(tmp_path: Path, box: str) -> Cli:
     home, user = tmp_path / "home", tmp_path / "user"
     user.mkdir()
     kept = {key: value for key, value in os.environ.items() if key in ("PATH", "LANG", "PYTHONPATH", "DOCKER_HOST")}
-    return Cli(home, user, {**kept, "HOME": str(user), "SWARM_HOME": str(home)})
+    return Cli(home, user, {**kept, "HOME": str(user), "SWARM_HOME": str(home)}, box)
 
 
 @pytest.fixture

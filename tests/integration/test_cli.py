@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import pty
@@ -14,8 +15,10 @@ from typing import Any
 
 import pytest
 
+from swarm.cli.deliver import deliver
 from swarm.events import ANY_EVENT, RunEnded
 from swarm.result import RunResult
+from swarm.types import RunStatus
 
 ROOT = Path(__file__).parents[2]
 GATE = 'python3 -c "import a; assert a.value == 2"'
@@ -114,6 +117,24 @@ def test_a_patch_that_fails_the_gate_is_not_applied(start: Run, repo: Path) -> N
     assert (repo / "a.py").read_text() == "value = 1\n"
 
 
+def test_what_was_not_tested_is_not_applied(repo: Path, tmp_path: Path) -> None:
+    (tmp_path / "patch.diff").write_text("")
+    args = argparse.Namespace(apply=True, branch=None, patch=None, json=True)
+    result = RunResult(run_id="r", status=RunStatus.PARTIAL, exit_code=1, answer="", run_dir=str(tmp_path),
+                       patch_path=str(tmp_path / "patch.diff"))  # fmt: skip
+    assert deliver(args, result, repo, gated=True)[1][0] == "not applied: the gate was not run on it"
+    assert deliver(args, result, repo, gated=False)[1] == [f"applied to {repo}"]
+
+
+def test_the_envelope_tells_of_a_patch_that_does_not_apply(start: Run, repo: Path) -> None:
+    meanwhile = f"echo 'value = 7' > {repo / 'a.py'}; {GATE}"  # as the user might, while the run is under way
+    code, stdout, stderr = finished(start("--json", "--apply", "--test", meanwhile))
+    envelope = json.loads(stdout.splitlines()[-1])
+    assert (code, envelope["exit_code"], envelope["status"]) == (1, 1, "partial")
+    assert "swarm: the patch does not apply" in stderr
+    assert stderr.count("swarm:") == 1
+
+
 def test_a_branch(start: Run, repo: Path) -> None:
     code, _, stderr = finished(start("--branch", "mended"))
     assert code == 0, stderr
@@ -135,11 +156,20 @@ def test_a_dry_run_shows_the_plan(start: Run, tmp_path: Path) -> None:
     code, stdout, stderr = finished(start("--dry-run"))
     assert code == 0, stderr
     assert "mend: Mend a.py" in stdout
+    assert "missing" not in stderr
     code, stdout, stderr = finished(start("--dry-run", "--json"))
     stages = [event for event in map(json.loads, stdout.splitlines()) if event["type"] == "stage_start"]
     assert [task["id"] for task in stages[0]["plan"]["subtasks"]] == ["mend"]
     assert '"type":"agent_start","trajectory_id":"orchestrator"' in stdout
     assert stdout.count('"agent_start"') == 1
+
+
+def test_an_answer_that_cannot_be_written(start: Run, repo: Path) -> None:
+    with open("/dev/full", "wb") as full:
+        code, _, stderr = finished(start("--apply", stdout=full))
+    assert code == 0, stderr
+    assert stderr.count("standard output cannot be written") == 1
+    assert (repo / "a.py").read_text() == "value = 2\n"
 
 
 def test_interrupted_it_ends_in_order(start: Run) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import anyio
 import pytest
 
 from swarm import RunConfig, RunResult, RunStatus, Swarm, SwarmError
+from swarm.config import SandboxName
 from swarm.events import AgentEnded, Event, RunEnded, ToolStarted
 from swarm.journal.reader import read_events
 from tests.integration.conftest import Files, Script, plan, submit, subtask, use
@@ -18,8 +18,7 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture(autouse=True)
-def parts(require: Callable[[object, str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    require(shutil.which("bwrap"), "bubblewrap is not installed")
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SWARM_HOME", str(tmp_path / "home"))
 
 
@@ -29,17 +28,17 @@ def repo(make_repo: Callable[[Files], Path]) -> Path:
 
 
 @pytest.fixture
-def writer(script: Script) -> RunConfig:
+def writer(script: Script, box: SandboxName) -> RunConfig:
     script.planner(plan(subtask("one")))
     script.agent("one", use("write", path="a.txt", content="A\n"), submit())
-    return RunConfig(model=script.model, sandbox="bubblewrap")
+    return RunConfig(model=script.model, sandbox=box)
 
 
 @pytest.fixture
-def sleeper(script: Script) -> RunConfig:
+def sleeper(script: Script, box: SandboxName) -> RunConfig:
     script.planner(plan(subtask("one")))
     script.agent("one", use("bash", command="sleep 1000"), submit())
-    return RunConfig(model=script.model, sandbox="bubblewrap")
+    return RunConfig(model=script.model, sandbox=box)
 
 
 async def test_many_runs_of_one_swarm_at_once(writer: RunConfig, repo: Path) -> None:
@@ -102,11 +101,11 @@ async def test_cancelling_the_callers_scope_ends_the_run_in_order(
     assert not (folder / "work").exists()
 
 
-async def test_a_time_limit_keeps_what_is_done(script: Script, repo: Path) -> None:
+async def test_a_time_limit_keeps_what_is_done(script: Script, repo: Path, box: SandboxName) -> None:
     script.planner(plan(subtask("one"), subtask("two", depends_on=["one"])))
     script.agent("one", use("write", path="a.txt", content="A\n"), submit())
     script.agent("two", use("bash", command="sleep 1000"), submit())
-    config = RunConfig(model=script.model, sandbox="bubblewrap", timeout=8)
+    config = RunConfig(model=script.model, sandbox=box, timeout=8)
     with anyio.fail_after(60):
         async with Swarm(config=config) as swarm:
             result = await swarm.run("x", repo=repo)

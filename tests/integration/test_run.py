@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import socket
 import subprocess
@@ -19,12 +18,6 @@ from tests.integration.conftest import Cli, Files, Script, git, plan, submit, su
 
 MakeRepo = Callable[[Files], Path]
 FILES = {"a.txt": "a\n", "b.txt": "b\n", "shared.txt": "one\ntwo\nthree\n"}
-BOX = ("--sandbox", "bubblewrap")
-
-
-@pytest.fixture(autouse=True)
-def parts(require: Callable[[object, str], None]) -> None:
-    require(shutil.which("bwrap"), "bubblewrap is not installed")
 
 
 def test_two_subagents_make_one_tested_patch_and_the_checkout_is_untouched(
@@ -35,7 +28,7 @@ def test_two_subagents_make_one_tested_patch_and_the_checkout_is_untouched(
     script.planner(plan(subtask("one"), subtask("two")))
     script.agent("one", use("write", path="a.txt", content="A\n"), submit("wrote a"))
     script.agent("two", use("bash", command="cat b.txt && echo B >> b.txt"), submit("wrote b"))
-    done = cli.run("change both", repo, "--model", script.model, *BOX, "--test", "grep -q A a.txt && grep -q B b.txt")
+    done = cli.run("change both", repo, "--model", script.model, "--test", "grep -q A a.txt && grep -q B b.txt")
     assert done.code == 0, done.err
     result = done.result
     assert result["status"] == "completed"
@@ -65,20 +58,48 @@ def test_two_subagents_make_one_tested_patch_and_the_checkout_is_untouched(
     assert "wrote b" in shown
 
 
+@pytest.mark.parametrize("sandbox", ["docker", "bubblewrap", "process"])
+def test_each_sandbox_does_a_whole_run(
+    cli: Cli, script: Script, make_repo: MakeRepo, sandbox: str, request: pytest.FixtureRequest
+) -> None:
+    if sandbox == "docker":
+        cli.env["DOCKER_HOST"] = request.getfixturevalue("docker_box")
+    if sandbox == "bubblewrap":
+        request.getfixturevalue("bubblewrap_box")
+    script.planner(plan(subtask("one"), subtask("two")))
+    script.agent("one", use("write", path="a.txt", content="A\n"), submit())
+    script.agent("two", use("bash", command="cat b.txt && echo B >> b.txt; id -u"), submit())
+    repo = make_repo(FILES)
+    args = (
+        "--model",
+        script.model,
+        "--sandbox",
+        sandbox,
+        "--test",
+        'python3 -c \'assert open("a.txt").read() == "A\\n"\'',
+    )
+    done = cli.run("change both", repo, *args)
+    assert done.code == 0, done.err
+    assert {agent["sandbox"] for agent in done.of("agent_start") if agent["role"] == "subagent"} == {sandbox}
+    outside = [notice for notice in done.of("notice") if "no isolation" in notice["message"]]
+    assert len(outside) == (sandbox == "process")
+    assert git(repo, "status", "--porcelain") == ""
+
+
 def test_apply_and_branch_deliver(cli: Cli, script: Script, make_repo: MakeRepo) -> None:
     repo = make_repo(FILES)
     (repo / "b.txt").write_text("uncommitted\n")
     script.planner(plan(subtask("one")))
     script.agent("one", use("write", path="a.txt", content="A\n"), submit())
-    assert cli.run("x", repo, "--model", script.model, *BOX, "--branch", "swarm/one").code == 0
+    assert cli.run("x", repo, "--model", script.model, "--branch", "swarm/one").code == 0
     told = git(repo, "log", "--format=%s", "main..swarm/one").splitlines()
     assert {"do one", "uncommitted changes at the start"} <= set(told)
     assert git(repo, "show", "swarm/one:a.txt") == "A\n"
     assert git(repo, "status", "--porcelain") == " M b.txt\n"
-    again = cli.run("x", repo, "--model", script.model, *BOX, "--branch", "swarm/one")
+    again = cli.run("x", repo, "--model", script.model, "--branch", "swarm/one")
     assert again.code == 2
     assert "swarm/one exists already" in again.err
-    assert cli.run("x", repo, "--model", script.model, *BOX, "--apply").code == 0
+    assert cli.run("x", repo, "--model", script.model, "--apply").code == 0
     assert (repo / "a.txt").read_text() == "A\n"
 
 
@@ -87,7 +108,7 @@ def test_a_conflict_evicts_one_patch_and_the_run_is_partial(cli: Cli, script: Sc
     script.planner(plan(subtask("one"), subtask("two")), plan())
     for name in ("one", "two"):
         script.agent(name, use("edit", path="shared.txt", old_string="two", new_string=name.upper()), submit())
-    done = cli.run("x", repo, "--model", script.model, *BOX)
+    done = cli.run("x", repo, "--model", script.model)
     assert (done.code, done.result["status"]) == (1, "partial")
     assert done.result["coverage"] == {"asked": 2, "useful": 1, "missing": 1}
     merges = done.of("merge")
@@ -107,7 +128,7 @@ def test_a_dependent_sees_its_dependencys_change_and_a_red_gate_brings_another_s
     script.agent("two", use("bash", command="cat new.txt > copy.txt"), submit())
     script.agent("lost", use("bash", command="true"), submit("found nothing", "failed"))
     script.agent("three", use("bash", command="cat copy.txt > third.txt"), submit())
-    done = cli.run("x", repo, "--model", script.model, *BOX, "--test", "grep one third.txt")
+    done = cli.run("x", repo, "--model", script.model, "--test", "grep one third.txt")
     assert done.code == 0, done.err
     assert done.result["coverage"] == {"asked": 3, "useful": 3, "missing": 0}
     assert [gate["passed"] for gate in done.of("gate")] == [False, False, True]
@@ -117,7 +138,7 @@ def test_a_dependent_sees_its_dependencys_change_and_a_red_gate_brings_another_s
 
 def test_single_mode_is_one_agent(cli: Cli, script: Script, make_repo: MakeRepo) -> None:
     script.rules.append({"role": "subagent", "turns": [use("write", path="a.txt", content="A\n"), submit()]})
-    done = cli.run("x", make_repo(FILES), "--mode", "single", "--model", script.model, *BOX, "--test", "grep A a.txt")
+    done = cli.run("x", make_repo(FILES), "--mode", "single", "--model", script.model, "--test", "grep A a.txt")
     assert (done.code, done.result["n_subagents"], done.result["critical_steps"]) == (0, 1, 2)
 
 
@@ -126,7 +147,7 @@ def test_a_task_without_a_repository_is_answered_by_the_aggregator(cli: Cli, scr
     script.agent("one", {"content": "the first half"})
     script.agent("two", use("bash", command="echo hello"), submit("the second half"))
     script.rules.append({"role": "aggregator", "turns": [{"content": "both halves"}]})
-    done = cli.run("what is it?", None, "--model", script.model, *BOX)
+    done = cli.run("what is it?", None, "--model", script.model)
     assert (done.code, done.result["answer"], done.result["patch_path"]) == (0, "both halves", None)
     merge = next(call for call in done.of("call") if call["trajectory_id"] == "aggregator-1")
     assert "the first half" in merge["new_messages"][-1]["content"]
@@ -154,7 +175,7 @@ def test_a_plan_that_cannot_be_run_goes_back_once_and_then_the_run_fails(
     cli: Cli, script: Script, make_repo: MakeRepo, turns: list[dict[str, object]], words: str
 ) -> None:
     script.planner(*turns)
-    done = cli.run("x", make_repo(FILES), "--model", script.model, *BOX, "--max-agents", "4")
+    done = cli.run("x", make_repo(FILES), "--model", script.model, "--max-agents", "4")
     assert (done.code, done.result["status"], done.result["usage"]["calls"]) == (1, "failed", 2)
     assert words in one_line(done.err)
 
@@ -162,13 +183,13 @@ def test_a_plan_that_cannot_be_run_goes_back_once_and_then_the_run_fails(
 def test_a_plan_that_is_mended_is_run(cli: Cli, script: Script, make_repo: MakeRepo) -> None:
     script.planner({"content": "no json"}, plan(subtask("one")))
     script.agent("one", use("write", path="a.txt", content="A\n"), submit())
-    assert cli.run("x", make_repo(FILES), "--model", script.model, *BOX).code == 0
+    assert cli.run("x", make_repo(FILES), "--model", script.model).code == 0
 
 
 def test_false_success_is_no_success(cli: Cli, script: Script, make_repo: MakeRepo) -> None:
     script.planner(plan(subtask("one")), plan())
     script.agent("one", submit("all done!"))
-    done = cli.run("x", make_repo(FILES), "--model", script.model, *BOX)
+    done = cli.run("x", make_repo(FILES), "--model", script.model)
     assert (done.code, done.result["status"], done.result["outcomes"]) == (1, "failed", {"failed": 1})
 
 
@@ -180,7 +201,7 @@ def test_faults_of_the_endpoint_are_met_by_retries(cli: Cli, script: Script, mak
         {"kind": "error", "position": [3]},
         {"kind": "cut", "position": [5]},
     ]
-    done = cli.run("x", make_repo(FILES), "--model", script.model, *BOX)
+    done = cli.run("x", make_repo(FILES), "--model", script.model)
     assert done.code == 0, done.err
     calls = done.of("call")
     assert sorted(call["error"] for call in calls if not call["accepted"]) == ["cut", "overloaded", "rate_limited"]
@@ -189,13 +210,13 @@ def test_faults_of_the_endpoint_are_met_by_retries(cli: Cli, script: Script, mak
 def test_a_budget_ends_the_run_with_exit_4(cli: Cli, script: Script, make_repo: MakeRepo) -> None:
     script.planner(plan(subtask("one")))
     script.agent("one", use("bash", command="true"), submit())
-    done = cli.run("x", make_repo(FILES), "--model", script.model, *BOX, "--budget-tokens", "500")
+    done = cli.run("x", make_repo(FILES), "--model", script.model, "--budget-tokens", "500")
     assert (done.code, done.result["status"]) == (4, "budget_exhausted")
     assert done.result["usage"]["prompt_tokens"] + done.result["usage"]["completion_tokens"] <= 500
 
 
 def test_a_gate_that_does_not_exist_is_the_callers_mistake(cli: Cli, script: Script, make_repo: MakeRepo) -> None:
-    done = cli.run("x", make_repo(FILES), "--model", "embedded", *BOX, "--test", "no-such-command --now")
+    done = cli.run("x", make_repo(FILES), "--model", "embedded", "--test", "no-such-command --now")
     assert done.code == 2
     assert "no-such-command" in one_line(done.err)
 
@@ -226,13 +247,13 @@ def test_an_endpoint_that_refuses_or_speaks_another_protocol_is_the_machines_fau
     cli: Cli, make_repo: MakeRepo, other_server: str
 ) -> None:
     repo = make_repo(FILES)
-    done = cli.run("x", repo, "--model", "m", "--base-url", other_server, *BOX)
+    done = cli.run("x", repo, "--model", "m", "--base-url", other_server)
     assert (done.code, done.result["status"]) == (3, "errored")
     assert "another form" in one_line(done.err)
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-    done = cli.run("x", repo, "--model", "m", "--base-url", f"http://127.0.0.1:{port}/v1", *BOX)
+    done = cli.run("x", repo, "--model", "m", "--base-url", f"http://127.0.0.1:{port}/v1")
     assert (done.code, done.result["status"]) == (3, "errored")
     assert f"no endpoint answers at 127.0.0.1:{port}" in one_line(done.err)
 
@@ -244,7 +265,7 @@ def test_ctrl_c_leaves_a_whole_journal_the_envelope_and_no_process(
     script.planner(plan(subtask("quick"), subtask("slow")))
     script.agent("quick", use("write", path="a.txt", content="A\n"), submit())
     script.agent("slow", use("bash", command="sleep 86399"), submit())
-    process = cli.start("run", "x", "--repo", str(repo), "--json", "--model", script.model, *BOX)
+    process = cli.start("run", "x", "--repo", str(repo), "--json", "--model", script.model, "--sandbox", cli.box)
     assert process.stdout is not None
     seen: list[str] = []
     waiting = {"quick has ended", "slow runs its command"}

@@ -91,6 +91,8 @@ def test_version(swarm: Swarm) -> None:
         (("run", "x", "--no-repo", "--apply"), "--apply"),
         (("run", "x", "--no-repo", "--patch", "p"), "--patch"),
         (("run", "x", "--no-repo", "--max-agents", "0"), "max_agents"),
+        (("run", "x", "--test", " "), "--test is empty"),
+        (("run", "x", "--no-repo", "--test", "true"), "--test needs a repository"),
         (("show", "nothing"), "no run nothing"),
         (("show", "last"), "no runs"),
         (("watch", ""), "no run"),
@@ -186,6 +188,22 @@ def test_runs_newest_first(swarm: Swarm, tmp_path: Path) -> None:
     plain = swarm("runs").stdout
     assert plain.count("Fix the tests") == 3
     assert "\x1b" not in plain
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"coverage": 5},
+        {"coverage": {"useful": []}, "gate": "yes"},
+        json.loads(envelope("odd").model_dump_json()) | {"wall_s": float("-inf")},
+    ],
+)
+def test_an_odd_result_is_listed(swarm: Swarm, tmp_path: Path, odd: dict[str, object]) -> None:
+    keep(tmp_path / "kept", "good", 2_000)
+    folder = keep(tmp_path / "kept", "odd", 1e300)
+    (folder / "result.json").write_text(json.dumps({"status": "completed"} | odd))
+    done = swarm("runs")
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 2), done.stderr
 
 
 def test_a_run_that_still_lives(swarm: Swarm, tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ def test_flag_beats_environment_beats_project_beats_user_beats_default(tmp_path:
         ('concurrency = "many"', "concurrency in .*swarm.toml"),
         ("concurrency = 0", "greater than or equal to 1"),
         ("prices.m.prompt = -1", r"prices\.m\.prompt in .*swarm.toml"),
+        ('base_url = "localhost:8000"', "base_url in .*swarm.toml"),
         ("= broken", "swarm.toml: Invalid"),
     ],
 )

@@ -23,7 +23,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("protocols",),
     ("config",),
     ("journal", "removal"),
-    ("budget", "retry", "plan_graph", "prompting"),
+    ("budget", "retry", "plan_graph", "prompting", "stopping"),
     ("models", "sandboxes"),
     ("tools",),
     # core: what it needs of the rooms named in GIVEN, it is given

@@ -173,7 +173,7 @@ def test_the_documented_script_does_what_its_comments_say(tmp_path: Path) -> Non
     assert found is not None
     (tmp_path / "demo.toml").write_text(found[1])
     policies, faults = load_policies(f"script:{tmp_path}/demo.toml")
-    assert set(policies) == {"embedded", "embedded:script"}
+    assert set(policies) == {"embedded", "embedded:script", "script"}
     policy = policies["embedded"]
 
     user: dict[str, Any] = {"role": "user", "content": "Write two files\n\nSub-task docs: Document"}

@@ -36,9 +36,9 @@ def test_a_run_in_its_middle() -> None:
     assert [agent.state for agent in agents] == [State.WORKING] * 3 + [State.WAITING]
     assert agents[0].doing == "bash pytest -q"
     assert agents[3].doing == "after s2"
-    assert (agents[0].steps, agents[0].tokens, view.steps, view.tokens) == (1, 1200, 4, 4800)
+    assert (agents[0].steps, agents[0].tokens, view.totals.total_steps, view.tokens) == (1, 1200, 4, 4800)
     assert agents[0].seconds(agents[0].started + 7) == 7
-    assert view.peak == 3
+    assert view.totals.peak_concurrency == 3
     assert view.base_gate is not None
     assert view.base_gate.passed is False
     assert view.gate is None
@@ -57,7 +57,7 @@ def test_a_run_at_its_end() -> None:
     assert view.gate.passed
     assert view.status == "partial"
     assert list(view.notices) == ["s0: slow down"]
-    assert view.unpriced == {"kimi"}
+    assert view.totals.unpriced == {"kimi"}
 
 
 def test_a_second_attempt_starts_again_and_keeps_its_tokens() -> None:
@@ -137,7 +137,7 @@ def test_any_order_of_events_is_drawn_within_the_terminal(
 def test_totals_do_not_depend_on_order(events: list[Event]) -> None:
     view = fold(events)
     assert view.tokens == 4 * 1200
-    assert view.steps == 4
+    assert view.totals.total_steps == 4
     assert sum(merge.merged for merge in view.merges) == 1
 
 

@@ -95,8 +95,10 @@ class Tests:
             os._exit(0)
 
         signal.signal(signal.SIGALRM, hung)
+        signal.signal(signal.SIGVTALRM, hung)
         for n, name in enumerate(todo):
             signal.setitimer(signal.ITIMER_REAL, limit)
+            signal.setitimer(signal.ITIMER_VIRTUAL, limit / 2)  # of CPU: an endless loop needs no longer look
             if traced:
                 tracer.start()
             record = self.reports.run(self.items[name], self.items[todo[n + 1]] if n + 1 < len(todo) else None)

@@ -105,8 +105,11 @@ class Mutator(Ground):
                 for name, near in self._others("", self.names, 5):
                     self._put(s.value, name, "another result", 0.2 * near)
         elif isinstance(s, ast.Expr):
-            if isinstance(s.value, ast.Call):
-                self._put(s, "return " + self._text(s.value), "missing return", 0.35)
+            # A value that nobody takes is a slip; a call may be there for what it does.
+            if not isinstance(s.value, (ast.Constant, ast.Yield, ast.YieldFrom, ast.Await)):
+                self._put(
+                    s, "return " + self._text(s.value), "missing return", 0.35 if isinstance(s.value, ast.Call) else 1.2
+                )
             self._put(s, "pass", "statement removed", 0.3)
         elif isinstance(s, ast.AugAssign):
             gap_start, gap_end = self._span(s.target)[1], self._span(s.value)[0]
@@ -119,6 +122,8 @@ class Mutator(Ground):
             self._put(s, "pass", "statement removed", 0.25)
             if isinstance(s.targets[0], (ast.Name, ast.Attribute)) and len(s.targets) == 1:
                 target = self._text(s.targets[0])
+                if target.partition(".")[2] in self.names:  # `self.x = None` where a parameter x is at hand
+                    self._put(s.value, target.partition(".")[2], "another name", 0.8)
                 for op in "+-":
                     self._put(s, f"{target} {op}= {self._text(s.value)}", "augmented assignment", 0.15)
         elif isinstance(s, (ast.Break, ast.Continue, ast.Pass)):
@@ -247,6 +252,9 @@ class Mutator(Ground):
         weight = 0.4 if isinstance(n.ctx, ast.Load) else 0.15
         for other, near in self._others(n.id, pool, _MAX_OTHERS):
             self._put(n, other, "another name", weight * near)
+        if id(n) in self.called:  # a local name may hold a function
+            for other, near in self._others(n.id, self.names, _MAX_OTHERS):
+                self._put(n, other, "another name", 0.2 * near)
 
     def _on_Attribute(self, n: ast.Attribute, parent: ast.AST) -> None:
         end = self._span(n)[1]

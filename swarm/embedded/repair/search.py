@@ -38,6 +38,7 @@ class Search:
         self.failing: list[str] = []
         self.passing: list[str] = []
         self.extra: list[str] = []
+        self.hung: set[str] = set()
         self.each = 1.0
         self.hot: dict[str, HotFile] = {}
 
@@ -82,6 +83,7 @@ class Search:
         self.passing = [i for i, s in status.items() if s == "passed"]
         self.extra = [i for i, s in status.items() if s == "failed" and i in self.tests.items and i not in targets]
         self.extra = self.extra[:MAX_EXTRA]
+        self.hung = {i for i, s in status.items() if s == "hang"}
         self.each = max(1.0, 5 * max([self.base["s"].get(i, 0.0) for i in self.passing] + [0.2]))
 
     def candidates(self) -> list[tuple[str, Edit, bool]]:
@@ -116,19 +118,24 @@ class Search:
             return None
         head = edit.line, edit.last
         mine = [f for f in self.failing if cold or self._covers(f, path, head)] or self.failing
-        asked = {
-            "first": mine,
-            "then": [p for p in self.passing if cold or self._covers(p, path, head)],
-            "extra": [x for x in self.extra if cold or self._covers(x, path, head)],
-            "each": self.each,
-        }
+        extra = [x for x in self.extra if cold or self._covers(x, path, head)]
+        asked = self._order(mine, [p for p in self.passing if cold or self._covers(p, path, head)], extra)
         records = self.ask({**asked, "path": path, "text": text}) if changes is None else self._swapped(changes, asked)
-        if self._rank(self._fixed(records, asked)) <= self._rank(known):
+        fixed = self._fixed(records, asked)
+        if self._rank(fixed) <= self._rank(known):
             return []
         # The same on freshly imported sources, with all tests and those of other files that may be concerned.
-        asked = {"first": self.failing, "then": self.passing, "extra": self.extra, "each": self.each}
+        mine = [f for f in fixed if f in self.failing]
+        asked = self._order(mine, self.passing, [f for f in [*self.extra, *self.failing] if f not in mine])
         fixed = self._fixed(self.ask({**asked, "path": path, "text": text, "related": True}), asked)
         return fixed if self._rank(fixed) > self._rank(known) else []
+
+    def _order(self, mine: list[str], then: list[str], extra: list[str]) -> dict[str, Any]:
+        """What a child is to run. A test that hung may hang again, and end the child: such ones come last."""
+        calm = [f for f in mine if f not in self.hung] or mine[:1]
+        late = sorted([*extra, *(f for f in mine if f not in calm)], key=lambda f: f in self.hung)
+        each = self.each if self.hung.isdisjoint(calm) else max(0.5, self.each / 2)
+        return {"first": calm, "then": then, "extra": late, "each": each}
 
     def _changes(self, path: str, source: str, text: str, line: int) -> list[Any] | None:
         if path not in self.hot:

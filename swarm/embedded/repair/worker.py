@@ -24,8 +24,8 @@ PROGRAM = ("driver", "search", "measure", "trial", "lines", "hotswap", "mutation
 """The modules of this package that are sent into the sandbox."""
 
 BATCH_S = 50
-SEARCH_CPU_S = 150
-SEARCH_WALL_S = 400
+SEARCH_CPU_S = 30
+SEARCH_WALL_S = 100
 _MAX_SHOWN = 200
 _REPORT = "repair-report: "
 _QUIET = "export PYTHONDONTWRITEBYTECODE=1;"  # nothing of ours is to be left in the workspace

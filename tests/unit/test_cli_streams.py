@@ -1,0 +1,98 @@
+"""The command line where standard streams are closed or full, and where it is interrupted early or twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> dict[str, str]:
+    (tmp_path / "home").mkdir()
+    return {"PATH": os.environ["PATH"], "HOME": str(tmp_path / "home"), "SWARM_HOME": str(tmp_path / "kept")}
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-", "2>/dev/full"])
+@pytest.mark.parametrize(("args", "code"), [("runs", 0), ("runs --json", 0), ("show nothing", 2), ("--version", 0)])
+def test_streams_that_are_closed_or_full(env: dict[str, str], closed: str, args: str, code: int) -> None:
+    done = shell(f"{args} {closed}", env)
+    assert done.returncode == code
+    assert len(done.stderr.splitlines()) <= 1, done.stderr
+
+
+def test_output_that_cannot_be_written(env: dict[str, str], tmp_path: Path) -> None:
+    folder = tmp_path / "kept/runs/odd"
+    folder.mkdir(parents=True)
+    done = shell("runs --json >/dev/full", env)
+    assert (done.returncode, done.stderr) == (3, "swarm: No space left on device\n")
+
+
+def shell(command: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["sh", "-c", f'exec "$0" -m swarm {command}', sys.executable],
+        env=env | {"PYTHONPATH": str(Path(__file__).parents[2])}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("module", "entry"),
+    [
+        ("swarm.cli.main", "import swarm.__main__"),
+        ("swarm.cli.stdio", "import swarm.__main__"),
+        ("argparse", "from swarm.cli.main import main; sys.exit(main())"),
+        ("swarm.cli.run", "from swarm.cli.main import main; sys.exit(main())"),
+    ],
+)
+def test_interrupted_while_it_starts(module: str, entry: str) -> None:
+    code = f"""
+import sys
+class Interrupted:
+    def find_spec(self, name, *rest):
+        if name == {module!r}:
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupted())
+{entry}
+"""
+    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, check=False,
+                          env={"PYTHONPATH": str(Path(__file__).parents[2])})  # fmt: skip
+    assert done.returncode == 130
+    assert len(done.stderr.splitlines()) <= 1, done.stderr
+
+
+STUCK = """
+import sys, anyio, swarm.cli.run, swarm.runtime
+from swarm.events import RunStarted
+swarm.cli.run.GRACE = 0.1
+class Stuck:
+    def __init__(self, config): pass
+    async def __aenter__(self): return self
+    async def __aexit__(self, *error): pass
+    async def run(self, task, on_event, **more):
+        on_event(RunStarted(task=task, task_sha256="", mode="plan", swarm_version="0", config={}, config_sha256="",
+                            models={}, run_id="stuck"))
+        with anyio.CancelScope(shield=True):
+            await anyio.sleep_forever()
+swarm.runtime.Swarm = Stuck
+from swarm.cli.main import main
+sys.exit(main(["run", "x", "--no-repo"]))
+"""
+
+
+def test_a_second_signal_ends_a_run_that_is_stuck(env: dict[str, str]) -> None:
+    process = subprocess.Popen([sys.executable, "-c", STUCK], stderr=subprocess.PIPE, text=True,
+                               env=env | {"PYTHONPATH": str(Path(__file__).parents[2])})  # fmt: skip
+    with process:
+        assert process.stderr is not None
+        assert "run stuck" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        while "once more to stop at once" not in process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGTERM)
+        said = process.stderr.read()
+    assert process.returncode == 130
+    assert said.splitlines() == [f"swarm: stopped at once; the record so far: {env['SWARM_HOME']}/runs/stuck"]
