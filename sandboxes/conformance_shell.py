@@ -21,10 +21,11 @@ async def all_signals(subject: Subject) -> None:
 
 
 async def no_signal_is_ignored(subject: Subject) -> None:
-    """A command starts with no signal ignored or blocked."""
+    """A command starts with no signal ignored or blocked, but for the two that the C library keeps for itself (32 and
+    33): a shell can neither see nor change what it inherited there."""
     status = dict(line.split(":", 1) for line in (await output_of(subject, "cat /proc/self/status")).splitlines())
     for key in ("SigIgn", "SigBlk"):
-        same(int(status[key], 16), 0, key)
+        same(int(status[key], 16) & ~(0b11 << 31), 0, key)
 
 
 async def own_process_group(subject: Subject) -> None:

@@ -18,8 +18,9 @@ SandboxName = Literal["auto", "docker", "bubblewrap", "process"]
 HOST_IMAGE = "host"
 """The name of the image that is no image: the machine's own system folders, read-only."""
 
-HOST_KEYS = ("tools", "mcp", "search")
-"""Keys that run code outside the sandboxes. A repository cannot set them: it may be a stranger's."""
+HOST_KEYS = ("tools", "mcp", "search", "web_hosts", "toolchain")
+"""Keys that open this machine: code outside the sandboxes, hosts, folders. A repository may not set them, nor
+`sandbox = "process"`: it may be a stranger's."""
 
 
 class Price(BaseModel):
@@ -93,10 +94,10 @@ def load_config(flags: Mapping[str, Any], env: Mapping[str, str] | None = None, 
     merged: dict[str, Any] = {}
     origin: dict[str, str] = {}
     shared = _read_toml(repo / "swarm.toml") if repo else {}
-    for key in HOST_KEYS:
-        if key in shared:
+    for key in (*HOST_KEYS, "sandbox"):
+        if (key in HOST_KEYS and key in shared) or shared.get(key) == "process":
             raise UsageError(
-                f"{key} in {repo}/swarm.toml: this runs code on your machine, which a repository may not ask for",
+                f"{key} in {repo}/swarm.toml: this opens your machine, which a repository may not ask for",
                 remedy="give it on the command line, or in ~/.config/swarm/config.toml",
             )
     for source, values in (

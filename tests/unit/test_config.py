@@ -44,3 +44,14 @@ def test_what_is_wrong_is_named_with_its_place(tmp_path: Path, text: str, words:
 def test_home_is_where_swarm_home_says() -> None:
     assert home({"SWARM_HOME": "/x"}) == Path("/x")
     assert home({"HOME": "/h"}) == Path("/h/.local/share/swarm")
+
+
+@pytest.mark.parametrize(
+    "line", ['toolchain = ["/home"]', 'web_hosts = ["x"]', 'tools = ["a:b"]', 'sandbox = "process"']
+)
+def test_a_repository_cannot_open_the_machine(tmp_path: Path, line: str) -> None:
+    (tmp_path / "swarm.toml").write_text(line)
+    with pytest.raises(UsageError, match="a repository may not ask for"):
+        load_config({}, {"HOME": str(tmp_path)}, tmp_path)
+    (tmp_path / "swarm.toml").write_text('sandbox = "bubblewrap"')
+    assert load_config({}, {"HOME": str(tmp_path)}, tmp_path).sandbox == "bubblewrap"
