@@ -48,10 +48,10 @@ class Programs:
         return ExecResult(done.returncode, done.stdout, done.stderr)
 
     async def read_file(self, path: str) -> bytes:
-        raise NotImplementedError
+        raise AssertionError(f"search reads and writes no file itself, but asked for {path}")
 
     async def write_file(self, path: str, data: bytes) -> None:
-        raise NotImplementedError
+        raise AssertionError(f"search reads and writes no file itself, but asked for {path}")
 
 
 async def use(box: Programs, name: str, **arguments: Any) -> ToolResult:
