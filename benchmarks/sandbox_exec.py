@@ -67,11 +67,13 @@ async def _ways(stack: AsyncExitStack) -> dict[str, Way]:
     for name in ("process", "bubblewrap", "docker"):
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         try:
-            backend = await stack.enter_async_context(open_backend(name))
+            backend = await stack.enter_async_context(open_backend(name, folder))
         except SandboxError as error:
             print(f"left out: {name}: {error.message}")
             continue
-        request = SandboxRequest(run_id="benchmark", owner="benchmark", workspace=folder, workdir="/workspace")
+        workspace = folder / "workspace"
+        workspace.mkdir()
+        request = SandboxRequest("benchmark", "benchmark", folder, workspace, "/workspace")
         sandbox = await stack.enter_async_context(backend.open(request))
         ways[f"swarm {name}"] = partial(sandbox.exec, "true")
         if name == "docker":

@@ -75,10 +75,18 @@ class BubblewrapBackend:
 
     name = "bubblewrap"
 
-    async def check(self) -> None:
+    def __init__(self) -> None:
+        self._uid = 20000 + secrets.randbelow(40000) if os.geteuid() == 0 else UID
+
+    @property
+    def owner(self) -> tuple[int, int] | None:
+        """See `swarm.protocols.SandboxBackend.owner`."""
+        return (self._uid, self._uid) if os.geteuid() == 0 else None
+
+    async def check(self, lease: Path) -> None:
         """See `swarm.protocols.SandboxBackend.check`: opens a sandbox and closes it again."""
-        async with private_folder("check") as folder:
-            request = SandboxRequest(run_id="check", owner="check", workspace=folder, workdir="/workspace")
+        async with private_folder(lease, "check") as folder:
+            request = SandboxRequest("check", "check", lease, folder, "/workspace")
             async with self.open(request):
                 pass
 
@@ -87,11 +95,11 @@ class BubblewrapBackend:
         """See `swarm.protocols.SandboxBackend.open`."""
         request = replace(request, workspace=request.workspace.resolve())
         root = os.geteuid() == 0
-        uid = 20000 + secrets.randbelow(40000) if root else UID
+        uid = self._uid
         argv = [_program("bwrap", "bubblewrap"), *(_AS_ROOT if root else _AS_USER)]
         after = [*_setpriv(uid)] if root else []
         host = find_host_root()
-        async with private_folder("bubblewrap") as private:
+        async with private_folder(request.lease, "bubblewrap") as private:
             made = await anyio.to_thread.run_sync(_prepare, private, request.workspace, uid)
             channel = Channel(private / "control", f"bubblewrap-{secrets.token_hex(4)}", limits=ulimits(request.limits))
             try:

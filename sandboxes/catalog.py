@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import anyio
 
@@ -19,8 +20,8 @@ _CHECK_S = 120.0
 
 
 @asynccontextmanager
-async def open_backend(name: str, *, image: str = HOST_IMAGE) -> AsyncIterator[SandboxBackend]:
-    """The backend of that name, proved to work here.
+async def open_backend(name: str, lease: Path, *, image: str = HOST_IMAGE) -> AsyncIterator[SandboxBackend]:
+    """The backend of that name, proved to work here. `lease` as in `SandboxRequest`.
 
     `auto` is docker where an engine answers within two seconds and a container can be opened, else bubblewrap; never
     `process`, which must be asked for. An image other than `host` can be had from docker alone.
@@ -35,28 +36,28 @@ async def open_backend(name: str, *, image: str = HOST_IMAGE) -> AsyncIterator[S
         raise UsageError(f"sandbox `{name}` has no images", remedy="leave out --image, or choose --sandbox docker")
     async with AsyncExitStack() as stack:
         if name == "auto":
-            yield await _first_that_works(stack, image)
+            yield await _first_that_works(stack, lease, image)
         else:
-            yield await _open(stack, name, image)
+            yield await _open(stack, name, lease, image)
 
 
-async def available() -> list[tuple[str, bool, str]]:
+async def available(lease: Path) -> list[tuple[str, bool, str]]:
     """Each backend with whether it works here and, where it does not, why."""
     found: list[tuple[str, bool, str]] = []
     for name in NAMES:
         try:
             async with AsyncExitStack() as stack:
-                await _open(stack, name, HOST_IMAGE)
+                await _open(stack, name, lease, HOST_IMAGE)
             found.append((name, True, ""))
         except SandboxError as error:
             found.append((name, False, str(error)))
     return found
 
 
-async def _open(stack: AsyncExitStack, name: str, image: str) -> SandboxBackend:
+async def _open(stack: AsyncExitStack, name: str, lease: Path, image: str) -> SandboxBackend:
     backend = await _make(stack, name, image)
     with anyio.move_on_after(_CHECK_S) as limit:
-        await backend.check()
+        await backend.check(lease)
     if limit.cancelled_caught:
         raise SandboxError(f"sandbox `{name}` could not be opened within {_CHECK_S:.0f} s")
     return backend
@@ -74,13 +75,13 @@ async def _make(stack: AsyncExitStack, name: str, image: str) -> SandboxBackend:
     return ProcessBackend()
 
 
-async def _first_that_works(stack: AsyncExitStack, image: str) -> SandboxBackend:
+async def _first_that_works(stack: AsyncExitStack, lease: Path, image: str) -> SandboxBackend:
     reasons: list[str] = []
     for name in ("docker", "bubblewrap") if image == HOST_IMAGE else ("docker",):
         try:
             if name == "docker":
                 await _knock()
-            return await _open(stack, name, image)
+            return await _open(stack, name, lease, image)
         except SandboxError as error:
             reasons.append(f"{name}: {error.message}")
     raise SandboxError(

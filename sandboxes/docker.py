@@ -26,6 +26,7 @@ from swarm.sandboxes.docker_image import ensure_host, ensure_named
 from swarm.sandboxes.files import WorkspaceFiles
 from swarm.sandboxes.folders import hand_over, private_folder
 from swarm.sandboxes.host_root import HostRoot, find_host_root
+from swarm.sandboxes.lease import LABEL
 from swarm.sandboxes.proof import Expected, prove
 from swarm.sandboxes.shell import absolute
 from swarm.types import ExecResult, SandboxRequest
@@ -87,10 +88,15 @@ class DockerBackend:
         self._ready: str | None = None
         self._preparing = anyio.Lock()
 
-    async def check(self) -> None:
+    @property
+    def owner(self) -> tuple[int, int] | None:
+        """See `swarm.protocols.SandboxBackend.owner`."""
+        return _user() if os.geteuid() == 0 else None
+
+    async def check(self, lease: Path) -> None:
         """See `swarm.protocols.SandboxBackend.check`: opens a sandbox and closes it again."""
-        async with private_folder("check") as folder:
-            request = SandboxRequest(run_id="check", owner="check", workspace=folder, workdir="/workspace")
+        async with private_folder(lease, "check") as folder:
+            request = SandboxRequest("check", "check", lease, folder, "/workspace")
             async with self.open(request):
                 pass
 
@@ -106,7 +112,7 @@ class DockerBackend:
         await anyio.to_thread.run_sync(hand_over, request.workspace, *_user())
         name = f"swarm-{secrets.token_hex(8)}"
         binds = (*(self._host.binds if self._host else ()), *shown)
-        async with private_folder("docker") as private:
+        async with private_folder(request.lease, "docker") as private:
             channel = Channel(private / "control", name)
             try:
                 options = _options(request, binds, channel)
@@ -199,5 +205,5 @@ def _options(request: SandboxRequest, read_only: tuple[Path, ...], channel: Chan
             Ulimit(name="fsize", soft=limits.file_bytes, hard=limits.file_bytes),
             Ulimit(name="core", soft=0, hard=0),
         ],
-        "labels": {"swarm.run": request.run_id, "swarm.owner": request.owner, "swarm.pid": str(os.getpid())},
+        "labels": {"swarm.run": request.run_id, "swarm.owner": request.owner, LABEL: str(request.lease)},
     }

@@ -13,14 +13,11 @@ import anyio.to_thread
 
 from swarm.removal import remove_tree
 
-PREFIX = "swarm-"
-"""How the name of every temporary folder of a sandbox begins, so that a leftover can be told."""
-
 
 @asynccontextmanager
-async def private_folder(kind: str) -> AsyncIterator[Path]:
-    """A new folder that only this user may enter; removed at the end of the block."""
-    folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{kind}-")).resolve()
+async def private_folder(lease: Path, kind: str) -> AsyncIterator[Path]:
+    """A new folder that only this user may enter, in a lease's folder; removed at the end of the block."""
+    folder = Path(tempfile.mkdtemp(prefix=f"{kind}-", dir=lease)).resolve()
     try:
         yield folder
     finally:
@@ -29,10 +26,13 @@ async def private_folder(kind: str) -> AsyncIterator[Path]:
 
 
 def hand_over(folder: Path, uid: int, gid: int) -> None:
-    """Give a folder and all in it to another user, where this process may do so (root); no link is followed."""
-    if os.geteuid() != 0:
+    """Give a folder and all in it to another user, where this process may do so (root); no link is followed.
+
+    Where the folder itself is theirs already, so is all in it.
+    """
+    if os.geteuid() != 0 or folder.lstat().st_uid == uid:
         return
-    os.chown(folder, uid, gid, follow_symlinks=False)
     for _, folders, files, at in os.fwalk(folder):
         for name in (*folders, *files):
             os.chown(name, uid, gid, dir_fd=at, follow_symlinks=False)
+    os.chown(folder, uid, gid, follow_symlinks=False)  # last: it tells that all is done

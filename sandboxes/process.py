@@ -72,7 +72,12 @@ class ProcessBackend:
     name = "process"
     warning = WARNING
 
-    async def check(self) -> None:
+    @property
+    def owner(self) -> None:
+        """See `swarm.protocols.SandboxBackend.owner`."""
+        return
+
+    async def check(self, lease: Path) -> None:
         """See `swarm.protocols.SandboxBackend.check`."""
         if not (shutil.which("bash") or shutil.which("sh")):
             raise SandboxError("neither bash nor sh is on the PATH", remedy="install bash")
@@ -82,7 +87,7 @@ class ProcessBackend:
         """See `swarm.protocols.SandboxBackend.open`. `workdir`, `toolchain` and `limits` have no meaning here."""
         workspace = request.workspace.resolve()
         name = f"process-{secrets.token_hex(4)}"
-        async with private_folder("process") as private:
+        async with private_folder(request.lease, "process") as private:
             for folder in ("home", "tmp"):
                 (private / folder).mkdir()
             channel = Channel(private / "control", name, ender=_end)

@@ -18,7 +18,7 @@ SandboxName = Literal["auto", "docker", "bubblewrap", "process"]
 HOST_IMAGE = "host"
 """The name of the image that is no image: the machine's own system folders, read-only."""
 
-HOST_KEYS = ("tools", "mcp", "search", "web_hosts", "toolchain")
+HOST_KEYS = ("tools", "mcp", "search", "web_hosts", "toolchain", "network")
 """Keys that open this machine: code outside the sandboxes, hosts, folders. A repository may not set them, nor
 `sandbox = "process"`: it may be a stranger's."""
 
@@ -63,6 +63,7 @@ class RunConfig(BaseModel):
     sandbox: SandboxName = "auto"
     image: str = HOST_IMAGE
     toolchain: tuple[Path, ...] = Field(default=(), description="host folders visible read-only in sandboxes")
+    network: tuple[str, ...] = Field(default=(), description="hosts that sandboxes may reach")
 
     tools: tuple[str, ...] = Field(default=(), description="further tools: names, or package.module:name")
     mcp: Path | None = Field(default=None, description="file of MCP servers, which run on this machine")

@@ -115,8 +115,16 @@ class SandboxBackend(Protocol):
     @property
     def name(self) -> str: ...
 
-    async def check(self) -> None:
-        """Prove that a sandbox can be opened here.
+    @property
+    def owner(self) -> tuple[int, int] | None:
+        """User and group that run inside, where this process can give them files (root can); None: this process's own.
+
+        A workspace whose top folder belongs to them is taken to be theirs altogether.
+        """
+        ...
+
+    async def check(self, lease: Path) -> None:
+        """Prove that a sandbox can be opened here. `lease` as in `SandboxRequest`.
 
         Raises:
             SandboxError: it cannot; the remedy names what to install or start.

@@ -19,7 +19,6 @@ from swarm.events import Event, RunEnded
 from swarm.journal.redaction import Redactor, secrets_of
 from swarm.journal.writer import Journal, open_journal
 from swarm.protocols import SandboxBackend
-from swarm.removal import remove_tree
 from swarm.result import RunResult, Spent
 from swarm.session import Mission, Session
 from swarm.totals import Totals
@@ -40,7 +39,12 @@ class Order:
     dry_run: bool = False
 
 
-async def begin(order: Order, models: Models, backend: SandboxBackend) -> Mission:
+def new_run_id() -> str:
+    """A name for a run, by which runs sort in time."""
+    return f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+
+
+async def begin(order: Order, run_id: str, models: Models, backend: SandboxBackend, lease: Path) -> Mission:
     """Check the task and its repository, and make the run's folder.
 
     Raises:
@@ -50,14 +54,13 @@ async def begin(order: Order, models: Models, backend: SandboxBackend) -> Missio
     if not task:
         raise UsageError("the task is empty", remedy="say in a sentence what is to be done")
     root = await find_repository(Path(order.repo)) if order.repo is not None else None
-    run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
     folder = home(os.environ).absolute() / "runs" / run_id
     try:
-        await anyio.Path(folder / "work").mkdir(parents=True, mode=0o700)
+        await anyio.Path(folder).mkdir(parents=True, mode=0o700)
         await anyio.Path(folder / "artifacts").mkdir()
     except OSError as error:
         raise UsageError(f"{folder} cannot be made: {error.strerror}", remedy="set SWARM_HOME") from None
-    return Mission(run_id, folder, task, root, order.config, models, backend, order.dry_run)
+    return Mission(run_id, folder, task, root, order.config, models, backend, lease, order.dry_run)
 
 
 async def execute(mission: Mission, on_event: EventHandler | None, asked_to_stop: anyio.Event | None) -> RunResult:
@@ -88,9 +91,6 @@ async def execute(mission: Mission, on_event: EventHandler | None, asked_to_stop
         return results[0]
     except* JournalError as group:
         raise _innermost(group) from None
-    finally:
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(remove_tree, mission.folder / "work")
 
 
 async def _to_the_envelope(

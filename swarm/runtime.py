@@ -16,8 +16,8 @@ from swarm.config import RunConfig, load_config
 from swarm.errors import SwarmError, UsageError
 from swarm.events import Event
 from swarm.result import RunResult
-from swarm.run import Order, begin, execute
-from swarm.wiring import Models, open_models, open_sandboxes
+from swarm.run import Order, begin, execute, new_run_id
+from swarm.wiring import Models, open_lease, open_models, open_sandboxes
 
 
 class Swarm:
@@ -93,8 +93,9 @@ class Swarm:
         if self._models is None:
             raise UsageError("this Swarm is not open", remedy="use it in `async with Swarm(...) as swarm:`")
         config = self.config if test is None else self.config.model_copy(update={"test": test})
-        async with open_sandboxes(config) as backend:
-            mission = await begin(Order(task, repo, config, dry_run), self._models, backend)
+        run_id = new_run_id()
+        async with open_lease(run_id) as lease, open_sandboxes(config, lease) as backend:
+            mission = await begin(Order(task, repo, config, dry_run), run_id, self._models, backend, lease)
             return await execute(mission, on_event, stop)
 
     async def stream(

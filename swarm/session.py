@@ -48,6 +48,7 @@ class Mission:
     config: RunConfig
     models: Models
     backend: SandboxBackend
+    lease: Path
     dry_run: bool = False
 
 
@@ -128,12 +129,13 @@ class Session:
             self._sink.emit(Notice(message=site.notice, level="warning"))
         return Workshop(
             run_id=mission.run_id,
-            folder=mission.folder / "work",
+            lease=mission.lease,
             backend=mission.backend,
             repository=self._tree,
             workdir=site.workdir,
             env=site.env,
             toolchain=site.toolchain,
+            network=mission.config.network,
         )
 
     @asynccontextmanager

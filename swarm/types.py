@@ -185,29 +185,35 @@ class ExecResult:
 
 @dataclass(frozen=True, slots=True)
 class SandboxLimits:
-    """What one sandbox may use: bytes of memory, processes, CPUs, bytes per file written."""
+    """What one sandbox may use: bytes of memory, processes, CPUs, bytes per file written, bytes written in all."""
 
     memory_bytes: int = 2 << 30
     pids: int = 512
     cpus: float = 2.0
     file_bytes: int = 4 << 30
+    disk_bytes: int = 8 << 30
 
 
 @dataclass(frozen=True, slots=True)
 class SandboxRequest:
     """A sandbox that is wanted.
 
-    `workspace` is a folder of the host that becomes writable at `workdir` inside; `toolchain` are folders of the
-    host that are visible read-only at their own paths (an interpreter, a virtual environment). `env` is the whole
-    environment but for what the backend needs itself: nothing is inherited.
+    `lease` is the folder of the host in which the backend puts whatever it makes there, and with whose path it labels
+    whatever it makes elsewhere: what bears it can be removed when the lease's holder is gone. `workspace` is a folder
+    of the host that becomes writable at `workdir` inside; `toolchain` are folders of the host that are visible
+    read-only at their own paths (an interpreter, a virtual environment). `env` is the whole environment but for what
+    the backend needs itself: nothing is inherited. `network` names the hosts that may be reached (`HOST`, `*.HOST`,
+    `HOST:PORT`); without one there is no network.
     """
 
     run_id: str
     owner: str
+    lease: Path
     workspace: Path
     workdir: str
     env: Mapping[str, str] = field(default_factory=dict)
     toolchain: tuple[Path, ...] = ()
+    network: tuple[str, ...] = ()
     limits: SandboxLimits = SandboxLimits()
 
 

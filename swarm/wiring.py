@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from swarm.config import HOST_IMAGE, RunConfig
+from swarm.config import HOST_IMAGE, RunConfig, home
 from swarm.errors import UsageError
 from swarm.models.governor import Governor
 from swarm.models.pricing import EMBEDDED, price_of
@@ -122,16 +122,33 @@ async def _how_to_name_one(config: RunConfig) -> str:
 
 
 @asynccontextmanager
-async def open_sandboxes(config: RunConfig) -> AsyncIterator[SandboxBackend]:
-    """The backend that the configuration names, proved to work here.
+async def open_sandboxes(config: RunConfig, lease: Path) -> AsyncIterator[SandboxBackend]:
+    """The backend that the configuration names, proved to work here. `lease` as in `SandboxRequest`.
 
     Raises:
         SandboxError: it cannot be used on this machine.
     """
     from swarm.sandboxes.catalog import open_backend
 
-    async with open_backend(config.sandbox, image=config.image) as backend:
+    async with open_backend(config.sandbox, lease, image=config.image) as backend:
         yield backend
+
+
+@asynccontextmanager
+async def open_lease(run_id: str) -> AsyncIterator[Path]:
+    """The folder for whatever a run makes on this machine beside its record; gone at the end. What earlier runs left
+    behind that were killed is removed first.
+
+    Raises on entering:
+        MachineError: it cannot be made.
+    """
+    from swarm.sandboxes import lease
+    from swarm.sandboxes.reaper import reap
+
+    place = home(os.environ)
+    async with lease.open_lease(place, run_id) as held:
+        await reap(place)
+        yield held.folder
 
 
 async def find_repository(start: Path) -> Path:

@@ -19,20 +19,21 @@ CLEANUP_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Workshop:
-    """How sandboxes of a run are made. `folder` holds the copies; `repository` is None for tasks without one."""
+    """How sandboxes of a run are made. `lease` holds the copies; `repository` is None for tasks without one."""
 
     run_id: str
-    folder: Path
+    lease: Path
     backend: SandboxBackend
     repository: Repository | None
     workdir: str
     env: Mapping[str, str]
     toolchain: tuple[Path, ...] = ()
+    network: tuple[str, ...] = ()
 
     @asynccontextmanager
     async def copy(self, commit: str | None) -> AsyncIterator[Path]:
         """A folder with the tree of `commit`, empty for None; gone at the end of the block."""
-        parent = Path(await anyio.to_thread.run_sync(lambda: tempfile.mkdtemp(prefix="ws-", dir=self.folder)))
+        parent = Path(await anyio.to_thread.run_sync(lambda: tempfile.mkdtemp(prefix="ws-", dir=self.lease)))
         try:
             tree = parent / "tree"
             await anyio.to_thread.run_sync(tree.mkdir)
@@ -53,9 +54,11 @@ class Workshop:
             SandboxRequest(
                 run_id=self.run_id,
                 owner=owner,
+                lease=self.lease,
                 workspace=copy,
                 workdir=self.workdir,
                 env=self.env,
                 toolchain=self.toolchain,
+                network=self.network,
             )
         )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import anyio
 import pytest
@@ -20,8 +22,9 @@ def _trouble(name: str) -> str:
 
     async def attempt() -> str:
         try:
-            async with open_backend(name):
-                return ""
+            with tempfile.TemporaryDirectory() as lease:
+                async with open_backend(name, Path(lease)):
+                    return ""
         except SandboxError as error:
             return str(error)
 

@@ -102,9 +102,12 @@ async def _repository() -> Path | None:
 
 async def _sandboxes() -> list[Finding]:
     from swarm.cli.text import line
+    from swarm.config import home
     from swarm.sandboxes.catalog import available
+    from swarm.sandboxes.lease import open_lease
 
-    tried = await available()
+    async with open_lease(home(os.environ), f"doctor-{os.getpid()}") as lease:
+        tried = await available(lease.folder)
     found = [Finding(f"sandbox {name}", works, "works" if works else line(why)) for name, works, why in tried]
     names = [name for name, works, _ in tried if works]
     text = "none works"

@@ -56,7 +56,7 @@ async def backend(request: pytest.FixtureRequest) -> AsyncIterator[SandboxBacken
         request.getfixturevalue("docker_box")
     if request.param == "bubblewrap":
         request.getfixturevalue("bubblewrap_box")
-    async with open_backend(request.param) as opened:
+    async with open_backend(request.param, here()) as opened:
         yield opened
 
 
@@ -69,8 +69,14 @@ async def subject(
         yield conformance.Subject(sandbox, workspace)
 
 
+def here() -> Path:
+    """The folder that stands for a lease."""
+    return Path(tempfile.gettempdir())
+
+
 def wanted(workspace: Path, **more: object) -> SandboxRequest:
-    values: dict[str, object] = {"run_id": "test-run", "owner": "test", "workspace": workspace, "workdir": "/workspace"}
+    values: dict[str, object] = {"run_id": "test-run", "owner": "test", "lease": here(), "workspace": workspace}
+    values["workdir"] = "/workspace"
     return SandboxRequest(**(values | more))  # type: ignore[arg-type]  # keys of the request
 
 
@@ -84,7 +90,7 @@ async def test_conformance(name: str, subject: conformance.Subject, backend: San
 
 def leftovers() -> set[str]:
     """Private folders of sandboxes, and processes of bubblewrap, that are there now."""
-    folders = {str(path) for path in Path(tempfile.gettempdir()).glob("swarm-*")}
+    folders = {str(path) for path in here().iterdir()}
     processes = set()
     for path in Path("/proc").glob("[0-9]*"):
         try:
@@ -218,7 +224,7 @@ async def test_a_workdir_that_would_hide_the_system_is_refused(
 
 
 async def test_a_killed_container_is_the_machines_failure(docker_box: str, tmp_path: Path) -> None:
-    async with open_backend("docker") as backend, backend.open(wanted(tmp_path)) as sandbox:
+    async with open_backend("docker", here()) as backend, backend.open(wanted(tmp_path)) as sandbox:
         client = docker.from_env()
         try:
             client.containers.get(sandbox.id).remove(force=True)
@@ -230,7 +236,7 @@ async def test_a_killed_container_is_the_machines_failure(docker_box: str, tmp_p
 
 async def test_an_image_that_cannot_be_had(docker_box: str, tmp_path: Path) -> None:
     with pytest.raises(SandboxError, match="no-such-image-here") as raised:
-        async with open_backend("docker", image="localhost:9/no-such-image-here"):
+        async with open_backend("docker", here(), image="localhost:9/no-such-image-here"):
             pass
     assert "docker load" in raised.value.remedy
 
@@ -241,7 +247,7 @@ async def test_an_image_by_name(docker_box: str, tmp_path: Path) -> None:
     client = docker.from_env()
     try:
         client.api.import_image_from_data(minimal_image(), repository="swarm-test", tag="minimal")
-        async with open_backend("docker", image=name) as backend, backend.open(wanted(tmp_path)) as sandbox:
+        async with open_backend("docker", here(), image=name) as backend, backend.open(wanted(tmp_path)) as sandbox:
             found = await sandbox.exec("echo made; echo out > file; exit 3")
             assert (found.exit_code, found.stdout) == (3, b"made\n")
             assert await sandbox.read_file("file") == b"out\n"
@@ -276,10 +282,10 @@ async def test_auto_never_means_no_isolation(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nothing")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SandboxError, match="no sandbox works here") as raised:
-        async with open_backend("auto"):
+        async with open_backend("auto", here()):
             pass
     assert "--sandbox process" in raised.value.remedy
-    reasons = {name: reason for name, _, reason in await available()}
+    reasons = {name: reason for name, _, reason in await available(here())}
     assert "systemctl start docker" in reasons["docker"]
     assert "apt-get install bubblewrap" in reasons["bubblewrap"]
 
@@ -287,7 +293,7 @@ async def test_auto_never_means_no_isolation(monkeypatch: pytest.MonkeyPatch, tm
 async def test_names_that_make_no_sense() -> None:
     for name, image in (("podman", "host"), ("bubblewrap", "python:3.12"), ("process", "python:3.12")):
         with pytest.raises(UsageError):
-            async with open_backend(name, image=image):
+            async with open_backend(name, here(), image=image):
                 pass
 
 

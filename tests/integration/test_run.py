@@ -47,7 +47,7 @@ def test_two_subagents_make_one_tested_patch_and_the_checkout_is_untouched(
 
     folder = Path(result["run_dir"])
     assert {path.name for path in folder.iterdir()} >= {"events.jsonl", "graph.sqlite", "result.json", "artifacts"}
-    assert not (folder / "work").exists()
+    assert not list((folder.parents[1] / "leases").glob("[!.]*"))
     assert json.loads((folder / "result.json").read_text()) == {k: v for k, v in result.items() if k != "type"}
     journal = [event.model_dump(mode="json") for event in read_events(folder / "events.jsonl")]
     assert journal == done.lines[:-1]
@@ -287,7 +287,7 @@ def test_ctrl_c_leaves_a_whole_journal_the_envelope_and_no_process(
     events = list(read_events(cli.runs[0] / "events.jsonl"))
     assert events[-1].type == "run_end"
     assert "sleep\x0086399" not in "".join(_command_lines())
-    assert not (cli.runs[0] / "work").exists()
+    assert not list((cli.runs[0].parents[1] / "leases").glob("[!.]*"))
 
 
 def _command_lines() -> list[str]:

@@ -23,7 +23,7 @@ TOOLS = Toolset([*coding(), *EXTRA.values()])
 
 @pytest.fixture
 async def bench(fresh: Callable[[], Path]) -> AsyncIterator[Bench]:
-    request = SandboxRequest("run", "test", fresh(), "/workspace", {})
+    request = SandboxRequest("run", "test", fresh(), fresh(), "/workspace")
     async with ProcessBackend().open(request) as sandbox, open_bench(sandbox) as opened:
         yield opened
 
@@ -90,7 +90,7 @@ async def test_jobs_run_beside_other_commands_and_end_with_the_agent(bench: Benc
 
 
 async def test_jobs_end_with_the_block_and_errors_come_out_as_they_are(fresh: Callable[[], Path]) -> None:
-    request = SandboxRequest("run", "test", fresh(), "/workspace", {})
+    request = SandboxRequest("run", "test", fresh(), fresh(), "/workspace")
     async with ProcessBackend().open(request) as sandbox:
         with pytest.raises(SandboxError, match=r"^gone$"):
             async with open_bench(sandbox) as bench:
