@@ -128,7 +128,7 @@ async def test_what_cannot_be_used_raises_before_a_run_is_begun(writer: RunConfi
     with pytest.raises(SwarmError, match="the task is empty"):  # as it is, not in an exception group
         async with Swarm(config=writer) as swarm:
             await swarm.run("")
-    assert not (tmp_path / "home").exists()
+    assert not (tmp_path / "home/runs").exists()
 
 
 def test_run_sync_is_for_programs_without_a_loop(writer: RunConfig, repo: Path) -> None:
