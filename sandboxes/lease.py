@@ -6,7 +6,7 @@ maker lives.
 
 Whatever is made elsewhere (containers, cgroups) bears the folder's path as its label. The kernel frees the lock of a
 process that ended, however it ended: a lease that can be locked is dead, and all of it may be removed
-(`swarm.sandboxes.reaper`). Creation and removal take `HOME/leases/.lock` first, so neither sees the other half-way.
+(`swarm.sandboxes.reaper`). A lease comes, goes and is tried under `HOME/leases/.lock`, so nobody sees one half-way.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,13 +25,11 @@ import anyio
 import anyio.to_thread
 
 from swarm.errors import MachineError
-from swarm.removal import remove_tree
-from swarm.sandboxes.mounts import unmount_below
+from swarm.sandboxes.clearing import KEPT, LOCK, clear, look
+from swarm.sandboxes.docker_leftovers import Engines
 
 FOLDER = "leases"
-LOCK = "lock"
-LABEL = "swarm.lease"
-"""The label whose value is the path of a lease's folder."""
+_CLOSES_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +40,19 @@ class Lease:
     folder: Path
 
 
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who made a lease, as far as its lock tells."""
+
+    pid: int = 0
+    program: str = ""
+    since: str = ""
+
+
 @asynccontextmanager
 async def open_lease(home: Path, id: str) -> AsyncIterator[Lease]:
-    """Hold a lease for the length of the block; its folder is gone at the end.
+    """Hold a lease for the length of the block; all that bears it is gone at the end. What cannot be removed then
+    stays as a dead lease, for a later try.
 
     Raises:
         MachineError: the folder cannot be made.
@@ -54,20 +62,26 @@ async def open_lease(home: Path, id: str) -> AsyncIterator[Lease]:
         held = await anyio.to_thread.run_sync(_take, folder)
     except OSError as error:
         raise MachineError(f"{folder} cannot be made: {error.strerror or error}", remedy="set SWARM_HOME") from error
+    folder = folder.resolve()
     try:
-        yield Lease(id, folder.resolve())
+        yield Lease(id, folder)
     finally:
         try:
             with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(_remove, folder)
+                await anyio.to_thread.run_sync(_release, folder)
         finally:
             os.close(held)
 
 
+def leases_of(home: Path) -> Path:
+    """The folder of a home's leases, free of links; it need not be there."""
+    return home.absolute().resolve() / FOLDER
+
+
 @contextmanager
 def all_leases(home: Path) -> Iterator[Path]:
-    """The folder of leases, while nobody makes or removes one. Blocks."""
-    folder = home.absolute() / FOLDER
+    """The folder of leases, while nobody makes, tries or removes one: to be left soon. Blocks."""
+    folder = leases_of(home)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     fd = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -78,8 +92,8 @@ def all_leases(home: Path) -> Iterator[Path]:
 
 
 def try_lock(folder: Path) -> int | None:
-    """The lock of a lease whose holder is gone, to be closed by the caller; None while it lives."""
-    fd = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """The lock of a lease whose holder is gone, to be closed by the caller; None while it lives. In `all_leases`."""
+    fd = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -91,16 +105,47 @@ def try_lock(folder: Path) -> int | None:
     return fd
 
 
+def holder(lock: int) -> Holder:
+    """Who wrote a lock."""
+    try:
+        about = json.loads(os.pread(lock, 1 << 12, 0))
+    except ValueError:  # killed before it had told
+        return Holder()
+    if not isinstance(about, dict):
+        return Holder()
+    pid, program, since = (about.get(key) for key in ("pid", "program", "since"))
+    return Holder(pid if isinstance(pid, int) else 0, str(program or ""), str(since or ""))
+
+
+def forget(folder: Path) -> None:
+    """Take away what is left of a lease whose lock is held here, when all else of it is gone. Blocks.
+
+    Raises:
+        OSError: something is left in it.
+    """
+    with all_leases(folder.parent.parent):
+        for name in KEPT:
+            (folder / name).unlink(missing_ok=True)
+        folder.rmdir()
+
+
 def _take(folder: Path) -> int:
     with all_leases(folder.parent.parent):
-        folder.mkdir(mode=0o711)  # sandboxes of another user pass through it
+        folder.mkdir(mode=0o711)
+        folder.chmod(0o711)  # whatever the umask: sandboxes of another user pass through it
         fd = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        about = {"pid": os.getpid(), "since": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "program": Path(sys.argv[0]).name}
-        os.write(fd, json.dumps(about).encode() + b"\n")
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            about = {"pid": os.getpid(), "since": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+            os.write(fd, json.dumps({**about, "program": Path(sys.argv[0]).name}).encode() + b"\n")
+        except BaseException:
+            os.close(fd)
+            raise
         return fd
 
 
-def _remove(folder: Path) -> None:
-    unmount_below(folder)
-    remove_tree(folder)
+def _release(folder: Path) -> None:
+    with suppress(OSError), Engines() as engines:  # what stays, stays for a later try
+        found = look(folder, engines)
+        if not clear(found.leftovers, time.monotonic() + _CLOSES_S) and not found.unseen:
+            forget(folder)

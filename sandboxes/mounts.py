@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 MNT_DETACH = 2
+UMOUNT_NOFOLLOW = 8
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
@@ -22,12 +23,7 @@ def mounts_below(folder: Path) -> list[Path]:
     return [Path(place) for place in reversed(found)]
 
 
-def unmount_below(folder: Path) -> list[Path]:
-    """Take away all mounts at or under a folder; gives those that could not be."""
-    return [place for place in mounts_below(folder) if not unmount(place)]
-
-
 def unmount(place: Path) -> bool:
     """Take one mount away, also while it is in use; whether it is gone."""
     libc = ctypes.CDLL(None, use_errno=True)
-    return bool(libc.umount2(os.fsencode(place), MNT_DETACH) == 0)
+    return bool(libc.umount2(os.fsencode(place), MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
