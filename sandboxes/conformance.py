@@ -22,6 +22,7 @@ import anyio
 from swarm.sandboxes import conformance_files as files
 from swarm.sandboxes import conformance_hostile as hostile
 from swarm.sandboxes import conformance_shell as shell
+from swarm.sandboxes import conformance_state as state
 from swarm.sandboxes.conformance_kit import Check, Nonconforming, Subject, holds, nothing_runs, output_of, same
 from swarm.types import ExecResult
 
@@ -230,6 +231,8 @@ async def core_and_processes_are_limited(subject: Subject) -> None:
 
 
 _ANY = (
+    state.patch_tells_all, state.patch_of_nothing, state.snapshot_is_frozen, state.fork_is_apart,
+    state.fork_while_a_command_runs,
     exit_codes, syntax_error, streams_apart, stdin_is_given, stdin_unread, stdin_is_empty, starts_in_workdir,
     cwd_is_respected, commands_do_not_share_a_shell, time_out, time_out_kills_all, background_ends_with_its_command,
     output_is_capped, a_flood_ends, output_is_bytes, workspace_is_shared, tmp_persists, environment_is_ours, parallel,

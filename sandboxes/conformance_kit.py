@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from swarm.protocols import Sandbox
+from swarm.protocols import Sandbox, WorkingCopy
 
 
 class Nonconforming(AssertionError):
@@ -15,10 +16,16 @@ class Nonconforming(AssertionError):
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A fresh sandbox under test, and its workspace on the host."""
+    """A fresh sandbox under test, and its workspace on the host.
+
+    `copy` is the working copy whose folder the workspace is, begun as `conformance_state.BEGIN` says; `beside` opens
+    a sandbox of the same backend over another copy. The checks of state need both.
+    """
 
     sandbox: Sandbox
     workspace: Path
+    copy: WorkingCopy | None = None
+    beside: Callable[[WorkingCopy], AbstractAsyncContextManager[Sandbox]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
