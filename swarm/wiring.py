@@ -14,7 +14,7 @@ from swarm.config import HOST_IMAGE, RunConfig, home
 from swarm.errors import UsageError
 from swarm.models.governor import Governor
 from swarm.models.pricing import EMBEDDED, price_of
-from swarm.protocols import Model, Repository, SandboxBackend
+from swarm.protocols import Model, Repository, SandboxBackend, WorkingCopies
 from swarm.types import Role
 
 if TYPE_CHECKING:
@@ -130,14 +130,22 @@ async def open_sandboxes(config: RunConfig, lease: Path) -> AsyncIterator[Sandbo
     """
     from swarm.sandboxes.catalog import open_backend
 
-    async with open_backend(config.sandbox, lease, image=config.image) as backend:
+    async with open_backend(config.sandbox, lease, image=config.image, network=config.network) as backend:
         yield backend
 
 
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a run stands on: its lease's folder, and what the user should know of how it was cleared."""
+
+    lease: Path
+    notice: str
+
+
 @asynccontextmanager
-async def open_lease(run_id: str) -> AsyncIterator[Path]:
+async def open_lease(run_id: str) -> AsyncIterator[Ground]:
     """The folder for whatever a run makes on this machine beside its record; gone at the end. What earlier runs left
-    behind that were killed is removed first.
+    behind that were killed is removed first, in bounded time.
 
     Raises on entering:
         MachineError: it cannot be made.
@@ -147,8 +155,7 @@ async def open_lease(run_id: str) -> AsyncIterator[Path]:
 
     place = home(os.environ)
     async with lease.open_lease(place, run_id) as held:
-        await reap(place)
-        yield held.folder
+        yield Ground(held.folder, await reap(place))
 
 
 async def find_repository(start: Path) -> Path:
@@ -167,6 +174,14 @@ async def take_snapshot(repo: Path, store: Path) -> Tree:
     from swarm.sandboxes.workspace import snapshot
 
     return await snapshot(repo, store)
+
+
+async def working_copies(backend: SandboxBackend, lease: Path, store: Path | None) -> WorkingCopies:
+    """Where a run's sandboxes get their files from. `store` is what `take_snapshot` filled, None without one."""
+    from swarm.sandboxes.layers import Layers
+    from swarm.sandboxes.workspace import reopen
+
+    return Layers(lease, await reopen(store) if store is not None else None, backend.owner)
 
 
 class Tree(Repository, Protocol):
