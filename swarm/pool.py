@@ -16,6 +16,7 @@ from anyio.abc import TaskGroup
 
 from swarm.errors import MachineError, SandboxError
 from swarm.protocols import Sandbox, WorkingCopy
+from swarm.stopping import companions
 from swarm.workshop import Workshop
 
 MOST_AHEAD = 16
@@ -176,14 +177,6 @@ class Pool:
 async def open_pool(workshop: Workshop, concurrency: int) -> AsyncIterator[Pool]:
     """A pool for so many agents at once; all its places are closed at the end of the block."""
     pool = Pool(workshop, min(MOST_AHEAD, concurrency))
-    failure: Exception | None = None
-    async with anyio.create_task_group() as places:
+    async with companions() as places:
         pool.open_in(places)
-        try:
-            yield pool
-        except Exception as error:  # noqa: BLE001  raised again below: as it is, not in a group
-            failure = error
-        finally:
-            places.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
+        yield pool

@@ -34,8 +34,10 @@ from swarm.wiring import Models, Tree, open_toolkit, sandbox_site, take_snapshot
 from swarm.workshop import Workshop
 
 ORCHESTRATOR = "orchestrator"
-MOST_REFUSALS = 50
 """The trajectory of the orchestrator."""
+
+MOST_REFUSALS = 50
+"""Refusals of hosts that are told in one run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ class Session:
             workshop = await self._workshop()
             async with (
                 open_pool(workshop, self._mission.config.concurrency) as pool,
-                open_toolkit(self._mission.config, self._tree is not None) as tools,
+                open_toolkit(self._mission.config, self._tree is not None, self._warn) as tools,
             ):
                 await self._orchestrate(pool, tools)
         except SwarmError as fault:
@@ -105,6 +107,9 @@ class Session:
         path = self._mission.folder / "patch.diff"
         await anyio.Path(path).write_bytes(patch)
         return path
+
+    def _warn(self, message: str) -> None:
+        self._sink.emit(Notice(message=message, level="warning"))
 
     async def _open_tree(self) -> None:
         mission = self._mission
@@ -134,7 +139,7 @@ class Session:
         mission = self._mission
         site = await sandbox_site(mission.backend, mission.config, mission.repo)
         if site.notice:
-            self._sink.emit(Notice(message=site.notice, level="warning"))
+            self._warn(site.notice)
         if mission.notice:
             self._sink.emit(Notice(message=mission.notice))
         return Workshop(

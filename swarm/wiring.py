@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -225,8 +225,9 @@ async def sandbox_site(backend: SandboxBackend, config: RunConfig, repo: Path | 
 
 
 @asynccontextmanager
-async def open_toolkit(config: RunConfig, on_repository: bool) -> AsyncIterator[ToolKit]:
-    """The tools of sub-agents; servers that give some of them live as long as the block.
+async def open_toolkit(config: RunConfig, on_repository: bool, notify: Callable[[str], None]) -> AsyncIterator[ToolKit]:
+    """The tools of sub-agents; servers that give some of them live as long as the block. `notify`: told of one that
+    broke meanwhile.
 
     Raises on entering:
         UsageError: a tool or a file that the configuration names cannot be used.
@@ -245,5 +246,5 @@ async def open_toolkit(config: RunConfig, on_repository: bool) -> AsyncIterator[
             from swarm.tools.mcp import open_servers
             from swarm.tools.mcp_config import load_servers
 
-            tools += await stack.enter_async_context(open_servers(load_servers(config.mcp)))
+            tools += await stack.enter_async_context(open_servers(load_servers(config.mcp), notify))
         yield toolsets.Kit(Toolset(tools))

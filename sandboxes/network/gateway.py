@@ -18,6 +18,7 @@ from swarm.errors import SandboxError
 from swarm.sandboxes.network import enter
 from swarm.sandboxes.network.allowed import LOOPBACK, AllowList
 from swarm.sandboxes.network.proxy import Proxy
+from swarm.stopping import companions
 
 PORT = 3128
 """Where the proxy is found inside, at 127.0.0.1."""
@@ -58,17 +59,9 @@ async def open_gateway(
         yield
         return
     proxy = Proxy(AllowList(network), refused=refused)
-    failure: Exception | None = None
-    async with await _listen_inside(pid, mark) as listener, anyio.create_task_group() as group:
+    async with await _listen_inside(pid, mark) as listener, companions() as group:
         group.start_soon(proxy.serve, listener)
-        try:
-            yield
-        except Exception as error:  # noqa: BLE001  raised again below: as it is, not in a group
-            failure = error
-        finally:
-            group.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
+        yield
 
 
 async def _listen_inside(pid: int, mark: str) -> SocketListener:

@@ -40,6 +40,7 @@ CONFIGURED = (
     "timeout",
     "sandbox",
     "image",
+    "network",
     "tools",
     "mcp",
     "web_hosts",
@@ -100,6 +101,13 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     sandbox.add_argument("--sandbox", choices=SANDBOXES, help="where tools run (default: the strongest there is)")
     sandbox.add_argument(
         "--image", metavar="NAME", help="image of the sandboxes; `host`: this machine's system folders"
+    )
+    sandbox.add_argument(
+        "--network",
+        metavar="HOSTS",
+        type=_names,
+        action="extend",
+        help="let sandboxes reach these hosts and no others: a.org,*.b.org,c.org:8443 (repeatable; default: none)",
     )
 
     tools = parser.add_argument_group("tools (outside the sandbox, but for --tools)")
