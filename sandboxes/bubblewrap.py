@@ -5,8 +5,10 @@ its own process table, which dies with the agent.
 
 As an ordinary user that takes a user namespace. As root it must not: there the user inside would still be the real
 root to the kernel, and could write what belongs to root in /proc/sys. So root starts without one, and
-`setpriv` inside turns into a user that nobody else has, which also makes the limit of processes count for this
-sandbox alone.
+`setpriv` inside turns into a user that nobody else has.
+
+Memory, processes and CPU are limited by cgroups where they may be used (`swarm.sandboxes.cgroups`). Where not, by what
+a process can be given: a number of processes for its user, who is then this sandbox's alone, and memory for each.
 """
 
 from __future__ import annotations
@@ -22,18 +24,22 @@ from pathlib import Path
 import anyio.to_thread
 
 from swarm.errors import SandboxError
+from swarm.sandboxes import cgroups, known_limits
 from swarm.sandboxes.agent import CONTROL, agent_command
 from swarm.sandboxes.channel import Channel
+from swarm.sandboxes.disk import DiskWatch
 from swarm.sandboxes.files import WorkspaceFiles
 from swarm.sandboxes.folders import hand_over, private_folder
 from swarm.sandboxes.host_root import HostRoot, find_host_root, made_files
-from swarm.sandboxes.namespace import namespace
-from swarm.sandboxes.proof import Expected, prove
-from swarm.sandboxes.shell import absolute, ulimits
+from swarm.sandboxes.namespace import STATUS, namespace
+from swarm.sandboxes.network.gateway import open_gateway, proxy_environment
+from swarm.sandboxes.proof import Expected, Rlimits, prove
+from swarm.sandboxes.shell import absolute
 from swarm.sandboxes.toolchain import SYSTEM_PATH
-from swarm.types import ExecResult, SandboxRequest
+from swarm.types import ExecResult, SandboxLimits, SandboxRequest
 
 UID = 1000
+_SHM_BYTES = 64 << 20
 _NEVER = ("/", "/bin", "/dev", "/etc", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/tmp", "/usr")
 
 
@@ -76,12 +82,21 @@ class BubblewrapBackend:
     name = "bubblewrap"
 
     def __init__(self) -> None:
-        self._uid = 20000 + secrets.randbelow(40000) if os.geteuid() == 0 else UID
+        self._uid = _some_uid()
+        self._places = cgroups.Places()
 
     @property
     def owner(self) -> tuple[int, int] | None:
-        """See `swarm.protocols.SandboxBackend.owner`."""
-        return (self._uid, self._uid) if os.geteuid() == 0 else None
+        """See `swarm.protocols.SandboxBackend.owner`; known once it was checked.
+
+        None too where each sandbox has a user of its own, because processes can only be counted by user.
+        """
+        return (self._uid, self._uid) if os.geteuid() == 0 and "pids" in self._places.held else None
+
+    @property
+    def known_limits(self) -> Mapping[str, str]:
+        """See `swarm.sandboxes.known_limits`; complete once it was checked."""
+        return known_limits.bubblewrap(self._places.held)
 
     async def check(self, lease: Path) -> None:
         """See `swarm.protocols.SandboxBackend.check`: opens a sandbox and closes it again."""
@@ -95,23 +110,40 @@ class BubblewrapBackend:
         """See `swarm.protocols.SandboxBackend.open`."""
         request = replace(request, workspace=request.workspace.resolve())
         root = os.geteuid() == 0
-        uid = self._uid
-        argv = [_program("bwrap", "bubblewrap"), *(_AS_ROOT if root else _AS_USER)]
-        after = [*_setpriv(uid)] if root else []
+        argv = [_program("bwrap", "bubblewrap"), STATUS, *(_AS_ROOT if root else _AS_USER)]
         host = find_host_root()
-        async with private_folder(request.lease, "bubblewrap") as private:
+        name = f"bubblewrap-{secrets.token_hex(4)}"
+        async with (
+            private_folder(request.lease, "bubblewrap") as private,
+            cgroups.limited(self._places, request.lease, name, request.limits) as cgroup,
+        ):
+            uid = self._uid if self.owner or not root else _some_uid()
+            after = [*_setpriv(uid)] if root else []
             made = await anyio.to_thread.run_sync(_prepare, private, request.workspace, uid)
-            channel = Channel(private / "control", f"bubblewrap-{secrets.token_hex(4)}", limits=ulimits(request.limits))
+            watch = DiskWatch([request.workspace], request.limits.disk_bytes)
+            rlimits = Rlimits.beside(cgroup.holds(), request.limits)
+            channel = Channel(private / "control", name, limits=rlimits.shell(), watch=watch.watch)
             try:
-                argv += [*_base(host, made, private / "tmp"), *_mounts(request, host)]
+                argv += [*_base(host, made, request.limits), *_mounts(request, host)]
                 argv += ["--ro-bind", str(channel.folder), CONTROL, "--remount-ro", "/", "--"]
-                command = [*argv, *after, *agent_command(CONTROL, channel.mark)]
-                async with namespace(command, _environment(request), channel):
+                command = cgroup.enter([*argv, *after, *agent_command(CONTROL, channel.mark)])
+                async with (
+                    namespace(command, _environment(request), channel) as first,
+                    open_gateway(request.network, first, name, refused=request.refused),
+                ):
                     sandbox = BubblewrapSandbox(request, channel, (uid, uid))
-                    await prove(sandbox.exec, Expected(request.workspace, request.workdir, isolated=True))
+                    expected = Expected(request.workspace, request.workdir, isolated=True, rlimits=rlimits)
+                    await prove(sandbox.exec, expected)
+                    trouble = await anyio.to_thread.run_sync(cgroup.trouble, first, request.limits)
+                    if trouble:
+                        raise SandboxError(f"a limit of the sandbox does not hold: {trouble}")
                     yield sandbox
             finally:
                 channel.close()
+
+
+def _some_uid() -> int:
+    return 20000 + secrets.randbelow(40000) if os.geteuid() == 0 else UID
 
 
 def _environment(request: SandboxRequest) -> dict[str, str]:
@@ -121,6 +153,7 @@ def _environment(request: SandboxRequest) -> dict[str, str]:
         "TMPDIR": "/tmp",
         "LANG": "C.UTF-8",
         **request.env,
+        **proxy_environment(request.network),
     }
 
 
@@ -151,19 +184,15 @@ def _program(name: str, package: str) -> str:
 
 def _prepare(private: Path, workspace: Path, uid: int) -> Mapping[str, Path]:
     """Lay out the private folder; gives the made files of /etc by their path inside."""
-    (private / "tmp").mkdir()
-    (private / "tmp/home").mkdir()
     made: dict[str, Path] = {}
     for path, content in made_files(uid, uid).items():
         made[path] = private / Path(path).name
         made[path].write_bytes(content)
-    hand_over(private / "tmp/home", uid, uid)
-    (private / "tmp").chmod(0o1777)
     hand_over(workspace, uid, uid)
     return made
 
 
-def _base(host: HostRoot, made: Mapping[str, Path], tmp: Path) -> list[str]:
+def _base(host: HostRoot, made: Mapping[str, Path], limits: SandboxLimits) -> list[str]:
     argv: list[str] = []
     inside = {Path(path): file for path, file in made.items()}
     for folder in dict.fromkeys(path.parent for path in (*host.binds, *inside)):
@@ -174,8 +203,10 @@ def _base(host: HostRoot, made: Mapping[str, Path], tmp: Path) -> list[str]:
         argv += ["--symlink", target, link]
     for path, file in inside.items():
         argv += ["--ro-bind", str(file), str(path)]
-    argv += ["--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev", "--perms", "1777", "--tmpfs", "/dev/shm"]
-    return [*argv, "--bind", str(tmp), "/tmp"]
+    argv += ["--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev"]
+    for place, size in (("/dev/shm", _SHM_BYTES), ("/tmp", limits.tmp_bytes)):
+        argv += ["--perms", "1777", "--size", str(size), "--tmpfs", place]
+    return argv
 
 
 def _mounts(request: SandboxRequest, host: HostRoot) -> list[str]:

@@ -18,13 +18,19 @@ _STARTS_S = 30.0
 _TELLS_S = 2.0
 """Seconds in which a bubblewrap that was started has told its first process."""
 
+STATUS = "\0status"
+"""Stands in a command line for options that are known only when it is started."""
+
 _BOUND = 15.0
 REMEDY = "install it with `sudo apt-get install bubblewrap`, or choose --sandbox docker"
 
 
 @asynccontextmanager
-async def namespace(argv: Sequence[str], env: Mapping[str, str], channel: Channel) -> AsyncIterator[None]:
+async def namespace(argv: Sequence[str], env: Mapping[str, str], channel: Channel) -> AsyncIterator[int]:
     """Run bubblewrap with an agent in it for the length of the block, and end every process inside.
+
+    Gives the first process inside by its id on the host. `argv` is what comes to be bubblewrap in the end, with
+    `STATUS` where the options go by which it tells us.
 
     Raises:
         SandboxError: it cannot be started; the message is bubblewrap's own.
@@ -33,7 +39,8 @@ async def namespace(argv: Sequence[str], env: Mapping[str, str], channel: Channe
         told, tell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         stack.callback(os.close, told)
         try:
-            process = _start([argv[0], "--json-status-fd", str(tell), *argv[1:]], env, tell)
+            at = list(argv).index(STATUS)
+            process = _start([*argv[:at], "--json-status-fd", str(tell), *argv[at + 1 :]], env, tell)
         finally:
             os.close(tell)
         stack.enter_context(process)
@@ -48,7 +55,7 @@ async def namespace(argv: Sequence[str], env: Mapping[str, str], channel: Channe
                 await _greeted(channel, outer)
             if not channel.open or process.poll() is not None:
                 raise SandboxError(f"bubblewrap could not start: {_complaint(process)}", remedy=REMEDY)
-            yield
+            yield _told_id(status)
         finally:
             try:
                 with anyio.move_on_after(_BOUND, shield=True):
@@ -109,15 +116,18 @@ async def _tell(told: int, status: bytearray) -> None:
 
 def _first(status: bytearray, stack: ExitStack) -> int | None:
     """The namespace's first process as a file descriptor; None where there is none, or none any more."""
-    line, newline, _ = bytes(status).partition(b"\n")
-    if not newline:
+    if b"\n" not in status:
         return None
     try:
-        first = os.pidfd_open(json.loads(line)["child-pid"])
+        first = os.pidfd_open(_told_id(status))
     except ProcessLookupError:
         return None
     stack.callback(os.close, first)
     return first
+
+
+def _told_id(status: bytearray) -> int:
+    return int(json.loads(bytes(status).partition(b"\n")[0])["child-pid"])
 
 
 def _complaint(process: subprocess.Popen[bytes]) -> str:
