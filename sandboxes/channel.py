@@ -37,6 +37,7 @@ _BOUND = 15.0
 _LETS_GO_S = 0.2
 """Seconds in which a background child that is still starting lets go of the command's streams, if it means to."""
 
+_UNWATCHED_S = 0.1
 _STARTS = 5
 _PAUSE_S = 0.005
 
@@ -44,20 +45,40 @@ How = Literal["all", "holders"]
 Ender = Callable[[Slot, How], Awaitable[int]]
 """Kills once what is left of a command; gives how many processes it met."""
 
+Clearer = Callable[[], Awaitable[None]]
+"""Kills all that runs in a sandbox, but for its agent. The agent's own way would be the whole machine's processes."""
+
+Watch = Callable[[], Awaitable[str]]
+"""Runs beside a command; what it gives, if ever, is why the command must be ended, for its standard error."""
+
 
 class Channel:
     """Commands in one sandbox, as many at a time as are wanted. `mark` is the sandbox's name; `open`: the agent came.
 
     `folder`: its control folder on the host, which must outlive the sandbox. `limits`: shell text that the agent runs
-    first. `ender`: who ends processes where the agent cannot, because it is not the first process of a namespace.
+    first. `ender`: who ends processes where the agent cannot, because it is not the first process of a namespace,
+    and `clearer` who then ends all of them.
+    `watch` may end commands that use more than they may.
     """
 
-    def __init__(self, folder: Path, mark: str, *, limits: str = "", ender: Ender | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        mark: str,
+        *,
+        limits: str = "",
+        ender: Ender | None = None,
+        clearer: Clearer | None = None,
+        watch: Watch | None = None,
+    ) -> None:
         self.folder = folder
         self.mark = mark
         self._ender = ender or self._end_inside
+        self._clearer = clearer or (self._clear_inside if ender is None else None)
         self.open = False
+        self._watch = watch
         self._made: list[Slot] = []
+        self._ended: list[Slot] = []
         self._idle: list[Slot] = []
         self._running = 0
         self._paused = False
@@ -103,19 +124,21 @@ class Channel:
         out, err = HeadTail(max_output), HeadTail(max_output)
         slot = await self._take()
         ended = False
+        refused = ""
         self._running += 1
         try:
             started = time.monotonic()
             await slot.start(enter(folder), script, stdin, out, err)
-            if not self._idle and not self._made:
-                self._made.append(self._make())  # now, while there is nothing to do
+            self._tidy()  # now, while there is nothing to do
             with anyio.move_on_after(timeout) as limit:
-                await slot.follow()
+                refused = await self._follow(slot)
             seconds = time.monotonic() - started
             timed_out = limit.cancelled_caught
             if timed_out:
                 await self._end(slot, "all")
                 slot.drain()
+            elif refused:
+                await self._stop(slot, err, refused)
             elif slot.code is None:
                 await self._ask("ping")  # dead with all of the sandbox, or killed by a command?
                 await self._end(slot, "all")
@@ -131,10 +154,41 @@ class Channel:
             if not ended:
                 with anyio.move_on_after(_BOUND, shield=True):
                     await self._end_quietly(slot)
-            slot.close()
+            self._ended.append(slot)
         self._prepare()  # only now, so that the two do not compete for the processor
-        code = TIMED_OUT if timed_out else _KILLED if slot.code is None else slot.code
+        code = TIMED_OUT if timed_out else _KILLED if refused or slot.code is None else slot.code
         return ExecResult(code, out.value(), err.value(), timed_out, out.truncated or err.truncated, seconds)
+
+    async def _follow(self, slot: Slot) -> str:
+        """Follow a command to its end, or until it must be ended; gives why."""
+        if self._watch is None:
+            await slot.follow()
+            return ""
+        with anyio.move_on_after(_UNWATCHED_S) as short:  # most commands end before it would be worth a look
+            await slot.follow()
+        if not short.cancelled_caught:
+            return ""
+        reason = ""
+        async with anyio.create_task_group() as group:
+
+            async def watch(seen: Watch) -> None:
+                nonlocal reason
+                reason = await seen()
+                group.cancel_scope.cancel()
+
+            group.start_soon(watch, self._watch)
+            await slot.follow()
+            reason = ""
+            group.cancel_scope.cancel()
+        return reason
+
+    async def _stop(self, slot: Slot, err: HeadTail, reason: str) -> None:
+        """End a command that went too far, and what other commands left in the background."""
+        await self._end(slot, "all")
+        if self._clearer is not None and self._running == 1:
+            await self._clearer()
+        slot.drain()
+        err.add(reason.encode())
 
     async def pause(self) -> None:
         """Stop all that runs inside, but for the agent."""
@@ -152,10 +206,10 @@ class Channel:
 
     def close(self) -> None:
         """Give up all that it holds; the agent ends. May be called twice."""
-        for slot in (*self._idle, *self._made):
-            slot.close()
-        self._idle.clear()
-        self._made.clear()
+        for slots in (self._idle, self._made, self._ended):
+            for slot in slots:
+                slot.close()
+            slots.clear()
         for fd in (self._answers, self._orders, self._reader):
             if fd >= 0:
                 os.close(fd)
@@ -164,6 +218,17 @@ class Channel:
     def _prepare(self) -> None:
         if not self._idle:
             self._idle.append(self._begin())
+
+    def _tidy(self) -> None:
+        """Make the next slot, best out of what commands before have left: work that no command waits for."""
+        while self._ended:
+            slot = self._ended.pop()
+            if not self._made and slot.renew(secrets.token_hex(8)):
+                self._made.append(slot)
+            else:
+                slot.close()
+        if not self._idle and not self._made:
+            self._made.append(self._make())
 
     def _make(self) -> Slot:
         return Slot(self.folder, secrets.token_hex(8), self.mark)
@@ -191,8 +256,8 @@ class Channel:
             if ready:
                 return slot
             await self._ask("ping")
-            if attempt >= 1 and self._running == 0:
-                await self._ask("clear")  # what was left in the background takes all the processes there may be
+            if attempt >= 1 and self._running == 0 and self._clearer is not None:
+                await self._clearer()  # what was left in the background takes all the processes there may be
             await anyio.sleep(_PAUSE_S * 2**attempt)
         raise SandboxError(f"no command can be started in {self.mark}", remedy="its limit of processes may be used up")
 
@@ -209,6 +274,9 @@ class Channel:
             await self._end(slot, "all")
         except SandboxError:
             return
+
+    async def _clear_inside(self) -> None:
+        await self._ask("clear")
 
     async def _end_inside(self, slot: Slot, how: How) -> int:
         return await self._ask("end", f"{slot.name} {slot.leader} {how}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -19,15 +19,19 @@ import anyio
 import anyio.to_thread
 
 from swarm.errors import SandboxError
+from swarm.sandboxes import known_limits
 from swarm.sandboxes.agent import CONTROL, agent_command
 from swarm.sandboxes.channel import Channel
+from swarm.sandboxes.disk import DiskWatch
 from swarm.sandboxes.docker_engine import Engine
 from swarm.sandboxes.docker_image import ensure_host, ensure_named
+from swarm.sandboxes.docker_leftovers import note_engine
 from swarm.sandboxes.files import WorkspaceFiles
 from swarm.sandboxes.folders import hand_over, private_folder
 from swarm.sandboxes.host_root import HostRoot, find_host_root
-from swarm.sandboxes.lease import LABEL
-from swarm.sandboxes.proof import Expected, prove
+from swarm.sandboxes.leftover import LABEL
+from swarm.sandboxes.network.gateway import open_gateway, proxy_environment
+from swarm.sandboxes.proof import Cgroups, Expected, Rlimits, prove
 from swarm.sandboxes.shell import absolute
 from swarm.types import ExecResult, SandboxRequest
 
@@ -87,6 +91,12 @@ class DockerBackend:
         self._host = find_host_root() if image == HOST_IMAGE else None
         self._ready: str | None = None
         self._preparing = anyio.Lock()
+        self._noted: set[Path] = set()
+
+    @property
+    def known_limits(self) -> Mapping[str, str]:
+        """See `swarm.sandboxes.known_limits`."""
+        return known_limits.docker()
 
     @property
     def owner(self) -> tuple[int, int] | None:
@@ -112,15 +122,21 @@ class DockerBackend:
         await anyio.to_thread.run_sync(hand_over, request.workspace, *_user())
         name = f"swarm-{secrets.token_hex(8)}"
         binds = (*(self._host.binds if self._host else ()), *shown)
+        if request.lease not in self._noted:
+            await anyio.to_thread.run_sync(note_engine, request.lease, self._engine.address)
+            self._noted.add(request.lease)
         async with private_folder(request.lease, "docker") as private:
-            channel = Channel(private / "control", name)
+            watch = DiskWatch([request.workspace], request.limits.disk_bytes)
+            channel = Channel(private / "control", name, watch=watch.watch)
             try:
                 options = _options(request, binds, channel)
                 await self._engine.call(partial(self._start, image, name, options))
                 await _greeted(channel)
-                sandbox = DockerSandbox(self._engine, request, channel, shown)
-                await prove(sandbox.exec, Expected(request.workspace, request.workdir, isolated=True))
-                yield sandbox
+                first = await self._engine.call(partial(self._first, name)) if request.network else 0
+                async with open_gateway(request.network, first, name, refused=request.refused):
+                    sandbox = DockerSandbox(self._engine, request, channel, shown)
+                    await prove(sandbox.exec, _expected(request))
+                    yield sandbox
             finally:
                 with anyio.move_on_after(_REMOVAL_S, shield=True):
                     await self._engine.call(partial(self._remove, name), abandon=True)
@@ -140,6 +156,9 @@ class DockerBackend:
 
     def _start(self, image: str, name: str, options: dict[str, Any]) -> None:
         self._engine.client.containers.create(image, name=name, **options).start()
+
+    def _first(self, name: str) -> int:
+        return int(self._engine.client.api.inspect_container(name)["State"]["Pid"])
 
     def _remove(self, name: str) -> None:
         import docker.errors
@@ -176,6 +195,27 @@ def _shown(request: SandboxRequest, host: HostRoot | None) -> tuple[Path, ...]:
     return tuple(path for path in request.toolchain if str(path) != request.workdir and not host.shows(path))
 
 
+def _environment(request: SandboxRequest) -> dict[str, str]:
+    base = {"HOME": "/tmp/home", "TMPDIR": "/tmp", "LANG": "C.UTF-8"}
+    return base | dict(request.env) | proxy_environment(request.network)
+
+
+def _cpus(request: SandboxRequest) -> float:
+    return min(request.limits.cpus, os.cpu_count() or 1)
+
+
+def _expected(request: SandboxRequest) -> Expected:
+    limits = request.limits
+    return Expected(
+        request.workspace,
+        request.workdir,
+        isolated=True,
+        seccomp=True,
+        rlimits=Rlimits(limits.file_bytes),
+        cgroups=Cgroups(limits.memory_bytes, limits.pids, _cpus(request)),
+    )
+
+
 def _options(request: SandboxRequest, read_only: tuple[Path, ...], channel: Channel) -> dict[str, Any]:
     from docker.types import Mount, Ulimit
 
@@ -188,18 +228,18 @@ def _options(request: SandboxRequest, read_only: tuple[Path, ...], channel: Chan
         "entrypoint": agent_command(CONTROL, channel.mark),
         "command": [],
         "user": f"{uid}:{gid}",
-        "environment": {"HOME": "/tmp/home", "TMPDIR": "/tmp", "LANG": "C.UTF-8", **request.env},
+        "environment": _environment(request),
         "working_dir": request.workdir,
         "hostname": "sandbox",
         "network_mode": "none",
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges"],
         "read_only": True,
-        "tmpfs": {"/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={limits.memory_bytes}"},
+        "tmpfs": {"/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={limits.tmp_bytes}"},
         "mounts": mounts,
         "mem_limit": limits.memory_bytes,
         "memswap_limit": limits.memory_bytes,
-        "nano_cpus": int(min(limits.cpus, os.cpu_count() or 1) * 1e9),
+        "nano_cpus": int(_cpus(request) * 1e9),
         "pids_limit": limits.pids,
         "ulimits": [
             Ulimit(name="fsize", soft=limits.file_bytes, hard=limits.file_bytes),

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 SOCKET = "unix:///var/run/docker.sock"
 _CALL_S = 60.0
-"""Seconds that one call may take."""
+"""Seconds that one call may take, unless the caller knows better."""
 
 _IN_FLIGHT = 8
 """Containers that are made or removed at once: more does not go faster."""
@@ -56,8 +56,8 @@ class Engine:
 
 
 @asynccontextmanager
-async def connect() -> AsyncIterator[Engine]:
-    """Connect to the engine that DOCKER_HOST names, else to this machine's own.
+async def connect(*, timeout: float = _CALL_S) -> AsyncIterator[Engine]:
+    """Connect to the engine that DOCKER_HOST names, else to this machine's own. `timeout`: seconds for one call.
 
     Raises:
         SandboxError: none answers, or not to this user; the remedy says what to do.
@@ -70,21 +70,21 @@ async def connect() -> AsyncIterator[Engine]:
         )
     # Asked by ourselves first: quick, and the docker package leaks a socket where nobody answers.
     await anyio.aclose_forcefully(await dial(address))
-    client = await anyio.to_thread.run_sync(_client, address, abandon_on_cancel=True)
+    client = await anyio.to_thread.run_sync(_client, address, timeout, abandon_on_cancel=True)
     try:
         yield Engine(client, address, anyio.CapacityLimiter(_IN_FLIGHT), anyio.CapacityLimiter(_COMMANDS))
     finally:
         client.close()
 
 
-def _client(address: str) -> DockerClient:
+def _client(address: str, timeout: float) -> DockerClient:
     import docker
     import docker.errors
     import requests
 
     try:
         # Asks the engine for its version, so that a wrong address is found out here.
-        return docker.DockerClient(address, timeout=int(_CALL_S), max_pool_size=_COMMANDS)
+        return docker.DockerClient(address, timeout=int(timeout), max_pool_size=_COMMANDS)
     except (docker.errors.DockerException, requests.RequestException) as error:
         raise engine_error(error) from error
 

@@ -1,19 +1,26 @@
-"""Images for containers: by name, or `host`: mount points for this machine's own system folders and nothing else."""
+"""Images for containers: by name, built here, or `host`: mount points for this machine's own system folders only."""
 
 from __future__ import annotations
 
 import hashlib
 import io
+import json
 import tarfile
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from swarm.errors import SandboxError
+from swarm.errors import SandboxError, UsageError
 from swarm.sandboxes.docker_engine import engine_error
 from swarm.sandboxes.host_root import HostRoot, made_files
 
 if TYPE_CHECKING:
     from docker import DockerClient
+    from docker.models.images import Image
 
+LABEL_KIND = "swarm.image"
+"""The label of all images that are ours; its value is BUILT or `host`."""
+
+BUILT = "built"
 REPOSITORY = "swarm-host"
 _FOLDERS = ("dev", "etc", "proc", "sys", "tmp", "run", "var")
 
@@ -61,12 +68,61 @@ def ensure_host(client: DockerClient, host: HostRoot, uid: int, gid: int) -> str
             client.images.get(name)
         except docker.errors.ImageNotFound:
             client.api.import_image_from_data(
-                content, repository=REPOSITORY, tag=tag, changes=["LABEL swarm.image=host"]
+                content, repository=REPOSITORY, tag=tag, changes=[f"LABEL {LABEL_KIND}=host"]
             )
             client.images.get(name)
     except docker.errors.DockerException as error:
         raise engine_error(error) from error
     return name
+
+
+def built_images(client: DockerClient) -> list[Image]:
+    """The images that `import_image` made, newest first."""
+    found = client.images.list(filters={"label": f"{LABEL_KIND}={BUILT}"})
+    return sorted(found, key=lambda image: str(image.attrs.get("Created", "")), reverse=True)
+
+
+def import_image(client: DockerClient, name: str, archive: Iterable[bytes], labels: Mapping[str, str]) -> None:
+    """Make an image of a tar archive that is read as it comes. `name` has a tag.
+
+    Raises:
+        SandboxError: the engine does not take it.
+    """
+    repository, _, tag = name.rpartition(":")
+    changes = [f"LABEL {key}={_quoted(value)}" for key, value in labels.items()]
+    changes.append('CMD ["/bin/sh"]')
+    said = client.api.import_image_from_stream(archive, repository=repository, tag=tag, changes=changes)
+    errors = [line for line in said.splitlines() if '"error"' in line]
+    if errors or not labels.items() <= client.images.get(name).labels.items():
+        raise SandboxError(f"the Docker Engine does not take the image: {' '.join(errors) or 'it is not there'}")
+
+
+def _quoted(value: str) -> str:
+    """As a word of a Dockerfile in which no variable is meant."""
+    return json.dumps(value, ensure_ascii=False).replace("$", "\\$")
+
+
+def remove_built(client: DockerClient, name: str) -> None:
+    """Remove an image that was built here.
+
+    Raises:
+        UsageError: there is no such image, it was not built here, or a container uses it.
+    """
+    import docker.errors
+
+    remedy = "see `swarm image list`"
+    try:
+        image = client.images.get(name)
+    except docker.errors.ImageNotFound:
+        raise UsageError(f"there is no image {name}", remedy=remedy) from None
+    if image.labels.get(LABEL_KIND) != BUILT:
+        raise UsageError(f"image {name} was not built by swarm, and is left alone", remedy=remedy)
+    try:
+        client.images.remove(name)
+    except docker.errors.APIError as error:
+        if error.status_code != 409:
+            raise
+        raise UsageError(f"image {name} is in use", remedy="wait for the runs that use it") from error
 
 
 def _archive(host: HostRoot, uid: int, gid: int) -> bytes:

@@ -25,7 +25,7 @@ _DRAIN = 1 << 21
 """Bytes that are still taken of a stream whose writers are being killed."""
 
 _FIFOS = (("go", 0o644), ("out", 0o622), ("err", 0o622), ("status", 0o622))
-_FILES = ("script", "in")
+_SCRIPT = "script"
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -48,9 +48,10 @@ class Slot:
             path = self._folder / fifo
             os.mkfifo(path)
             path.chmod(mode)  # not by the umask
-        self._status = os.open(self._folder / "status", _READ)
+        self._files: set[str] = set()
+        self._status = os.open(f"{self._folder}/status", _READ)
         # Both ends, so that the shell finds a writer, and the end of the file when this process is gone.
-        self._go = os.open(self._folder / "go", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._go = os.open(f"{self._folder}/go", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         self._told = b""
         self._open: dict[int, HeadTail] = {}
         self._events: select.epoll | None = None
@@ -63,7 +64,9 @@ class Slot:
     async def ready(self) -> bool:
         """Wait until the shell waits for its command; False where it could not be started or has been killed."""
         while b"\n" not in self._told:
-            await anyio.wait_readable(self._status)
+            # Mostly the shell is there already, and to look costs less than to wait.
+            if not _events(self._status):
+                await anyio.wait_readable(self._status)
             if not self._listen():
                 return False
         line, _, self._told = self._told.partition(b"\n")
@@ -80,8 +83,8 @@ class Slot:
         else:
             self._write(text, stdin)
         self._events = select.epoll()
-        for path, kept in zip(self.streams, (out, err), strict=True):
-            fd = os.open(path, _READ)
+        for name, kept in (("out", out), ("err", err)):
+            fd = os.open(f"{self._folder}/{name}", _READ)
             self._open[fd] = kept
             self._events.register(fd, select.EPOLLIN)
         self._events.register(self._status, select.EPOLLIN)
@@ -117,29 +120,63 @@ class Slot:
             while taken < _DRAIN and (count := self._take(fd)):
                 taken += count
 
+    def renew(self, name: str) -> bool:
+        """Make it ready for another command, by a name that nobody knows who knew the old one.
+
+        False where the command before did not end in order, or its keeper has not gone yet: then it is to be closed.
+        """
+        gone = _events(self._status) & (select.POLLHUP | select.POLLIN) == select.POLLHUP
+        if self.code is None or self._open or not gone or _waiting(self._go):
+            return False
+        os.close(self._status)
+        self._status = -1
+        try:
+            for file in self._files - {_SCRIPT}:
+                (self._folder / file).unlink()
+            self._folder = self._folder.rename(self._folder.with_name(name))
+            self._status = os.open(f"{self._folder}/status", _READ)
+        except FileNotFoundError:  # without isolation a command can remove them
+            return False
+        self._files &= {_SCRIPT}
+        self.mark = f"{self.mark.removesuffix(self.name)}{name}"
+        self.name = name
+        self.leader, self.code, self.held, self._told = "", None, False, b""
+        if self._events is not None:
+            self._events.close()
+            self._events = None
+        return True
+
     def close(self) -> None:
         """Give up all that it holds. May be called twice."""
-        if self._status < 0:
+        if self._go < 0:
             return
         # The names first: whoever opened one after its reader has gone would wait for ever.
-        for name in (*(fifo for fifo, _ in _FIFOS), *_FILES):
+        for name in (*(fifo for fifo, _ in _FIFOS), *self._files):
             (self._folder / name).unlink(missing_ok=True)
         self._folder.rmdir()
         for fd in (self._status, self._go, *self._open):
-            os.close(fd)
+            if fd >= 0:
+                os.close(fd)
         self._status = self._go = -1
         self._open.clear()
         if self._events is not None:
             self._events.close()
 
     def _write(self, script: bytes, stdin: bytes) -> None:
-        contents = {"script": script, "in": stdin} if stdin else {"script": script}
+        contents = {_SCRIPT: script, "in": stdin} if stdin else {_SCRIPT: script}
         for name, content in contents.items():
-            with open(self._folder / name, "wb", buffering=0) as file:
-                os.fchmod(file.fileno(), 0o644)
+            fd = os.open(f"{self._folder}/{name}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                if name not in self._files:
+                    os.fchmod(fd, 0o644)
+                    self._files.add(name)
                 left = memoryview(content)
                 while left:
-                    left = left[file.write(left) :]
+                    left = left[os.write(fd, left) :]
+                # Not opened with O_TRUNC: some file systems would then write it to the disk when it is closed.
+                os.ftruncate(fd, len(content))
+            finally:
+                os.close(fd)
 
     def _listen(self) -> bool:
         """Take what the keeper tells; False when it is gone."""
@@ -168,7 +205,7 @@ class Slot:
     def _take_rest(self) -> None:
         """Take what the pipes hold now, and no more: somebody else may go on writing."""
         for fd in tuple(self._open):
-            left = int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, b"\0" * 4), "little")
+            left = _waiting(fd)
             while left > 0 and (count := self._take(fd, min(left, _CHUNK))):
                 left -= count
             if fd in self._open and left == 0:
@@ -177,7 +214,17 @@ class Slot:
 
     def _peek(self, fd: int) -> None:
         """Forget a stream that nobody holds any more."""
-        poll = select.poll()
-        poll.register(fd, select.POLLIN)
-        if any(event & select.POLLHUP and not event & select.POLLIN for _, event in poll.poll(0)):
+        if _events(fd) & (select.POLLHUP | select.POLLIN) == select.POLLHUP:
             self._take(fd)
+
+
+def _waiting(fd: int) -> int:
+    """How many bytes a pipe holds."""
+    return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, b"\0" * 4), "little")
+
+
+def _events(fd: int) -> int:
+    """What a pipe has to tell now. A FIFO that nobody has opened yet tells nothing, though reading it finds its end."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return next((event for _, event in poll.poll(0)), 0)
