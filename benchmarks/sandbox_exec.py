@@ -29,7 +29,7 @@ from raw_docker import RawEngine, newest_image
 
 from swarm.errors import SandboxError
 from swarm.sandboxes.catalog import open_backend
-from swarm.sandboxes.docker import HOST_IMAGE
+from swarm.sandboxes.docker.backend import HOST_IMAGE
 from swarm.types import SandboxRequest
 
 _BATCH = 20

@@ -23,12 +23,12 @@ from pathlib import Path
 
 import anyio
 
+from swarm.sandboxes.copies.layering import Kind, best
+from swarm.sandboxes.copies.layers import Layers
 from swarm.sandboxes.folders import hand_over
-from swarm.sandboxes.git import Git, own_git
-from swarm.sandboxes.layering import Kind, best
-from swarm.sandboxes.layers import Layers
-from swarm.sandboxes.lease import open_lease
-from swarm.sandboxes.workspace import GitRepository, snapshot
+from swarm.sandboxes.git.command import Git, own_git
+from swarm.sandboxes.git.workspace import GitRepository, snapshot
+from swarm.sandboxes.leases.lease import open_lease
 
 OWNER = (12345, 12345)
 Times = defaultdict[str, list[float]]

@@ -33,7 +33,7 @@ from swarm.errors import SandboxError
 from swarm.pool import Pool
 from swarm.protocols import SandboxBackend
 from swarm.sandboxes.catalog import open_backend
-from swarm.sandboxes.docker import HOST_IMAGE
+from swarm.sandboxes.docker.backend import HOST_IMAGE
 from swarm.types import SandboxRequest
 from swarm.wiring import working_copies
 from swarm.workshop import Workshop

@@ -10,8 +10,8 @@ import anyio
 
 from swarm.errors import SandboxError, UsageError
 from swarm.protocols import SandboxBackend
-from swarm.sandboxes.docker import HOST_IMAGE, DockerBackend
-from swarm.sandboxes.docker_engine import connect
+from swarm.sandboxes.docker.backend import HOST_IMAGE, DockerBackend
+from swarm.sandboxes.docker.engine import connect
 from swarm.sandboxes.folders import private_folder
 from swarm.sandboxes.network.allowed import AllowList
 from swarm.types import SandboxRequest
@@ -84,7 +84,7 @@ async def _make(stack: AsyncExitStack, name: str, image: str) -> SandboxBackend:
     if name == "docker":
         return DockerBackend(await stack.enter_async_context(connect()), image)
     if name == "bubblewrap":
-        from swarm.sandboxes.bubblewrap import BubblewrapBackend
+        from swarm.sandboxes.bubblewrap.backend import BubblewrapBackend
 
         return BubblewrapBackend()
     from swarm.sandboxes.process import ProcessBackend

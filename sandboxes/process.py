@@ -16,16 +16,18 @@ import anyio
 import anyio.to_thread
 
 from swarm.errors import SandboxError, UsageError
-from swarm.sandboxes import cgroups, known_limits, sweep
-from swarm.sandboxes.agent import MARK, agent_command
-from swarm.sandboxes.channel import Channel, How
-from swarm.sandboxes.disk import DiskWatch
+from swarm.sandboxes.channel import sweep
+from swarm.sandboxes.channel.agent import MARK, agent_command
+from swarm.sandboxes.channel.channel import Channel, How
+from swarm.sandboxes.channel.slot import Slot
 from swarm.sandboxes.files import WorkspaceFiles
 from swarm.sandboxes.folders import private_folder
-from swarm.sandboxes.leftover import VARIABLE
+from swarm.sandboxes.leases.leftover import VARIABLE
+from swarm.sandboxes.limits import cgroups
+from swarm.sandboxes.limits import known as known_limits
+from swarm.sandboxes.limits.disk import DiskWatch
 from swarm.sandboxes.proof import Expected, prove
 from swarm.sandboxes.shell import absolute
-from swarm.sandboxes.slot import Slot
 from swarm.types import ExecResult, SandboxRequest
 
 WARNING = "sandbox `process` isolates nothing: commands can read and change all that you can, and use the network"
@@ -83,7 +85,7 @@ class ProcessBackend:
 
     @property
     def known_limits(self) -> Mapping[str, str]:
-        """See `swarm.sandboxes.known_limits`; complete once it was checked."""
+        """See `swarm.sandboxes.limits.known`; complete once it was checked."""
         return known_limits.process(self._places.held)
 
     @property

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import anyio.to_thread
 
 from swarm.errors import SandboxError
-from swarm.sandboxes.agent import CONTROL
+from swarm.sandboxes.channel.agent import CONTROL
 from swarm.sandboxes.files import Exec
 from swarm.sandboxes.shell import ulimits
 from swarm.types import SandboxLimits

@@ -14,10 +14,11 @@ import anyio
 import anyio.to_thread
 
 from swarm.errors import SandboxError
-from swarm.sandboxes import cgroups, known_limits
 from swarm.sandboxes.catalog import NAMES, open_backend
-from swarm.sandboxes.docker_engine import connect
-from swarm.sandboxes.layering import Kind, best
+from swarm.sandboxes.copies.layering import Kind, best
+from swarm.sandboxes.docker.engine import connect
+from swarm.sandboxes.limits import cgroups
+from swarm.sandboxes.limits import known as known_limits
 
 INSTALL = {
     "docker": "sudo apt-get install docker.io",

@@ -150,8 +150,8 @@ async def open_lease(run_id: str) -> AsyncIterator[Ground]:
     Raises on entering:
         MachineError: it cannot be made.
     """
-    from swarm.sandboxes import lease
-    from swarm.sandboxes.reaper import reap
+    from swarm.sandboxes.leases import lease
+    from swarm.sandboxes.leases.reaper import reap
 
     place = home(os.environ)
     async with lease.open_lease(place, run_id) as held:
@@ -164,22 +164,22 @@ async def find_repository(start: Path) -> Path:
     Raises:
         UsageError: there is none, or it cannot be worked on.
     """
-    from swarm.sandboxes import workspace
+    from swarm.sandboxes.git import workspace
 
     return await workspace.find_repository(start)
 
 
 async def take_snapshot(repo: Path, store: Path) -> Tree:
     """The user's tree, uncommitted changes included, in a store of the run's own."""
-    from swarm.sandboxes.workspace import snapshot
+    from swarm.sandboxes.git.workspace import snapshot
 
     return await snapshot(repo, store)
 
 
 async def working_copies(backend: SandboxBackend, lease: Path, store: Path | None) -> WorkingCopies:
     """Where a run's sandboxes get their files from. `store` is what `take_snapshot` filled, None without one."""
-    from swarm.sandboxes.layers import Layers
-    from swarm.sandboxes.workspace import reopen
+    from swarm.sandboxes.copies.layers import Layers
+    from swarm.sandboxes.git.workspace import reopen
 
     return Layers(lease, await reopen(store) if store is not None else None, backend.owner)
 

@@ -18,7 +18,7 @@ import docker
 import pytest
 import requests
 
-from swarm.sandboxes.mounts import mounts_below, unmount
+from swarm.sandboxes.leases.mounts import mounts_below, unmount
 
 Require = Callable[[object, str], None]
 

@@ -107,7 +107,7 @@ async def _repository() -> Path | None:
     from pathlib import Path
 
     from swarm.errors import SwarmError
-    from swarm.sandboxes.workspace import find_repository
+    from swarm.sandboxes.git.workspace import find_repository
 
     try:
         return await find_repository(Path())

@@ -27,9 +27,9 @@ class Finding(NamedTuple):
 async def look() -> list[Finding]:
     """Try all backends, cgroups and kinds of copies."""
     from swarm.config import home
-    from swarm.sandboxes.cgroups import REMEDY
-    from swarm.sandboxes.layering import Kind
-    from swarm.sandboxes.lease import open_lease
+    from swarm.sandboxes.copies.layering import Kind
+    from swarm.sandboxes.leases.lease import open_lease
+    from swarm.sandboxes.limits.cgroups import REMEDY
     from swarm.sandboxes.survey import cgroup_version, copies, survey
 
     async with open_lease(home(os.environ), f"doctor-{secrets.token_hex(4)}") as lease:

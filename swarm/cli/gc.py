@@ -11,7 +11,7 @@ from swarm.cli.stdio import complain
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from swarm.sandboxes.reaper import Dead, DeadLease
+    from swarm.sandboxes.leases.reaper import Dead, DeadLease
 
 NOT_ALL = 3
 
@@ -32,8 +32,8 @@ def run(args: argparse.Namespace) -> int:
         OSError: the folder of leases cannot be read.
     """
     from swarm.config import home
-    from swarm.sandboxes.docker_leftovers import usual_engine
-    from swarm.sandboxes.reaper import dead_leases
+    from swarm.sandboxes.docker.leftovers import usual_engine
+    from swarm.sandboxes.leases.reaper import dead_leases
 
     usual = usual_engine()
     with dead_leases(home(os.environ), [usual] if usual else []) as dead:
@@ -108,7 +108,7 @@ def _finish(dead: Dead, removing: bool, *, json: bool) -> int:
 def _remove(lease: DeadLease) -> list[str]:
     import math
 
-    from swarm.sandboxes.reaper import remove
+    from swarm.sandboxes.leases.reaper import remove
 
     return remove(lease, math.inf)
 

@@ -11,7 +11,7 @@ from swarm.cli.stdio import complain, tell
 if TYPE_CHECKING:
     from docker.models.images import Image
 
-    from swarm.sandboxes.image_recipe import Recipe, Wish
+    from swarm.sandboxes.images.recipe import Recipe, Wish
 
 _CALL_S = 900.0
 """Seconds that the engine may take to unpack an image."""
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     import anyio
 
     if args.action == "build":
-        from swarm.sandboxes.image_recipe import Wish
+        from swarm.sandboxes.images.recipe import Wish
 
         wish = Wish(args.name, args.python, tuple(args.package), args.suite, args.mirror)
         tell(anyio.run(_build, wish))
@@ -75,10 +75,10 @@ async def _build(wish: Wish) -> str:
     import anyio.to_thread
 
     from swarm.config import home
-    from swarm.sandboxes.docker_engine import connect
-    from swarm.sandboxes.image_build import build_image, is_current
-    from swarm.sandboxes.image_recipe import plan_image
-    from swarm.sandboxes.lease import open_lease
+    from swarm.sandboxes.docker.engine import connect
+    from swarm.sandboxes.images.build import build_image, is_current
+    from swarm.sandboxes.images.recipe import plan_image
+    from swarm.sandboxes.leases.lease import open_lease
 
     recipe = await anyio.to_thread.run_sync(plan_image, wish, os.environ)
     async with connect(timeout=_CALL_S) as engine:
@@ -102,8 +102,8 @@ async def _list(json: bool) -> None:
     import json as codec
 
     from swarm.cli.text import line
-    from swarm.sandboxes.docker_engine import connect
-    from swarm.sandboxes.docker_image import built_images
+    from swarm.sandboxes.docker.engine import connect
+    from swarm.sandboxes.docker.images import built_images
 
     async with connect() as engine:
         images = await engine.call(lambda: built_images(engine.client))
@@ -132,8 +132,8 @@ def _rows(image: Image) -> list[dict[str, Any]]:
 async def _remove(name: str) -> None:
     from functools import partial
 
-    from swarm.sandboxes.docker_engine import connect
-    from swarm.sandboxes.docker_image import remove_built
+    from swarm.sandboxes.docker.engine import connect
+    from swarm.sandboxes.docker.images import remove_built
 
     async with connect() as engine:
         await engine.call(partial(remove_built, engine.client, name))

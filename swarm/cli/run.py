@@ -197,7 +197,7 @@ def _repository(args: argparse.Namespace) -> Path | None:
 
     import anyio
 
-    from swarm.sandboxes.workspace import find_repository
+    from swarm.sandboxes.git.workspace import find_repository
 
     return anyio.run(find_repository, Path(args.repo or "."))
 

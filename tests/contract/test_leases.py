@@ -9,9 +9,9 @@ import anyio
 import docker
 import pytest
 
-from swarm.sandboxes.docker_leftovers import note_engine
-from swarm.sandboxes.lease import open_lease
-from swarm.sandboxes.reaper import dead_leases, reap, remove
+from swarm.sandboxes.docker.leftovers import note_engine
+from swarm.sandboxes.leases.lease import open_lease
+from swarm.sandboxes.leases.reaper import dead_leases, reap, remove
 
 pytestmark = pytest.mark.anyio
 Require = Callable[[object, str], None]

@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 
 from swarm.errors import SandboxError, UsageError
 from swarm.protocols import SandboxBackend
-from swarm.sandboxes import conformance, known_limits
 from swarm.sandboxes.catalog import available, open_backend
-from swarm.sandboxes.conformance_state import BEGIN
-from swarm.sandboxes.layers import Layers
-from swarm.sandboxes.output import HeadTail
+from swarm.sandboxes.channel.output import HeadTail
+from swarm.sandboxes.conformance import suite as conformance
+from swarm.sandboxes.conformance.state import BEGIN
+from swarm.sandboxes.copies.layers import Layers
+from swarm.sandboxes.limits import known as known_limits
 from swarm.sandboxes.toolchain import discover
 from swarm.types import SandboxRequest
 

@@ -17,8 +17,8 @@ from swarm import RunConfig, RunStatus, Swarm
 from swarm.errors import SandboxError
 from swarm.events import AgentStarted, Event, ToolStarted
 from swarm.sandboxes.catalog import open_backend
-from swarm.sandboxes.lease import Lease, open_lease
-from swarm.sandboxes.reaper import dead_leases, reap
+from swarm.sandboxes.leases.lease import Lease, open_lease
+from swarm.sandboxes.leases.reaper import dead_leases, reap
 from swarm.types import Outcome, SandboxRequest
 from tests.docker_engine import PrivateEngine, private_engine
 from tests.integration.conftest import Script, plan, submit, subtask, use

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from swarm.sandboxes.known_limits import LIMITS
+from swarm.sandboxes.limits.known import LIMITS
 
 
 def doctor(home: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:

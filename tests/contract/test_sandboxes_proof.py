@@ -15,11 +15,16 @@ from typing import Any
 import pytest
 
 from swarm.errors import SandboxError
-from swarm.sandboxes import bubblewrap, cgroups, conformance, docker, known_limits, process
-from swarm.sandboxes.channel import Channel
-from swarm.sandboxes.docker_engine import connect
-from swarm.sandboxes.known_limits import LIMITS
-from swarm.sandboxes.namespace import namespace
+from swarm.sandboxes import process
+from swarm.sandboxes.bubblewrap import backend as bubblewrap
+from swarm.sandboxes.bubblewrap.namespace import namespace
+from swarm.sandboxes.channel.channel import Channel
+from swarm.sandboxes.conformance import suite as conformance
+from swarm.sandboxes.docker import backend as docker
+from swarm.sandboxes.docker.engine import connect
+from swarm.sandboxes.limits import cgroups
+from swarm.sandboxes.limits import known as known_limits
+from swarm.sandboxes.limits.known import LIMITS
 from swarm.sandboxes.proof import Expected, prove
 from swarm.types import SandboxLimits, SandboxRequest
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from swarm.errors import UsageError
-from swarm.sandboxes.image_python import installations
-from swarm.sandboxes.image_recipe import PACKAGES, Wish, plan_image
+from swarm.sandboxes.images.python import installations
+from swarm.sandboxes.images.recipe import PACKAGES, Wish, plan_image
 from tests.integration.conftest import Cli
 
 

@@ -12,13 +12,13 @@ import anyio
 import pytest
 
 from swarm.errors import MachineError
-from swarm.sandboxes.checkouts import Checkouts
-from swarm.sandboxes.git import Git
-from swarm.sandboxes.layering import Kind, best
-from swarm.sandboxes.layers import Layers
-from swarm.sandboxes.lease import open_lease
-from swarm.sandboxes.mounts import mounts_below
-from swarm.sandboxes.workspace import GitRepository, snapshot
+from swarm.sandboxes.copies.checkouts import Checkouts
+from swarm.sandboxes.copies.layering import Kind, best
+from swarm.sandboxes.copies.layers import Layers
+from swarm.sandboxes.git.command import Git
+from swarm.sandboxes.git.workspace import GitRepository, snapshot
+from swarm.sandboxes.leases.lease import open_lease
+from swarm.sandboxes.leases.mounts import mounts_below
 from tests.integration.checkouts import ODD_NAMES, git, make_repository, put, tree
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_configuration")]
@@ -45,7 +45,7 @@ def kind(request: pytest.FixtureRequest, tmp_path: Path) -> Kind:
 
 
 def clones(folder: Path) -> bool:
-    from swarm.sandboxes.copy_tree import clone
+    from swarm.sandboxes.copies.copy_tree import clone
 
     (folder / "clone-source").write_bytes(b"x")
     try:

@@ -13,10 +13,10 @@ import pytest
 from swarm.errors import SandboxError
 from swarm.pool import open_pool
 from swarm.protocols import Sandbox
-from swarm.sandboxes.layers import Layers
-from swarm.sandboxes.mounts import mounts_below
+from swarm.sandboxes.copies.layers import Layers
+from swarm.sandboxes.git.workspace import snapshot
+from swarm.sandboxes.leases.mounts import mounts_below
 from swarm.sandboxes.process import ProcessBackend
-from swarm.sandboxes.workspace import snapshot
 from swarm.types import SandboxRequest
 from swarm.workshop import Workshop
 from tests.integration.checkouts import make_repository

@@ -19,8 +19,8 @@ from pathlib import Path
 import docker
 import pytest
 
-from swarm.sandboxes.image_python import Installation, installations
-from swarm.sandboxes.mounts import mounts_below
+from swarm.sandboxes.images.python import Installation, installations
+from swarm.sandboxes.leases.mounts import mounts_below
 from tests.integration.conftest import Cli, Files, Script, cli, git, make_repo, plan, script, submit, subtask, use
 
 __all__ = ["cli", "make_repo", "script"]
