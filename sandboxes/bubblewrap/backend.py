@@ -8,7 +8,8 @@ root to the kernel, and could write what belongs to root in /proc/sys. So root s
 `setpriv` inside turns into a user that nobody else has.
 
 Memory, processes and CPU are limited by cgroups where they may be used (`swarm.sandboxes.limits.cgroups`). Where not,
-by what a process can be given: a number of processes for its user, who is then this sandbox's alone, and memory for each.
+by what a process can be given: a number of processes for its user, who is then this sandbox's alone, and memory for
+each.
 """
 
 from __future__ import annotations

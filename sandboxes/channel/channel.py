@@ -1,9 +1,9 @@
 """The way into a sandbox that stays open: commands at a fraction of what starting a process from outside costs.
 
 An agent inside (`swarm.sandboxes.channel.agent`) keeps a shell started ahead; here a command is given to it, watched,
-and what it leaves is ended. A command ends with its main process. What it left running lives on until the sandbox is closed
-if it let go of the command's streams, and is killed if it holds them. After the time limit all of it is killed: its
-session, whoever holds its streams, and whoever has its mark in the environment. Only a process that changed its
+and what it leaves is ended. A command ends with its main process. What it left running lives on until the sandbox is
+closed if it let go of the command's streams, and is killed if it holds them. After the time limit all of it is killed:
+its session, whoever holds its streams, and whoever has its mark in the environment. Only a process that changed its
 session, its streams *and* its environment gets away, until the sandbox is closed.
 """
 

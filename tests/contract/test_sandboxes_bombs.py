@@ -16,6 +16,7 @@ from swarm.sandboxes.catalog import open_backend
 from swarm.sandboxes.leases.mounts import unmount
 from swarm.sandboxes.limits import cgroups
 from swarm.sandboxes.limits import known as known_limits
+from swarm.sandboxes.limits.places import find as found_in
 from swarm.types import SandboxLimits, SandboxRequest
 
 pytestmark = pytest.mark.anyio
@@ -236,7 +237,7 @@ def machine(root: Path, *, own: str, mounts: str, given: dict[str, str]) -> list
         place = root / folder
         place.mkdir(parents=True, exist_ok=True)
         (place / "cgroup.subtree_control").write_text(controllers)
-    return [(one.version, str(one.parent)[len(str(root)) + 1 :], one.controllers) for one in places.find(proc)]
+    return [(one.version, str(one.parent)[len(str(root)) + 1 :], one.controllers) for one in found_in(proc)]
 
 
 def test_version_2_under_systemd(tmp_path: Path) -> None:
@@ -274,4 +275,4 @@ def test_versions_1_and_2_side_by_side(tmp_path: Path) -> None:
 
 def test_a_machine_without_cgroups(tmp_path: Path) -> None:
     assert machine(tmp_path, own="", mounts="1 0 0:1 / / rw - ext4 /dev/x rw\n", given={}) == []
-    assert places.find(tmp_path / "nothing") == []
+    assert found_in(tmp_path / "nothing") == []
