@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import time
+from collections import deque
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
-
-import anyio
 
 from swarm.conversation import Conversation
 from swarm.errors import BudgetExhausted, EndpointError
 from swarm.events import ToolFinished, ToolStarted
 from swarm.protocols import EventSink, Sandbox
 from swarm.retry import FATAL
+from swarm.steering import Steering
 from swarm.trajectory import sha256
 from swarm.types import (
     AgentLimits,
@@ -26,12 +26,21 @@ from swarm.types import (
     Submission,
     SubTask,
     ToolCall,
+    ToolErrorKind,
     ToolResult,
     ToolStatus,
 )
 
 REPEATS = 6
 """The same call with the same result so many times in a row ends an attempt."""
+
+ROUNDS = 4
+"""So many times in a row the same few calls with the same results do as well."""
+
+LONGEST_ROUND = 4
+
+_NOT_USED = (ToolErrorKind.UNKNOWN_TOOL, ToolErrorKind.BAD_ARGUMENTS, ToolErrorKind.DENIED)
+"""What came back without any tool having done anything."""
 
 _NUDGE = "You gave neither an answer nor a tool call. Go on with the sub-task, or call submit to end it."
 
@@ -71,7 +80,13 @@ class AgentLoop:
     """One attempt. `run` gives how it ended; only a broken machine raises."""
 
     def __init__(
-        self, conversation: Conversation, trajectory_id: str, tools: ToolBox, sandbox: Sandbox, sink: EventSink
+        self,
+        conversation: Conversation,
+        trajectory_id: str,
+        tools: ToolBox,
+        sandbox: Sandbox,
+        sink: EventSink,
+        steering: Steering | None = None,
     ) -> None:
         self._conversation = conversation
         self._trajectory_id = trajectory_id
@@ -79,22 +94,28 @@ class AgentLoop:
         self._sandbox = sandbox
         self._sink = sink
         self.tool_calls = 0
-        """Uses of tools other than submit."""
-        self._last_use = ("", "", "")
-        self._repeats = 0
+        """Uses of tools other than submit that reached the tool."""
+        self._steering = steering or Steering()
+        self._uses: deque[tuple[str, int]] = deque(maxlen=max(REPEATS, ROUNDS * LONGEST_ROUND))
 
     async def run(self, limits: AgentLimits) -> LoopEnd:
-        with anyio.move_on_after(limits.timeout):
-            return await self._turns(limits.max_steps)
-        return LoopEnd(Outcome.TIMED_OUT, "timeout", f"stopped after {limits.timeout:.0f} s")
+        self._conversation.clock = self._steering.clock
+        with self._steering.clock.limited(limits.timeout) as limit:
+            ended = await self._turns(limits.max_steps)
+        if limit.cancelled_caught:
+            return LoopEnd(Outcome.TIMED_OUT, "timeout", f"stopped after {limits.timeout:.0f} s of work")
+        return ended
 
     async def _turns(self, max_steps: int) -> LoopEnd:
         nudged = False
         while self._conversation.steps < max_steps:
+            for text in await self._steering.before_call():
+                self._conversation.say({"role": "user", "content": text})
             try:
                 reply = await self._conversation.ask(self._tools.schemas())
             except BudgetExhausted as error:
-                return LoopEnd(Outcome.BUDGET_EXHAUSTED, "budget", error.message)
+                own = error.scope == self._trajectory_id
+                return LoopEnd(Outcome.BUDGET_EXHAUSTED, "max_tokens" if own else "budget", error.message)
             except EndpointError as error:
                 if error.kind in FATAL:
                     raise
@@ -141,18 +162,14 @@ class AgentLoop:
             result = await self._tools.call(call.name, call.arguments, self._sandbox)
         finally:
             self._record(call, result, started)
-        self.tool_calls += result.submission is None
-        use = (call.name, call.arguments, result.content)
-        self._repeats = self._repeats + 1 if use == self._last_use else 1
-        self._last_use = use
+        self.tool_calls += result.submission is None and result.error not in _NOT_USED
+        self._uses.append((call.name, hash((call.name, call.arguments, result.content))))
         return result
 
     def _end_of(self, result: ToolResult) -> LoopEnd | None:
         if result.submission is not None:
             return _submitted(result.submission)
-        if self._repeats >= REPEATS:
-            return LoopEnd(Outcome.FAILED, "repetition", f"the same {self._last_use[0]} call {REPEATS} times in a row")
-        return None
+        return _going_round(tuple(self._uses))
 
     def _record(self, call: ToolCall, result: ToolResult, started: float) -> None:
         self._sink.emit(
@@ -173,6 +190,18 @@ class AgentLoop:
                 sandbox_id=self._sandbox.id,
             )
         )
+
+
+def _going_round(uses: Sequence[tuple[str, int]]) -> LoopEnd | None:
+    """Whether the last uses are the same few over and over."""
+    for length in range(1, LONGEST_ROUND + 1):
+        times = REPEATS if length == 1 else ROUNDS
+        last = uses[-length * times :]
+        if len(last) == length * times and all(last[n] == last[n % length] for n in range(len(last))):
+            names = ", ".join(name for name, _ in last[:length])
+            calls = "call" if length == 1 else "calls"
+            return LoopEnd(Outcome.FAILED, "repetition", f"the same {names} {calls} {times} times in a row")
+    return None
 
 
 def _submitted(submission: Submission) -> LoopEnd:

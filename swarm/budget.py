@@ -77,7 +77,9 @@ class Budget:
             ("steps", self.limits.steps, self.used.steps, self.held.steps, 1),
         ):
             if limit is not None and used + wanted > limit:
-                raise BudgetExhausted(f"the budget of the {self.name} is used up: {used:g} of {limit:g} {what}")
+                raise BudgetExhausted(
+                    f"the budget of the {self.name} is used up: {used:g} of {limit:g} {what}", scope=self.name
+                )
             fits = fits and (limit is None or used + held + wanted <= limit)
         return fits
 

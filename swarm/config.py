@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from swarm.errors import UsageError
 
 Mode = Literal["plan", "single"]
+Aggregate = Literal["auto", "text", "table", "vote"]
 SandboxName = Literal["auto", "docker", "bubblewrap", "process"]
 
 HOST_IMAGE = "host"
@@ -53,12 +54,24 @@ class RunConfig(BaseModel):
     concurrency: int = Field(default=8, ge=1, description="sub-agents at work at once")
     max_stages: int = Field(default=3, ge=1, description="rounds of the orchestrator")
     max_steps: int = Field(default=100, ge=1, description="model calls of one sub-agent")
+    agent_seconds: float | None = Field(default=None, gt=0, description="seconds of work of one sub-agent")
+    agent_tokens: int | None = Field(default=None, ge=1, description="tokens of one sub-agent")
+    straggler_factor: float = Field(
+        default=3.0, ge=0, description="times what nine of ten siblings took, then told to finish; 0: never"
+    )
+    straggler_seconds: float = Field(default=60.0, ge=0, description="no sub-agent is late before")
+    hedge: bool = Field(default=False, description="a second attempt beside one that is late; the first good one wins")
     max_critical_steps: int | None = Field(default=None, ge=1)
     budget_tokens: int | None = Field(default=None, ge=1)
     budget_usd: float | None = Field(default=None, gt=0)
     timeout: float | None = Field(default=None, gt=0, description="seconds for the whole run")
     call_timeout: float = Field(default=600.0, gt=0, description="seconds for one model call")
     prices: dict[str, Price] = Field(default_factory=dict, description="dollars per million tokens, by model")
+
+    aggregate: Aggregate = Field(default="auto", description="what results become: a text, a table, or the best one")
+    table_key: tuple[str, ...] = Field(default=(), description="columns by which rows of a table are the same")
+    merge_tokens: int = Field(default=50_000, ge=1_000, description="tokens of results in one merge call")
+    ask_usd: float | None = Field(default=None, gt=0, description="ask before a stage when more dollars were spent")
 
     sandbox: SandboxName = "auto"
     image: str = HOST_IMAGE

@@ -22,6 +22,7 @@ from swarm.events import CallFinished, CallSent, Notice
 from swarm.models.pricing import cost
 from swarm.protocols import Admission, EventSink, Model
 from swarm.retry import RetryPolicy
+from swarm.steering import WorkClock
 from swarm.types import JsonObject, Message, ModelReply, ModelRequest, Role, Usage
 
 BYTES_PER_TOKEN = 3
@@ -60,6 +61,7 @@ class Conversation:
         self._trajectory_id = trajectory_id
         self._role = role
         self.messages = list(messages)
+        self.clock = WorkClock()
         self.steps = 0
         self.usage = Usage()
         self._last_call_id = ""
@@ -102,6 +104,7 @@ class Conversation:
                 if again.delay > _QUIET_WAIT:
                     text = f"{error.message}; again in {again.delay:.0f} s"
                     self._line.sink.emit(Notice(message=text, trajectory_id=self._trajectory_id, level="warning"))
+                self.clock.stop()
                 await anyio.sleep(again.delay)
 
     async def _attempt(
@@ -110,6 +113,7 @@ class Conversation:
         line = self._line
         self._digest_new_messages()
         waiting_since = time.monotonic()
+        self.clock.stop()
         async with line.admission.admit(self._role):
             prompt = self._prompt_bytes // BYTES_PER_TOKEN
             reservation, max_tokens = await self._reserve(prompt)
@@ -137,6 +141,7 @@ class Conversation:
                 t_sent=time.monotonic(),
                 wait_s=time.monotonic() - waiting_since,
             )
+            self.clock.start()
             line.sink.emit(CallSent(trajectory_id=self._trajectory_id, call_id=call_id, attempt=attempt))
             try:
                 reply = await line.model.complete(request)

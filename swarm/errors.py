@@ -46,9 +46,16 @@ class PlanError(SwarmError, ValueError):
 
 
 class BudgetExhausted(SwarmError, RuntimeError):
-    """A limit of the run (tokens, dollars, steps or critical steps) leaves no room for another call."""
+    """A limit of the run (tokens, dollars, steps or critical steps) leaves no room for another call.
+
+    `scope` names the budget whose limit it is: the run's, or that of a part of it.
+    """
 
     exit_code = 4
+
+    def __init__(self, message: str, *, remedy: str = "", scope: str = "run") -> None:
+        super().__init__(message, remedy=remedy)
+        self.scope = scope
 
 
 class MachineError(SwarmError, RuntimeError):

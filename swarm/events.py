@@ -179,6 +179,28 @@ class SubTaskSkipped(EventBase):
     reason: str
 
 
+class ControlUsed(EventBase):
+    """Someone steered the run from outside. `concurrency` is the new width, `agent` whom it was about."""
+
+    type: Literal["control"] = "control"
+    action: Literal["pause", "resume", "concurrency", "stop_agent"]
+    concurrency: int = 0
+    agent: str = ""
+    soft: bool = False
+
+
+class AgentTold(EventBase):
+    """A sub-agent at work was told to finish with what it has, after so many seconds of work. `limit_s` is the soft
+    limit that made it a straggler, 0 where someone asked for it."""
+
+    type: Literal["agent_told"] = "agent_told"
+    trajectory_id: str
+    reason: Literal["straggler", "asked"]
+    text: str
+    seconds: float = 0.0
+    limit_s: float = 0.0
+
+
 class PatchMerged(EventBase):
     """One sub-task's patch in the merge queue: merged, or evicted with the reason."""
 
@@ -288,6 +310,8 @@ Event = (
     | ToolFinished
     | AgentEnded
     | SubTaskSkipped
+    | ControlUsed
+    | AgentTold
     | PatchMerged
     | GateStarted
     | GateFinished

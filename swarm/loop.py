@@ -1,7 +1,8 @@
 """The outer loop on LangGraph: orchestrate → dispatch → aggregate → gate → again, or finish.
 
 The graph's checkpoint says only where the run stands; what was done is in the journal. Inside a stage the scheduler
-works without barriers. Nodes are never cancelled from outside: each ends by itself when `stop` is set.
+works without barriers. Nodes are never cancelled from outside: each ends by itself when `stop` is set. A question to
+the user is an interrupt of the graph, in a station that does nothing else: going on repeats no work.
 """
 
 from __future__ import annotations
@@ -14,15 +15,20 @@ from typing import Any, Literal, Protocol, TypedDict
 import anyio
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import END, START, StateGraph
+from langgraph.types import Command
 
+from swarm.approval import Approve
+from swarm.asking import Approvals
+from swarm.controls import Controls
 from swarm.errors import BudgetExhausted, MachineError, SwarmError, UsageError
 from swarm.events import Finished, Notice, StageEnded, StageStarted
 from swarm.gate import Gate, missing
 from swarm.prompting import subagent_request, system_prompt
 from swarm.protocols import Aggregator, EventSink, Executor, Orchestrator, Repository
 from swarm.scheduler import Scheduler
-from swarm.stages import Finish, GateReport, Merged, RunState, StageReport, all_is_well
+from swarm.stages import Finish, GateReport, Harvest, Merged, RunState, StageReport, all_is_well
 from swarm.stopping import unless_stopped
+from swarm.stragglers import StragglerPolicy
 from swarm.totals import Totals
 from swarm.types import AgentLimits, AgentResult, AgentSpec, Plan, SubTask
 
@@ -47,18 +53,24 @@ class _Node(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The limits that the loop itself keeps. A dry run ends with the first plan."""
+    """The limits that the loop itself keeps. A dry run ends with the first plan; `ask_usd` is asked about, not kept."""
 
     concurrency: int
     max_stages: int
     max_steps: int
     max_critical_steps: int | None
     dry_run: bool = False
+    max_agents: int = 64
+    ask_usd: float | None = None
+    agent_seconds: float | None = None
+    agent_tokens: int | None = None
+    stragglers: StragglerPolicy = field(default_factory=StragglerPolicy)
 
 
 @dataclass(frozen=True, slots=True)
 class Crew:
-    """Who does the work of a run. `repository` and `gate` are None where the task has none."""
+    """Who does the work of a run. `repository` and `gate` are None where the task has none, `approve` where nobody is
+    asked."""
 
     orchestrator: Orchestrator
     executor: Executor
@@ -66,17 +78,21 @@ class Crew:
     sink: EventSink
     repository: Repository | None
     gate: Gate | None
+    approve: Approve | None = None
+    controls: Controls = field(default_factory=Controls)
 
 
 @dataclass
 class Findings:
-    """What a run has come to so far. `fault` is what ended it early."""
+    """What a run has come to so far. `fault` is what ended it early, `declined` the kind of question that was answered
+    with no."""
 
     commit: str | None = None
     answer: str = ""
     base_gate: GateReport | None = None
     stages: list[StageReport] = field(default_factory=list)
     fault: SwarmError | None = None
+    declined: str = ""
 
 
 class Loop:
@@ -93,17 +109,21 @@ class Loop:
         self._results: tuple[AgentResult, ...] = ()
         self._merged = Merged("")
         self._spawned = 0
+        self._approvals = Approvals(crew.approve, bounds.ask_usd, totals, stop)
         self.findings = Findings(commit=crew.repository.base if crew.repository else None)
 
     async def run(self, checkpoint: Path, run_id: str) -> Findings:
         """Go the whole way. A fault of ours is a finding, not an exception."""
         async with AsyncSqliteSaver.from_conn_string(str(checkpoint)) as saver:
             graph = self._graph().compile(checkpointer=saver)
-            await graph.ainvoke(
-                Position(stage=0, step="orchestrate"),
-                {"configurable": {"thread_id": run_id}, "recursion_limit": 10 + 5 * self._bounds.max_stages},
-                durability="sync",
-            )
+            way: Any = Position(stage=0, step="orchestrate")
+            while way is not None:
+                at = await graph.ainvoke(
+                    way,
+                    {"configurable": {"thread_id": run_id}, "recursion_limit": 10 + 6 * self._bounds.max_stages},
+                    durability="sync",
+                )
+                way = Command(resume=await self._approvals.answer()) if "__interrupt__" in at else None
         return self.findings
 
     def _graph(self) -> StateGraph[Position, None, Position, Position]:
@@ -111,23 +131,29 @@ class Loop:
         stations: dict[str, Callable[[Position], Awaitable[Step]]] = {
             "prepare": self._prepare,
             "orchestrate": self._orchestrate,
+            "approve": self._approve,
             "dispatch": self._dispatch,
             "aggregate": self._aggregate,
             "gate": self._gate,
+            "deliver": self._deliver,
         }
         for name, station in stations.items():
             graph.add_node(name, self._node(station))
         graph.add_edge(START, "prepare")
         graph.add_edge("dispatch", "aggregate")
         graph.add_edge("aggregate", "gate")
-        ways: dict[Any, str] = {"orchestrate": "orchestrate", "dispatch": "dispatch", "finish": END}
+        graph.add_edge("deliver", END)
+        ways: dict[Any, str] = {"orchestrate": "orchestrate", "dispatch": "approve", "finish": "deliver"}
         for name in ("prepare", "orchestrate", "gate"):
             graph.add_conditional_edges(name, lambda position: position["step"], ways)
+        graph.add_conditional_edges("approve", lambda position: position["step"], {**ways, "dispatch": "dispatch"})
         return graph
 
     def _node(self, station: Callable[[Position], Awaitable[Step]]) -> _Node:
         async def node(state: Position) -> Position:
             try:
+                if self._crew.controls.paused:
+                    await unless_stopped(self._stop, self._crew.controls.running)
                 step = await station(state)
             except SwarmError as fault:
                 self.findings.fault, step = fault, "finish"
@@ -175,8 +201,31 @@ class Loop:
             self._crew.sink.emit(Finished(answer=decision.answer, dropped=list(decision.dropped)))
             return "finish"
         self._plan = decision.plan
-        self._crew.sink.emit(StageStarted(stage=position["stage"] + 1, plan=decision.plan))
-        return "finish" if self._bounds.dry_run else "dispatch"
+        if self._bounds.dry_run:
+            self._crew.sink.emit(StageStarted(stage=position["stage"] + 1, plan=decision.plan))
+            return "finish"
+        return "dispatch"
+
+    async def _approve(self, position: Position) -> Step:
+        """The user's word on the plan and its cost."""
+        stage = position["stage"] + 1
+        earlier = [subtask.id for report in self.findings.stages for subtask in report.plan.subtasks]
+        room = self._bounds.max_agents - len(earlier)
+        plan = self._approvals.plan(self._plan, stage, self._bounds.max_steps, earlier, room)
+        if plan is None:
+            return "finish"
+        self._plan = plan
+        self._crew.sink.emit(StageStarted(stage=stage, plan=plan))
+        return "dispatch"
+
+    async def _deliver(self, position: Position) -> Step:
+        """The user's word on the patch, where the run made one and came to its end."""
+        found, repository = self.findings, self._crew.repository
+        ended = self._ended() or self._approvals.declined or not self._approvals.asks
+        if not ended and repository is not None and found.commit not in (None, repository.base):
+            self._approvals.patch(await repository.diff(repository.base, found.commit or ""), len(found.stages))
+        found.declined = self._approvals.declined
+        return "finish"
 
     async def _state(self) -> RunState:
         crew, found = self._crew, self.findings
@@ -193,7 +242,8 @@ class Loop:
             return await self._spec(subtask, stage, attempt, needed, room)
 
         self._crew.executor.expect(len(self._plan.subtasks), self.findings.commit)
-        scheduler = Scheduler(self._crew.executor, prepare, self._crew.sink, self._bounds.concurrency)
+        crew, bounds = self._crew, self._bounds
+        scheduler = Scheduler(crew.executor, prepare, crew.sink, bounds.concurrency, bounds.stragglers, crew.controls)
         outcome = await scheduler.run(self._plan, stage, self._stop)
         self._results = outcome.results
         self.findings.fault = outcome.fault
@@ -217,7 +267,11 @@ class Loop:
             system_prompt=system_prompt("single" if self._single else "subagent"),
             instructions=subtask.instructions if self._single else subagent_request(self._task, test, subtask, handed),
             base=await self._base_of(needed),
-            limits=AgentLimits(max_steps=int(min(self._bounds.max_steps, room))),
+            limits=AgentLimits(
+                max_steps=int(min(self._bounds.max_steps, room)),
+                timeout=self._bounds.agent_seconds,
+                max_tokens=self._bounds.agent_tokens,
+            ),
         )
 
     async def _base_of(self, needed: Sequence[AgentResult]) -> str | None:
@@ -234,20 +288,22 @@ class Loop:
         return base
 
     async def _aggregate(self, position: Position) -> Step:
-        titles = {subtask.id: subtask.title for subtask in self._plan.subtasks}
-        self._merged = await self._crew.aggregator.merge(self._results, titles, self.findings.commit)
+        found = self.findings
+        harvest = Harvest(self._plan, self._results, found.commit, tuple(found.stages))
+        self._merged = await self._crew.aggregator.merge(harvest)
         return "dispatch"
 
     async def _gate(self, position: Position) -> Step:
         found, gate, stage = self.findings, self._crew.gate, len(self.findings.stages) + 1
-        before, found.commit = found.commit, self._merged.commit
+        before, found.commit = found.commit, self._merged.commit or found.commit
         report: GateReport | None = None
         if gate is not None and not self._ended():
             report = found.stages[-1].gate if found.stages else found.base_gate
             if found.commit != before:
                 report = await unless_stopped(self._stop, lambda: gate.run(found.commit, stage))
         found.stages.append(StageReport(stage, self._plan, self._results, self._merged, report))
-        found.answer = "\n".join(part for part in (found.answer, self._merged.text) if part)
+        texts = (self._merged.text,) if self._merged.whole else (found.answer, self._merged.text)
+        found.answer = "\n".join(part for part in texts if part)
         main, sub = self._totals.steps_of_stage(stage)
         self._crew.sink.emit(
             StageEnded(stage=stage, main_steps=main, sub_steps=sub, answer=self._merged.text, commit=found.commit or "")

@@ -1,10 +1,11 @@
-"""A plan as a graph: what is wrong with it, and which sub-tasks are ready."""
+"""A plan as a graph: what is wrong with it, and what becomes of the others when a sub-task ends."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 
 from swarm.types import Plan
@@ -20,10 +21,15 @@ def problems(plan: Plan, *, earlier: Collection[str] = (), room: int | None = No
     """
     found: list[str] = []
     ids = [subtask.id for subtask in plan.subtasks]
-    known = set(ids)
+    members = Counter(subtask.group for subtask in plan.subtasks if subtask.group)
+    known = {*ids, *members}
     found += [f"the id {i!r} is given to {n} sub-tasks" for i, n in Counter(ids).items() if n > 1]
     found += [f"the id {i!r} was already used in an earlier stage" for i in ids if i in earlier]
     found += [f"the id {i!r} is taken by the runtime" for i in ids if _RESERVED.fullmatch(i)]
+    found += [f"{group!r} is both a group and a sub-task" for group in members if group in {*ids, *earlier}]
+    for group, need in plan.need.items():
+        if not 1 <= need <= members[group]:
+            found.append(f"{need} of the group {group!r} cannot complete: it has {members[group]} sub-tasks")
     for subtask in plan.subtasks:
         for other in subtask.depends_on:
             if other not in known and other not in earlier:
@@ -44,6 +50,93 @@ def problems(plan: Plan, *, earlier: Collection[str] = (), room: int | None = No
 
 
 def sorter(plan: Plan) -> TopologicalSorter[str]:
-    """Hands out the sub-tasks of a valid plan as their dependencies are done; earlier stages count as done."""
-    own = {subtask.id for subtask in plan.subtasks}
-    return TopologicalSorter({s.id: [d for d in s.depends_on if d in own] for s in plan.subtasks})
+    """Hands out the sub-tasks and groups of a valid plan as what they wait for is done; earlier stages are."""
+    return TopologicalSorter(edges(plan))
+
+
+def edges(plan: Plan) -> dict[str, list[str]]:
+    """What each sub-task of a plan, and each group, waits for within the plan. A group waits for its members."""
+    nodes: dict[str, list[str]] = {subtask.id: [] for subtask in plan.subtasks}
+    nodes |= {subtask.group: [] for subtask in plan.subtasks if subtask.group}
+    for subtask in plan.subtasks:
+        nodes[subtask.id] += [other for other in dict.fromkeys(subtask.depends_on) if other in nodes]
+        if subtask.group:
+            nodes[subtask.group].append(subtask.id)
+    return nodes
+
+
+@dataclass(slots=True)
+class Consequences:
+    """What follows from the end of a sub-task. `ready` may start; `hopeless` never can, `spare` need not any more: each
+    with the reason."""
+
+    ready: list[str] = field(default_factory=list)
+    hopeless: dict[str, str] = field(default_factory=dict)
+    spare: dict[str, str] = field(default_factory=dict)
+
+
+class Progress:
+    """How far a valid plan has come. It decides nothing that is not in the plan, and does nothing."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.edges = edges(plan)
+        self._plan = plan
+        self._ids = {subtask.id for subtask in plan.subtasks}
+        self._group = {subtask.id: subtask.group for subtask in plan.subtasks}
+        self._dependents: Mapping[str, list[str]] = {node: [] for node in self.edges}
+        for node, others in self.edges.items():
+            for other in others:
+                self._dependents[other].append(node)
+        self._waits = {node: len(others) for node, others in self.edges.items()}
+        self._good: dict[str, bool] = {}
+
+    def __repr__(self) -> str:
+        return f"<Progress {len(self._good)} of {len(self.edges)} settled>"
+
+    def first(self) -> list[str]:
+        """The sub-tasks that wait for nothing."""
+        return [node for node, count in self._waits.items() if count == 0]
+
+    def handed(self, subtask_id: str) -> Sequence[str]:
+        """The completed sub-tasks whose results one that is ready gets: its dependencies, of a group all that did."""
+        found: list[str] = []
+        for node in self.edges[subtask_id]:
+            found += [node] if node in self._ids else [i for i in self.edges[node] if self._good.get(i)]
+        return list(dict.fromkeys(found))
+
+    def end(self, subtask_id: str, *, completed: bool) -> Consequences:
+        """A sub-task has its result. To be told once of each; those of `hopeless` and `spare` have ended with this."""
+        found = Consequences()
+        ended = [(subtask_id, completed)]
+        while ended:
+            node, good = ended.pop()
+            if node in self._good:
+                continue
+            self._good[node] = good
+            ended += self._group_ends(node, found) if self._group.get(node) else []
+            for other in self._dependents[node]:
+                self._waits[other] -= 1
+                if other in self._ids and self._waits[other] == 0 and not (other in self._good or other in found.spare):
+                    bad = [need for need in self.edges[other] if not self._good[need]]
+                    if bad:
+                        found.hopeless[other] = f"it depends on {', '.join(bad)}, which did not complete"
+                        ended.append((other, False))
+                    else:
+                        found.ready.append(other)
+        return found
+
+    def _group_ends(self, member: str, found: Consequences) -> list[tuple[str, bool]]:
+        """The group of a member that ended, and members that it ends, where this settles it."""
+        group = self._group[member]
+        if group in self._good:
+            return []
+        members = self.edges[group]
+        completed = sum(self._good.get(i, False) for i in members)
+        need = self._plan.need.get(group)
+        if need is not None and completed >= need:
+            rest = [i for i in members if i not in self._good]
+            found.spare |= dict.fromkeys(rest, f"{completed} of the group {group} completed, which is enough")
+            return [*((i, False) for i in rest), (group, True)]
+        if all(i in self._good for i in members):
+            return [(group, need is None and completed > 0)]
+        return []

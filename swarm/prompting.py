@@ -16,7 +16,6 @@ GATE_OUTPUT_LIMIT = 60_000
 """Characters of a gate's output that a prompt holds; the tail is kept."""
 
 _SUMMARY_LIMIT = 4_000
-_MERGE_LIMIT = 200_000
 
 
 @cache
@@ -75,13 +74,39 @@ def single_request(state: RunState) -> str:
     return _join([state.task, _repository(state), *_gate_part(None, state.base_gate)])
 
 
-def merge_request(task: str, results: Sequence[AgentResult], titles: dict[str, str]) -> str:
-    """The aggregator's user message. Nothing is left out silently: a result that is cut says so."""
-    share = max(1_000, _MERGE_LIMIT // max(1, len(results)))
-    parts = [f"# The task\n\n{task}"]
-    for result in results:
-        parts.append(f"# Result of {result.subtask_id} ({titles[result.subtask_id]})\n\n{_clip(result.text, share)}")
-    return _join(parts)
+def merge_request(task: str, parts: Sequence[tuple[str, str]], sources: Sequence[str]) -> str:
+    """The aggregator's user message: headings and texts of the results, and the sources that they stand for."""
+    results = [f"# Result of {heading}\n\n{text}" for heading, text in parts]
+    return _join([f"# The task\n\n{task}", *results, f"The sources of these results are: {', '.join(sources)}"])
+
+
+def sources_lost(lost: Sequence[str]) -> str:
+    """What the aggregator is told, once, when it did not name all sources."""
+    return (
+        f"Your last line does not name: {', '.join(lost)}. Give the whole answer again, with what these results add to "
+        "it, and the line of sources. Leave out only what truly adds nothing, and then still name it as a source."
+    )
+
+
+def judge_request(task: str, candidates: Sequence[tuple[str, str]], limit: int) -> str:
+    """The judge's user message: answers under letters. One of more than `limit` characters is cut, and says so."""
+    answers = [f"# Answer {letter}\n\n{_clip(text, limit)}" for letter, text in candidates]
+    return _join([f"# The task\n\n{task}", *answers])
+
+
+@cache
+def ranking_format() -> JsonObject:
+    """The `response_format` of a judge's ranking."""
+    schema = {
+        "type": "object",
+        "properties": {
+            "reason": {"type": "string", "description": "what decided, in one or two sentences"},
+            "ranking": {"type": "array", "items": {"type": "string"}, "description": "all letters, the best first"},
+        },
+        "required": ["reason", "ranking"],
+        "additionalProperties": False,
+    }
+    return {"type": "json_schema", "json_schema": {"name": "ranking", "strict": True, "schema": schema}}
 
 
 def gate_output(gate: GateReport) -> str:
@@ -97,8 +122,10 @@ def gate_output(gate: GateReport) -> str:
 def plan_format() -> JsonObject:
     """The `response_format` of a plan, strict: every field required, nothing else allowed."""
     schema = Plan.model_json_schema()
-    # A schema inside the plan is free-form, which a strict format cannot say: programs give it, not planners.
-    schema["$defs"]["SubTask"]["properties"].pop("result_schema")
+    # Free-form objects, which a strict format cannot say, and what goes with them: programs give these, not planners.
+    schema["properties"].pop("need")
+    for name in ("result_schema", "kind", "group"):
+        schema["$defs"]["SubTask"]["properties"].pop(name)
     for part in (schema, *schema["$defs"].values()):
         part["required"] = list(part["properties"])
         part["additionalProperties"] = False

@@ -5,13 +5,13 @@ Whoever implements one needs nothing of swarm but `swarm.types` and `swarm.error
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from swarm.events import Event
-from swarm.stages import Dispatch, Finish, Merged, RunState
+from swarm.stages import Dispatch, Finish, Harvest, Merged, RunState
 from swarm.types import (
     AgentResult,
     AgentSpec,
@@ -287,6 +287,6 @@ class Executor(Protocol):
 
 
 class Aggregator(Protocol):
-    """Merges the results of a stage. `onto` is the commit that was merged so far."""
+    """Makes one answer of the results of a stage. It keeps nothing between stages: a run may be resumed."""
 
-    async def merge(self, results: Sequence[AgentResult], titles: Mapping[str, str], onto: str | None) -> Merged: ...
+    async def merge(self, harvest: Harvest) -> Merged: ...

@@ -6,24 +6,27 @@ import os
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio
 from anyio.abc import TaskGroup
 from pydantic_core import to_json
 
+from swarm.approval import Approve
 from swarm.config import RunConfig, home
+from swarm.controls import Controls
 from swarm.errors import JournalError, MachineError, UsageError
 from swarm.events import Event, RunEnded
 from swarm.journal.redaction import Redactor, secrets_of
 from swarm.journal.writer import Journal, open_journal
+from swarm.parts import Parts
 from swarm.protocols import SandboxBackend
 from swarm.result import RunResult, Spent
 from swarm.session import Mission, Session
 from swarm.totals import Totals
 from swarm.types import Outcome, RunStatus
-from swarm.verdict import EndedBy, gate_verdict, judge
+from swarm.verdict import EndedBy, coverage_note, gate_verdict, judge
 from swarm.wiring import Ground, Models, find_repository
 
 EventHandler = Callable[[Event], None]
@@ -37,6 +40,9 @@ class Order:
     repo: str | Path | None
     config: RunConfig
     dry_run: bool = False
+    parts: Parts = field(default_factory=Parts)
+    approve: Approve | None = None
+    controls: Controls = field(default_factory=Controls)
 
 
 def new_run_id() -> str:
@@ -61,7 +67,19 @@ async def begin(order: Order, run_id: str, models: Models, backend: SandboxBacke
     except OSError as error:
         raise UsageError(f"{folder} cannot be made: {error.strerror}", remedy="set SWARM_HOME") from None
     return Mission(
-        run_id, folder, task, root, order.config, models, backend, ground.lease, order.dry_run, ground.notice
+        run_id=run_id,
+        folder=folder,
+        task=task,
+        repo=root,
+        config=order.config,
+        models=models,
+        backend=backend,
+        lease=ground.lease,
+        dry_run=order.dry_run,
+        notice=ground.notice,
+        parts=order.parts,
+        approve=order.approve,
+        controls=order.controls,
     )
 
 
@@ -108,13 +126,23 @@ async def _to_the_envelope(
     except OSError as error:
         patch, session.fault = None, session.fault or MachineError(f"the patch cannot be written: {error}")
     gate = gate_verdict(totals, session.commit)
-    gated = mission.config.test is not None
-    status, exit_code = judge(totals, session.fault, watch.ended_by, gate, gated=gated, dry_run=mission.dry_run)
+    ended_by = EndedBy[session.declined.upper()] if session.declined else watch.ended_by
+    status, exit_code = judge(
+        totals,
+        session.fault,
+        ended_by,
+        gate,
+        gated=mission.config.test is not None,
+        dry_run=mission.dry_run,
+        empty=patch is None and not session.answer.strip(),
+    )
+    note = "" if mission.dry_run else coverage_note(totals)
+    answer = "\n\n".join(part for part in (session.answer, note) if part)
     result = RunResult(
         run_id=mission.run_id,
         status=status,
         exit_code=exit_code,
-        answer=redactor.redact(session.answer)[0],
+        answer=redactor.redact(answer)[0],
         patch_path=str(patch) if patch else None,
         coverage=totals.coverage,
         usage=Spent(**totals.usage.model_dump(include=set(Spent.model_fields))),
@@ -128,7 +156,7 @@ async def _to_the_envelope(
         gate=gate,
         run_dir=str(mission.folder),
     )
-    early = "" if status is RunStatus.COMPLETED else watch.ended_by
+    early = "" if status is RunStatus.COMPLETED else ended_by
     journal.emit(_run_ended(result, str(session.fault or early)))
     await journal.flush()
     data = to_json(result.model_dump(mode="json"), indent=2)

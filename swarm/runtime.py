@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -12,9 +12,12 @@ from typing import Any, Self
 import anyio
 from anyio.abc import TaskGroup
 
+from swarm.approval import Approve
 from swarm.config import RunConfig, load_config
+from swarm.controls import Controls
 from swarm.errors import SwarmError, UsageError
 from swarm.events import Event
+from swarm.parts import Parts
 from swarm.result import RunResult
 from swarm.run import Order, begin, execute, new_run_id
 from swarm.wiring import Models, open_lease, open_models, open_sandboxes
@@ -24,7 +27,8 @@ class Swarm:
     """Runs tasks. One instance serves many runs, also at once; they share the admission to the endpoint.
 
     Use it as an async context manager. `model`, `base_url` and `sandbox` stand for the keys of the same name in
-    `RunConfig`; with a `config` given, nothing is read from the environment or from files.
+    `RunConfig`; with a `config` given, nothing is read from the environment or from files. `parts` are models,
+    orchestrators, aggregators, tools and sandboxes of your own.
 
     Raises on entering:
         UsageError: no model or no endpoint is named.
@@ -38,6 +42,7 @@ class Swarm:
         sandbox: str | None = None,
         *,
         config: RunConfig | None = None,
+        parts: Parts | None = None,
     ) -> None:
         given: dict[str, Any] = {"model": model, "base_url": base_url, "sandbox": sandbox}
         given = {key: value for key, value in given.items() if value is not None}
@@ -46,6 +51,7 @@ class Swarm:
         elif given:
             config = RunConfig(**{**config.model_dump(), "api_key": config.api_key, **given})
         self.config = config
+        self._parts = parts or Parts()
         self._stack = AsyncExitStack()
         self._models: Models | None = None
         self._streams: TaskGroup | None = None  # runs whose events are being streamed
@@ -53,7 +59,7 @@ class Swarm:
     async def __aenter__(self) -> Self:
         await self._stack.__aenter__()
         try:
-            self._models = await self._stack.enter_async_context(open_models(self.config))
+            self._models = await self._stack.enter_async_context(open_models(self.config, self._parts.model))
             self._streams = await self._stack.enter_async_context(anyio.create_task_group())
         except BaseException:
             await self._stack.aclose()
@@ -77,13 +83,17 @@ class Swarm:
         on_event: Callable[[Event], None] | None = None,
         stop: anyio.Event | None = None,
         dry_run: bool = False,
+        approve: Approve | None = None,
+        controls: Controls | None = None,
     ) -> RunResult:
         """Run one task to its end.
 
         `repo` is a folder inside the git repository to work on (None: a task without one); its checkout is not
         touched. `test` is the gate. `on_event` sees every event as it happens; `stop`, when set, ends the run
-        early with what is there; `dry_run` ends it with the first plan. A run that was begun always gives a
-        result, also when the machine failed.
+        early with what is there; `dry_run` ends it with the first plan. `approve` is asked before each stage, about
+        the plan and about spending over `ask_usd`, and at the end about the patch; a no ends the run as cancelled.
+        Without it nothing is asked. `controls` pause it, change its width and stop single agents while it runs. A run
+        that was begun always gives a result, also when the machine failed.
 
         Raises:
             UsageError: the task or its repository cannot be used; no run was begun.
@@ -94,13 +104,20 @@ class Swarm:
             raise UsageError("this Swarm is not open", remedy="use it in `async with Swarm(...) as swarm:`")
         config = self.config if test is None else self.config.model_copy(update={"test": test})
         run_id = new_run_id()
-        async with open_lease(run_id) as ground, open_sandboxes(config, ground.lease) as backend:
-            mission = await begin(Order(task, repo, config, dry_run), run_id, self._models, backend, ground)
+        async with open_lease(run_id) as ground, open_sandboxes(config, ground.lease, self._parts.backend) as backend:
+            order = Order(task, repo, config, dry_run, self._parts, approve, controls or Controls())
+            mission = await begin(order, run_id, self._models, backend, ground)
             return await execute(mission, on_event, stop)
 
     async def stream(
-        self, task: str, *, repo: str | Path | None = None, test: str | None = None
-    ) -> AsyncIterator[Event]:
+        self,
+        task: str,
+        *,
+        repo: str | Path | None = None,
+        test: str | None = None,
+        approve: Approve | None = None,
+        controls: Controls | None = None,
+    ) -> AsyncGenerator[Event, None]:
         """The events of one run as they happen; the last one, `RunEnded`, holds the result.
 
         A consumer that breaks off asks the run to stop. Raises as `run`.
@@ -116,7 +133,9 @@ class Swarm:
         async def work() -> None:
             with told:
                 try:
-                    await self.run(task, repo=repo, test=test, on_event=tell, stop=stop)
+                    await self.run(
+                        task, repo=repo, test=test, on_event=tell, stop=stop, approve=approve, controls=controls
+                    )
                 except SwarmError as fault:
                     faults.append(fault)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import anyio
@@ -13,20 +13,24 @@ from pydantic_core import to_json
 
 from swarm import __version__
 from swarm.agent import ToolKit
-from swarm.aggregators.patches import PatchAggregator
-from swarm.aggregators.text import TextAggregator
+from swarm.aggregators.chosen import aggregator_for
+from swarm.approval import Approve
 from swarm.budget import Budget, Limits
 from swarm.config import RunConfig
+from swarm.controls import Command, Controls
 from swarm.conversation import Conversation
+from swarm.desk import Desk
 from swarm.errors import MachineError, SwarmError
-from swarm.events import AgentStarted, Notice, RunStarted
+from swarm.events import AgentStarted, ControlUsed, Notice, RunStarted
 from swarm.executors.local import LocalExecutor
 from swarm.gate import Gate
 from swarm.orchestrators.plan import PlanOrchestrator
 from swarm.orchestrators.single import SingleOrchestrator
+from swarm.parts import Parts
 from swarm.pool import Pool, open_pool
 from swarm.prompting import system_prompt
-from swarm.protocols import Aggregator, EventSink, Orchestrator, SandboxBackend
+from swarm.protocols import EventSink, Orchestrator, SandboxBackend
+from swarm.stragglers import StragglerPolicy
 from swarm.totals import Totals
 from swarm.trajectory import Trajectory, open_trajectory, sha256
 from swarm.types import Outcome, Role
@@ -43,7 +47,7 @@ MOST_REFUSALS = 50
 @dataclass(frozen=True, slots=True)
 class Mission:
     """What a run is about and with what it is done. `repo` is the user's checkout, None without one; a dry run
-    ends with the first plan. `notice` is for the user, about what was there before."""
+    ends with the first plan. `notice` is for the user, about what was there before; `approve` answers questions."""
 
     run_id: str
     folder: Path
@@ -55,6 +59,14 @@ class Mission:
     lease: Path
     dry_run: bool = False
     notice: str = ""
+    parts: Parts = field(default_factory=Parts)
+    approve: Approve | None = None
+    controls: Controls = field(default_factory=Controls)
+
+    @property
+    def single(self) -> bool:
+        """Whether one agent does everything."""
+        return self.config.mode == "single" and self.parts.orchestrator is None
 
 
 class Session:
@@ -71,6 +83,7 @@ class Session:
         self.commit: str | None = None
         self.answer = ""
         self.fault: SwarmError | None = None
+        self.declined = ""
 
     async def run(self) -> None:
         """Go the whole way."""
@@ -79,7 +92,9 @@ class Session:
             workshop = await self._workshop()
             async with (
                 open_pool(workshop, self._mission.config.concurrency) as pool,
-                open_toolkit(self._mission.config, self._tree is not None, self._warn) as tools,
+                open_toolkit(
+                    self._mission.config, self._tree is not None, self._warn, self._mission.parts.tools
+                ) as tools,
             ):
                 await self._orchestrate(pool, tools)
         except SwarmError as fault:
@@ -88,7 +103,7 @@ class Session:
             self.fault = MachineError(f"the run's files in {self._mission.folder}: {broken}")
 
     async def _orchestrate(self, pool: Pool, tools: ToolKit) -> None:
-        if self._mission.config.mode == "single":
+        if self._mission.single:
             await self._loop(pool, tools, SingleOrchestrator(), "")
             return
         async with self._orchestrator_trajectory() as (trajectory, orchestrator):
@@ -99,10 +114,14 @@ class Session:
             trajectory.end(outcome, type(self.fault).__name__ if self.fault else "finished", self.answer)
 
     async def write_patch(self) -> Path | None:
-        """Write the difference that the run made to `patch.diff`; None where it made none."""
+        """Write the difference that the run made to `patch.diff`; None where it made none, or it was declined: then it
+        lies in `artifacts/declined.diff`."""
         if self._tree is None or self.commit is None or self.commit == self._tree.base:
             return None
         patch = await self._tree.diff(self._tree.base, self.commit)
+        if self.declined == "patch":
+            await anyio.Path(self._mission.folder / "artifacts/declined.diff").write_bytes(patch)
+            return None
         await self._tree.set_answer(self.commit)
         path = self._mission.folder / "patch.diff"
         await anyio.Path(path).write_bytes(patch)
@@ -156,22 +175,26 @@ class Session:
         )
 
     @asynccontextmanager
-    async def _orchestrator_trajectory(self) -> AsyncIterator[tuple[Trajectory, PlanOrchestrator]]:
-        mission, system = self._mission, system_prompt("planner")
-        line = mission.models.line(Role.ORCHESTRATOR, mission.config, self._budget, self._sink)
+    async def _orchestrator_trajectory(self) -> AsyncIterator[tuple[Trajectory, Orchestrator]]:
+        mission, custom = self._mission, self._mission.parts.orchestrator
+        system = "" if custom else system_prompt("planner")
+        desk = self._desk(Role.ORCHESTRATOR, ORCHESTRATOR)
         started = AgentStarted(
             trajectory_id=ORCHESTRATOR,
             role=Role.ORCHESTRATOR,
             name=ORCHESTRATOR,
             trainable=True,
-            model=line.model.name,
+            model=desk.line.model.name,
             system_prompt_sha256=sha256(system),
         )
         async with open_trajectory(self._sink, started) as trajectory:
-            messages = [{"role": "system", "content": system}]
-            conversation = Conversation(line, trajectory.id, Role.ORCHESTRATOR, messages)
+            messages = [{"role": "system", "content": system}] if system else []
+            conversation = Conversation(desk.line, trajectory.id, Role.ORCHESTRATOR, messages)
             try:
-                yield trajectory, PlanOrchestrator(conversation, mission.config.max_agents)
+                if custom is not None:
+                    yield trajectory, custom(desk, conversation)
+                else:
+                    yield trajectory, PlanOrchestrator(conversation, mission.config.max_agents)
             finally:
                 trajectory.steps, trajectory.usage = conversation.steps, conversation.usage
 
@@ -180,27 +203,43 @@ class Session:
 
         mission, config = self._mission, self._mission.config
         line = mission.models.line(Role.SUBAGENT, config, self._budget, self._sink)
+        desk, custom = self._desk(Role.AGGREGATOR, parent), mission.parts.aggregator
         crew = Crew(
             orchestrator=orchestrator,
             executor=LocalExecutor(pool, line, tools, parent),
-            aggregator=self._aggregator(parent),
+            aggregator=aggregator_for(desk, self._tree, custom(desk) if custom else None),
             sink=self._sink,
             repository=self._tree,
             gate=Gate(config.test, config.test_timeout, pool, self._sink) if config.test is not None else None,
+            approve=mission.approve,
+            controls=mission.controls,
         )
         bounds = Bounds(
-            config.concurrency, config.max_stages, config.max_steps, config.max_critical_steps, mission.dry_run
+            config.concurrency,
+            config.max_stages,
+            config.max_steps,
+            config.max_critical_steps,
+            mission.dry_run,
+            config.max_agents,
+            config.ask_usd,
+            config.agent_seconds,
+            config.agent_tokens,
+            StragglerPolicy(config.straggler_factor, least_s=config.straggler_seconds, hedge=config.hedge),
         )
-        loop = Loop(mission.task, config.mode == "single", crew, bounds, self._totals, self._stop)
-        found = await loop.run(mission.folder / "graph.sqlite", mission.run_id)
+        loop = Loop(mission.task, mission.single, crew, bounds, self._totals, self._stop)
+        with mission.controls.heard_by(self._steered):
+            found = await loop.run(mission.folder / "graph.sqlite", mission.run_id)
         self.commit, self.answer, self.fault = found.commit, found.answer, found.fault
+        self.declined = found.declined
 
-    def _aggregator(self, parent: str) -> Aggregator:
-        if self._tree is not None:
-            return PatchAggregator(self._tree, self._sink)
+    def _steered(self, command: Command) -> None:
+        self._sink.emit(ControlUsed(**asdict(command)))
+
+    def _desk(self, role: Role, parent: str) -> Desk:
         mission = self._mission
-        line = mission.models.line(Role.AGGREGATOR, mission.config, self._budget, self._sink)
-        return TextAggregator(mission.task, line, parent, self._stop)
+        line = mission.models.line(role, mission.config, self._budget, self._sink)
+        artifacts = mission.folder / "artifacts"
+        return Desk(mission.run_id, mission.task, mission.config, artifacts, self._stop, line, role, parent)
 
 
 def _refusals(sink: EventSink) -> Callable[[str], None]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from swarm.types import AgentResult, Outcome, Plan
@@ -27,12 +28,15 @@ class GateReport:
 class Merged:
     """What the aggregator made of a stage's results: a text, and where there is a repository the merged commit.
 
-    `evicted` maps a sub-task whose patch could not be merged to the reason.
+    `evicted` maps a sub-task whose patch could not be merged to the reason. A `whole` text stands for all stages so
+    far; another is added to theirs. Of `passed_over` sub-tasks a better one of their group was kept.
     """
 
     text: str
     commit: str | None = None
     evicted: Mapping[str, str] = field(default_factory=dict)
+    whole: bool = False
+    passed_over: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,32 @@ class StageReport:
     results: tuple[AgentResult, ...]
     merged: Merged
     gate: GateReport | None
+
+
+@dataclass(frozen=True, slots=True)
+class Harvest:
+    """What an aggregator is given: the results of a stage in the plan's order, the commit that was merged so far, and
+    the stages before."""
+
+    plan: Plan
+    results: tuple[AgentResult, ...]
+    onto: str | None = None
+    earlier: tuple[StageReport, ...] = ()
+
+    @property
+    def stage(self) -> int:
+        return len(self.earlier) + 1
+
+    @property
+    def useful(self) -> tuple[AgentResult, ...]:
+        """The results of this stage that are worth keeping."""
+        return tuple(result for result in self.results if result.keep)
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """The titles of all sub-tasks so far, by id."""
+        plans = [*(report.plan for report in self.earlier), self.plan]
+        return {subtask.id: subtask.title for plan in plans for subtask in plan.subtasks}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,5 +109,14 @@ def all_is_well(stages: Sequence[StageReport]) -> bool:
     if not stages:
         return False
     last = stages[-1]
-    good = all(result.outcome is Outcome.COMPLETED for result in last.results) and not last.merged.evicted
+    useful = {result.subtask_id for result in last.results if result.outcome is Outcome.COMPLETED}
+    spared = spare(last.plan, useful)
+    good = all(r.subtask_id in useful | spared for r in last.results) and not last.merged.evicted
     return good and (last.gate is None or last.gate.passed)
+
+
+def spare(plan: Plan, useful: Collection[str]) -> set[str]:
+    """The sub-tasks without use that are not missed: enough others of their group are of use."""
+    got = Counter(subtask.group for subtask in plan.subtasks if subtask.id in useful)
+    enough = {group for group in got if group and got[group] >= plan.need.get(group, 1)}
+    return {s.id for s in plan.subtasks if s.group in enough and s.id not in useful}

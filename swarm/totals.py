@@ -17,7 +17,8 @@ from swarm.events import (
     SubTaskSkipped,
 )
 from swarm.result import Coverage
-from swarm.types import Outcome, Role, SubTask, Usage
+from swarm.stages import spare
+from swarm.types import Outcome, Plan, Role, SubTask, Usage
 
 
 @dataclass
@@ -38,6 +39,7 @@ class Totals:
     outcomes: Counter[str] = field(default_factory=Counter)
     subtasks: dict[str, SubTask] = field(default_factory=dict)
     outcome_of: dict[str, Outcome] = field(default_factory=dict)
+    plans: list[Plan] = field(default_factory=list)
     dropped: set[str] = field(default_factory=set)
     unmerged: dict[str, str] = field(default_factory=dict)
     budget_gone: bool = False
@@ -51,6 +53,7 @@ class Totals:
         match event:
             case StageStarted():
                 self.stage = event.stage
+                self.plans.append(event.plan)
                 self.subtasks |= {subtask.id: subtask for subtask in event.plan.subtasks}
                 self.dropped |= set(event.plan.dropped)
             case Finished():
@@ -70,7 +73,7 @@ class Totals:
                     self.outcomes[event.outcome] += 1
                     self.budget_gone = self.budget_gone or event.stop == "budget"
                     if started.subtask is not None:
-                        self.outcome_of[started.subtask.id] = event.outcome
+                        self._outcome(started.subtask.id, event.outcome)
             case SubTaskSkipped():
                 self.outcomes[event.outcome] += 1
                 self.outcome_of[event.subtask_id] = event.outcome
@@ -80,6 +83,11 @@ class Totals:
                 self.last_gate = event
             case _:
                 pass
+
+    def _outcome(self, subtask_id: str, outcome: Outcome) -> None:
+        """Of two attempts at once the one that lost may be the last to end."""
+        if self.outcome_of.get(subtask_id) != Outcome.COMPLETED:
+            self.outcome_of[subtask_id] = outcome
 
     def _count_call(self, event: CallFinished) -> None:
         usage = event.usage
@@ -131,13 +139,25 @@ class Totals:
 
     @property
     def coverage(self) -> Coverage:
-        """A sub-task is useful if it completed and its patch was merged. One that a later sub-task took over, or that
-        the orchestrator dropped as no longer needed, is neither asked for nor missing any more."""
-        useful = {
-            i for i, outcome in self.outcome_of.items() if outcome == Outcome.COMPLETED and i not in self.unmerged
-        }
+        """A sub-task is useful if it completed and its patch was merged. One that a later sub-task took over, that the
+        orchestrator dropped as no longer needed, or whose group has enough others, is neither asked for nor missing."""
+        useful, missing = self._useful(), self.missing
+        return Coverage(asked=len(useful) + len(missing), useful=len(useful), missing=len(missing))
+
+    @property
+    def missing(self) -> dict[str, str]:
+        """The sub-tasks that are missing, and in a few words why."""
+        useful = self._useful()
         gone = self.dropped.union(*(subtask.replaces for subtask in self.subtasks.values()))
-        asked = [i for i in self.subtasks if i in useful or i not in gone]
-        return Coverage(
-            asked=len(asked), useful=sum(i in useful for i in asked), missing=sum(i not in useful for i in asked)
-        )
+        gone |= {i for plan in self.plans for i in spare(plan, useful)}
+        return {i: self._why(i) for i in self.subtasks if i not in useful and i not in gone}
+
+    def _useful(self) -> set[str]:
+        completed = {i for i, outcome in self.outcome_of.items() if outcome == Outcome.COMPLETED}
+        return (completed & self.subtasks.keys()) - self.unmerged.keys()
+
+    def _why(self, subtask_id: str) -> str:
+        outcome = self.outcome_of.get(subtask_id)
+        if outcome is None:
+            return "not run"
+        return outcome.value.replace("_", " ") if outcome != Outcome.COMPLETED else "not merged"

@@ -13,7 +13,7 @@ from swarm.events import AgentEnded, AgentStarted
 from swarm.protocols import EventSink
 from swarm.types import Outcome, Usage
 
-_LIMITS = frozenset({"max_steps", "timeout", "budget"})
+_LIMITS = frozenset({"max_steps", "max_tokens", "timeout", "budget"})
 
 
 def sha256(text: str) -> str:

@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from swarm.steering import Steering
+
 Message = dict[str, Any]
 """One chat message in the wire form of the OpenAI API, kept as it came so that nothing a provider sent is lost."""
 
@@ -68,6 +70,8 @@ class SubTask(BaseModel):
     files: tuple[str, ...] = ()
     replaces: tuple[str, ...] = ()
     result_schema: JsonObject | None = None
+    kind: str = ""  # those of one kind take about as long as each other
+    group: str = Field(default="", pattern=r"^([A-Za-z0-9][A-Za-z0-9_.-]{0,63})?$")
 
     @field_validator("result_schema")
     @classmethod
@@ -104,6 +108,9 @@ class Plan(BaseModel):
     rationale: str = ""
     subtasks: tuple[SubTask, ...]
     dropped: tuple[str, ...] = ()
+    # So many completed members of a group are enough, the others are then cancelled (a quorum). A group without a need
+    # is a best-of: all go to their end, one completed is enough. `depends_on` may name a group.
+    need: dict[str, int] = Field(default_factory=dict)
 
 
 class Usage(BaseModel):
@@ -290,10 +297,11 @@ class ToolResult:
 
 @dataclass(frozen=True, slots=True)
 class AgentLimits:
-    """Limits of one attempt: model calls, and seconds of wall time (None: only the run's own)."""
+    """Limits of one attempt: model calls, seconds of work (without waits for admission), tokens. None: the run's."""
 
     max_steps: int = 100
     timeout: float | None = None
+    max_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,6 +320,7 @@ class AgentSpec:
     instructions: str
     base: str | None
     limits: AgentLimits
+    steering: Steering = field(default_factory=Steering, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

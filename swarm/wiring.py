@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from swarm.config import HOST_IMAGE, RunConfig, home
 from swarm.errors import UsageError
 from swarm.models.governor import Governor
 from swarm.models.pricing import EMBEDDED, price_of
-from swarm.protocols import Model, Repository, SandboxBackend, WorkingCopies
+from swarm.protocols import Model, Repository, SandboxBackend, Tool, WorkingCopies
 from swarm.types import Role
 
 if TYPE_CHECKING:
@@ -60,17 +60,18 @@ class Models:
 
 
 @asynccontextmanager
-async def open_models(config: RunConfig) -> AsyncIterator[Models]:
-    """The models that a configuration names; `embedded` starts the embedded endpoint for as long.
+async def open_models(config: RunConfig, given: Model | None = None) -> AsyncIterator[Models]:
+    """The models that a configuration names, or the given one for all roles; `embedded` starts the embedded endpoint
+    for as long.
 
     Raises:
         UsageError: no model or no endpoint is configured, or a price is missing that the budget needs.
     """
-    names = {role: config.model_of(role) for role in _ROLES}
+    names = {role: given.name if given is not None else config.model_of(role) for role in _ROLES}
     unset = [role for role, name in names.items() if not name]
     if unset:
         raise UsageError("no model is named", remedy=await _how_to_name_one(config))
-    if not config.base_url and not all(_in_process(name, config) for name in names.values() if name):
+    if given is None and not config.base_url and not all(_in_process(name, config) for name in names.values() if name):
         raise UsageError("no endpoint is named", remedy=await _how_to_name_one(config))
     unpriced = sorted({name for name in names.values() if name and price_of(name, config.prices) is None})
     if config.budget_usd is not None and unpriced:
@@ -79,7 +80,7 @@ async def open_models(config: RunConfig) -> AsyncIterator[Models]:
             remedy="give it under [prices] in swarm.toml (dollars per million tokens), or use --budget-tokens",
         )
     async with AsyncExitStack() as stack:
-        opened: dict[str, Model] = {}
+        opened: dict[str, Model] = {given.name: given} if given is not None else {}
         for name in filter(None, names.values()):
             if name not in opened:
                 opened[name] = await _open_model(stack, name, config)
@@ -122,12 +123,18 @@ async def _how_to_name_one(config: RunConfig) -> str:
 
 
 @asynccontextmanager
-async def open_sandboxes(config: RunConfig, lease: Path) -> AsyncIterator[SandboxBackend]:
-    """The backend that the configuration names, proved to work here. `lease` as in `SandboxRequest`.
+async def open_sandboxes(
+    config: RunConfig, lease: Path, given: SandboxBackend | None = None
+) -> AsyncIterator[SandboxBackend]:
+    """The backend that the configuration names, or the given one, proved to work here. `lease` as in `SandboxRequest`.
 
     Raises:
         SandboxError: it cannot be used on this machine.
     """
+    if given is not None:
+        await given.check(lease)
+        yield given
+        return
     from swarm.sandboxes.catalog import open_backend
 
     async with open_backend(config.sandbox, lease, image=config.image, network=config.network) as backend:
@@ -225,9 +232,11 @@ async def sandbox_site(backend: SandboxBackend, config: RunConfig, repo: Path | 
 
 
 @asynccontextmanager
-async def open_toolkit(config: RunConfig, on_repository: bool, notify: Callable[[str], None]) -> AsyncIterator[ToolKit]:
-    """The tools of sub-agents; servers that give some of them live as long as the block. `notify`: told of one that
-    broke meanwhile.
+async def open_toolkit(
+    config: RunConfig, on_repository: bool, notify: Callable[[str], None], given: Sequence[Tool] = ()
+) -> AsyncIterator[ToolKit]:
+    """The tools of sub-agents, with the given ones; servers that give some of them live as long as the block. `notify`:
+    told of one that broke meanwhile.
 
     Raises on entering:
         UsageError: a tool or a file that the configuration names cannot be used.
@@ -236,7 +245,8 @@ async def open_toolkit(config: RunConfig, on_repository: bool, notify: Callable[
     from swarm.tools import toolsets
     from swarm.tools.registry import Toolset
 
-    tools = [*(toolsets.coding() if on_repository else toolsets.plain()), *map(toolsets.extra_tool, config.tools)]
+    usual = toolsets.coding() if on_repository else toolsets.plain()
+    tools = [*usual, *map(toolsets.extra_tool, config.tools), *given]
     if config.web_hosts or config.search:
         from swarm.tools.web import web_tools
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from swarm.events import PatchMerged
 from swarm.protocols import EventSink, Repository
-from swarm.stages import Merged
+from swarm.stages import Harvest, Merged
 from swarm.types import AgentResult
 
 
@@ -16,11 +16,10 @@ class PatchAggregator:
     def __init__(self, repository: Repository, sink: EventSink) -> None:
         self._repository = repository
         self._sink = sink
-        self._stage = 0
 
-    async def merge(self, results: Sequence[AgentResult], titles: Mapping[str, str], onto: str | None) -> Merged:
-        self._stage += 1
-        merged = onto or self._repository.base
+    async def merge(self, harvest: Harvest) -> Merged:
+        results, titles = harvest.results, harvest.titles
+        merged = harvest.onto or self._repository.base
         evicted: dict[str, str] = {}
         for result in results:
             if not (result.keep and result.commit):
@@ -32,7 +31,7 @@ class PatchAggregator:
                 evicted[result.subtask_id] = f"conflict with what was merged before in {conflict}"
             self._sink.emit(
                 PatchMerged(
-                    stage=self._stage,
+                    stage=harvest.stage,
                     subtask_id=result.subtask_id,
                     merged=commit is not None,
                     commit=commit or "",

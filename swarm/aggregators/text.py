@@ -1,67 +1,143 @@
-"""Merges the texts of a stage into one answer, by a model where there is more than one."""
+"""Merges texts into one answer by a model: in one call, or by a tree of calls where they exceed what one may hold.
+
+Nothing is dropped silently: every call says which sources it used, and what a merge lost is named in the answer.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import anyio
 
-from swarm.conversation import Conversation, Line
-from swarm.errors import BudgetExhausted, EndpointError
-from swarm.events import AgentStarted, Notice
-from swarm.prompting import merge_request, system_prompt
-from swarm.stages import Merged
+from swarm.aggregators.reduction import Part, groups, pieces, read_answer, side_by_side
+from swarm.desk import Desk, Dialogue
+from swarm.errors import BudgetExhausted, EndpointError, EndpointFault
+from swarm.events import Notice
+from swarm.prompting import merge_request, sources_lost, system_prompt
+from swarm.stages import Harvest, Merged
 from swarm.stopping import unless_stopped
-from swarm.trajectory import open_trajectory, sha256
-from swarm.types import AgentResult, Outcome, Role
+from swarm.types import ModelReply
+
+_CHARACTERS_PER_TOKEN = 3
+_LEAST_ROOM = 2_000
 
 
 class TextAggregator:
-    """One call to the aggregator's model. `stop` ends it early; the results are then given as they came."""
+    """The answer so far and the results of a stage become one text; where they cannot be merged, they stand as they
+    are, one after the other."""
 
-    def __init__(self, task: str, line: Line, parent: str, stop: anyio.Event) -> None:
-        self._task = task
-        self._line = line
-        self._parent = parent
-        self._stop = stop
-        self._stage = 0
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
 
-    async def merge(self, results: Sequence[AgentResult], titles: Mapping[str, str], onto: str | None) -> Merged:
-        self._stage += 1
-        useful = [result for result in results if result.keep]
-        if len(useful) < 2:
-            return Merged(text=useful[0].text if useful else _side_by_side(results, titles))
+    async def merge(self, harvest: Harvest) -> Merged:
+        titles, useful = harvest.titles, harvest.useful
+        before = harvest.earlier[-1].merged.text if harvest.earlier else ""
+        if not useful:
+            parts = [Part(f"{titles[r.subtask_id]} ({r.outcome})", r.text, ()) for r in harvest.results]
+            return Merged(before or side_by_side(parts), whole=True)
+        if len(useful) == 1 and not before:
+            return Merged(useful[0].text, whole=True)
+        reduction = Reduction(self._desk, harvest.stage)
+        parts = [part for r in useful for part in reduction.pieces(r.subtask_id, titles[r.subtask_id], r.text)]
+        if before:
+            parts = [*reduction.pieces("answer/before", "the answer so far", before), *parts]
+        return Merged(await reduction.run(parts), whole=True)
+
+
+class Reduction:
+    """One tree of merge calls. Calls of a level run at once; the order of the parts is kept throughout."""
+
+    def __init__(self, desk: Desk, stage: int) -> None:
+        self._desk = desk
+        self._stage = stage
+        self._room = max(_LEAST_ROOM, desk.config.merge_tokens * _CHARACTERS_PER_TOKEN - len(desk.task))
+        self._closed = False  # no more calls: the budget is gone, or the run is asked to stop
+        self._aside: list[Part] = []  # what could not be merged
+        self._lost: set[str] = set()
+
+    def pieces(self, source: str, title: str, text: str) -> list[Part]:
+        return pieces(source, title, text, self._room // 2)
+
+    async def run(self, parts: Sequence[Part]) -> str:
+        """The merged text, with what could not be merged after it, and a note of what was lost."""
+        order = {source: at for at, part in enumerate(parts) for source in part.sources}
+        left, level = list(parts), 0
+        while len(left) > 1 and not self._closed:
+            level += 1
+            left = await self._level(left, level)
+        left = sorted([*left, *self._aside], key=lambda part: min(order[source] for source in part.sources))
+        text = left[0].text if len(left) == 1 else side_by_side(left)
+        if self._lost:
+            lost = ", ".join(sorted(self._lost, key=order.__getitem__))
+            text += f"\n\nNot shown to be covered by this answer: {lost}. The run's record holds their results."
+        return text
+
+    async def _level(self, parts: Sequence[Part], level: int) -> list[Part]:
+        found = groups(parts, self._room)
+        merged: list[list[Part]] = [[] for _ in found]
+
+        async def work(at: int) -> None:
+            # The last call, often the only one, has the plain name.
+            name = f"aggregator-{self._stage}" + (f".{level}.{at + 1}" if len(found) > 1 else "")
+            merged[at] = await self._merge(found[at], name)
+
+        async with anyio.create_task_group() as calls:
+            for at in range(len(found)):
+                calls.start_soon(work, at)
+        return [part for group in merged for part in group]
+
+    async def _merge(self, group: list[Part], name: str) -> list[Part]:
+        if len(group) == 1:
+            return group
+        self._closed = self._closed or self._desk.stop.is_set()
+        if self._closed:
+            self._aside += group
+            return []
+        reason = "the model gave no whole answer"
         try:
-            text = await unless_stopped(self._stop, lambda: self._ask(useful, titles))
-            return Merged(text=text or _side_by_side(useful, titles))
-        except (EndpointError, BudgetExhausted) as error:
-            self._line.sink.emit(Notice(level="warning", message=f"results were not merged by a model: {error}"))
-            return Merged(text=_side_by_side(useful, titles))
+            merged = await unless_stopped(self._desk.stop, lambda: self._ask(group, name))
+            if merged is not None:
+                return [merged]
+            self._closed = self._closed or self._desk.stop.is_set()
+        except EndpointError as error:
+            if error.kind is EndpointFault.CONTEXT_TOO_LONG and len(group) > 2:
+                self._room = max(_LEAST_ROOM, min(self._room, sum(len(part.text) for part in group) // 2))
+                half = len(group) // 2
+                return [*await self._merge(group[:half], f"{name}a"), *await self._merge(group[half:], f"{name}b")]
+            reason = error.message
+        except BudgetExhausted as error:
+            self._closed, reason = True, error.message
+        if not self._desk.stop.is_set():
+            sources = ", ".join(source for part in group for source in part.sources)
+            message = f"not merged by a model, and given as they are: {sources}: {reason}"
+            self._desk.sink.emit(Notice(level="warning", message=message))
+        self._aside += group
+        return []
 
-    async def _ask(self, results: Sequence[AgentResult], titles: Mapping[str, str]) -> str:
-        system = system_prompt("aggregator")
-        started = AgentStarted(
-            trajectory_id=f"aggregator-{self._stage}",
-            role=Role.AGGREGATOR,
-            name="aggregator",
-            trainable=False,
-            depth=1,
-            parent_trajectory_id=self._parent,
-            stage=self._stage,
-            model=self._line.model.name,
-            system_prompt_sha256=sha256(system),
-        )
-        async with open_trajectory(self._line.sink, started) as trajectory:
-            messages = [
-                {"role": "system", "content": system},
-                {"role": "user", "content": merge_request(self._task, results, dict(titles))},
-            ]
-            conversation = Conversation(self._line, trajectory.id, Role.AGGREGATOR, messages)
-            reply = await conversation.ask()
-            trajectory.steps, trajectory.usage = conversation.steps, conversation.usage
-            trajectory.end(Outcome.COMPLETED, "answered", reply.content)
-        return reply.content.strip()
+    async def _ask(self, group: Sequence[Part], name: str) -> Part | None:
+        held = [source for part in group for source in part.sources]
+        async with self._desk.dialogue(name, system_prompt("aggregator"), self._stage) as dialogue:
+            request = merge_request(self._desk.task, [(part.heading, part.text) for part in group], held)
+            dialogue.say({"role": "user", "content": request})
+            text, covered = read_answer(_whole(await dialogue.ask()), held)
+            if text and len(covered) < len(held):
+                again = await _ask_again(dialogue, [source for source in held if source not in covered])
+                text, covered = max((text, covered), read_answer(again, held), key=lambda answer: len(answer[1]))
+        if not text:
+            return None
+        self._lost |= {source for source in held if source not in covered}
+        # What was lost is not asked for again further up: it is named already.
+        return Part(", ".join(covered or held), text, tuple(covered or held[:1]))
 
 
-def _side_by_side(results: Sequence[AgentResult], titles: Mapping[str, str]) -> str:
-    return "\n\n".join(f"## {titles[r.subtask_id]} ({r.outcome})\n\n{r.text}" for r in results)
+async def _ask_again(dialogue: Dialogue, lost: Sequence[str]) -> str:
+    dialogue.say({"role": "user", "content": sources_lost(lost)})
+    try:
+        return _whole(await dialogue.ask())
+    except (EndpointError, BudgetExhausted):  # what was answered before is still good
+        return ""
+
+
+def _whole(reply: ModelReply) -> str:
+    """An answer that was not cut off at a limit."""
+    return "" if reply.finish_reason == "length" else reply.content.strip()

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
+
+import anyio.lowlevel
 
 from swarm.cli.outlet import Outlet
 from swarm.cli.plain import PlainLines
@@ -26,9 +29,20 @@ class Display(Protocol):
         """Tell the user something about the command itself."""
         ...
 
+    def aside(self) -> AbstractAsyncContextManager[None]:
+        """While the block lasts the terminal is somebody else's."""
+        ...
+
     async def run(self) -> None: ...
 
     def close(self) -> None: ...
+
+
+@asynccontextmanager
+async def _nothing_to_hold() -> AsyncIterator[None]:
+    """For displays that write lines: they stand beside anything."""
+    await anyio.lowlevel.checkpoint()
+    yield
 
 
 class JsonDisplay:
@@ -44,6 +58,9 @@ class JsonDisplay:
 
     def say(self, message: str) -> None:
         complain(f"swarm: {message}")
+
+    def aside(self) -> AbstractAsyncContextManager[None]:
+        return _nothing_to_hold()
 
     async def run(self) -> None:
         await self._outlet.run()
@@ -68,6 +85,9 @@ class PlainDisplay:
     def say(self, message: str) -> None:
         self._outlet.put(f"swarm: {message}\n")
 
+    def aside(self) -> AbstractAsyncContextManager[None]:
+        return _nothing_to_hold()
+
     async def run(self) -> None:
         await self._outlet.run()
 
@@ -91,6 +111,9 @@ class ScreenDisplay:
 
     def say(self, message: str) -> None:
         self.view.say(message)
+
+    def aside(self) -> AbstractAsyncContextManager[None]:
+        return self._screen.aside()
 
     async def run(self) -> None:
         await self._screen.run()

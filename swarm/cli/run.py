@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from swarm.result import RunResult
 
 MODES = ("plan", "single")
+AGGREGATES = ("auto", "text", "table", "vote")
 SANDBOXES = ("docker", "bubblewrap", "process", "auto")
 INTERRUPTED = 130
 GRACE = 3.0  # seconds that a run has to end in order after the second signal
@@ -38,6 +39,9 @@ CONFIGURED = (
     "budget_usd",
     "budget_tokens",
     "timeout",
+    "ask_usd",
+    "aggregate",
+    "table_key",
     "sandbox",
     "image",
     "network",
@@ -97,6 +101,16 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     limits.add_argument("--budget-tokens", type=int, metavar="N", help="tokens for the whole run")
     limits.add_argument("--timeout", type=float, metavar="SECONDS", help="wall time for the whole run")
 
+    limits.add_argument("--ask-usd", type=float, metavar="X", help="on a terminal, ask before a stage beyond X dollars")
+
+    answer = parser.add_argument_group("the answer")
+    answer.add_argument(
+        "--aggregate", choices=AGGREGATES, help="what the results become (default: by their form a text or a table)"
+    )
+    answer.add_argument(
+        "--table-key", metavar="COLUMNS", type=_names, help="columns by which rows of a table are the same: a,b"
+    )
+
     sandbox = parser.add_argument_group("sandbox")
     sandbox.add_argument("--sandbox", choices=SANDBOXES, help="where tools run (default: the strongest there is)")
     sandbox.add_argument(
@@ -127,6 +141,7 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     target.add_argument("--patch", metavar="FILE", help="write it to a file")
 
     parser.add_argument("--dry-run", action="store_true", help="show the plan, run no sub-agent")
+    parser.add_argument("--yes", action="store_true", help="run the plan without asking on the terminal")
     parser.add_argument("--json", action="store_true", help="events as JSON lines, last the result")
 
 
@@ -208,6 +223,7 @@ async def _run(
     """The run and its display; None instead of a result where a second signal ended it at once."""
     import anyio
 
+    from swarm.cli.approve import asker
     from swarm.cli.display import open_display
     from swarm.cli.stdio import complain, discard_output
     from swarm.runtime import Swarm
@@ -232,7 +248,12 @@ async def _run(
                 try:
                     async with Swarm(config=config) as swarm:
                         result = await swarm.run(
-                            task, repo=repo, on_event=display.on_event, stop=stop, dry_run=args.dry_run
+                            task,
+                            repo=repo,
+                            on_event=display.on_event,
+                            stop=stop,
+                            dry_run=args.dry_run,
+                            approve=asker(args, config, display),
                         )
                 except SwarmError as error:
                     failure = error  # raised below: by itself, not in a group

@@ -24,6 +24,11 @@ class Screen:
         self._console = console
         self._clock = clock
         self._closed = anyio.Event()
+        self._drawing = anyio.Lock()
+
+    def aside(self) -> anyio.Lock:
+        """An async context in which nothing is drawn: the terminal is somebody else's."""
+        return self._drawing
 
     def close(self) -> None:
         """Draw a last frame and end `run`."""
@@ -35,9 +40,15 @@ class Screen:
             if self._closed.is_set():
                 return
             await self._pause()
+        while not self._closed.is_set():
+            async with self._drawing:
+                await self._show()
+
+    async def _show(self) -> None:
+        """Draw until closed, or until somebody else wants the terminal: then leave a last frame, and free lines."""
         with Live(console=self._console, auto_refresh=False, redirect_stdout=False) as live:
             drawn, at = -1, 0.0
-            while not self._closed.is_set():
+            while not self._closed.is_set() and not self._drawing.statistics().tasks_waiting:
                 now = self._clock()
                 if self._view.changes != drawn or abs(now - at) >= IDLE_INTERVAL:
                     drawn, at = self._view.changes, now

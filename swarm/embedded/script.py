@@ -194,9 +194,11 @@ class ScriptPolicy:
 
 
 def role_of(request: PolicyRequest) -> RoleName:
-    """Who seems to ask: a planner wants JSON by schema, a sub-agent has tools, an aggregator has neither."""
-    if (request.response_format or {}).get("type") == "json_schema":
-        return "planner"
+    """Who seems to ask: a planner wants JSON by schema (a judge wants a ranking), a sub-agent has tools, an aggregator
+    has neither."""
+    wanted = request.response_format or {}
+    if wanted.get("type") == "json_schema":
+        return "aggregator" if wanted.get("json_schema", {}).get("name") == "ranking" else "planner"
     return "subagent" if request.tools else "aggregator"
 
 

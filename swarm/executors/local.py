@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from swarm.agent import AgentLoop, LoopEnd, ToolBox, ToolKit
+from swarm.budget import Limits
 from swarm.conversation import Conversation, Line
 from swarm.events import AgentStarted
 from swarm.pool import Pool
-from swarm.protocols import Sandbox
+from swarm.protocols import Pausable, Sandbox
 from swarm.trajectory import Trajectory, open_trajectory, sha256
 from swarm.types import AgentResult, AgentSpec, Message, Outcome, Role
 
@@ -33,6 +34,7 @@ class LocalExecutor:
             open_trajectory(self.line.sink, self._started(spec, tools)) as trajectory,
             self.pool.take(spec.trajectory_id, spec.base) as place,
         ):
+            spec.steering.sandbox = place.sandbox if isinstance(place.sandbox, Pausable) else None
             async with self.tools.bench(place.sandbox) as bench:
                 ended = await self._work(spec, tools, bench, trajectory)
             await place.close_sandbox()  # nothing writes any more
@@ -59,8 +61,11 @@ class LocalExecutor:
             {"role": "system", "content": spec.system_prompt},
             {"role": "user", "content": spec.instructions},
         ]
-        conversation = Conversation(self.line, spec.trajectory_id, Role.SUBAGENT, messages)
-        loop = AgentLoop(conversation, spec.trajectory_id, tools, sandbox, self.line.sink)
+        line, own = self.line, spec.limits.max_tokens
+        if own is not None:
+            line = replace(line, budget=line.budget.child(Limits(tokens=own), spec.trajectory_id))
+        conversation = Conversation(line, spec.trajectory_id, Role.SUBAGENT, messages)
+        loop = AgentLoop(conversation, spec.trajectory_id, tools, sandbox, line.sink, spec.steering)
         try:
             return _honest(await loop.run(spec.limits), loop.tool_calls, spec)
         finally:
@@ -96,7 +101,15 @@ class LocalExecutor:
 
 
 def _honest(ended: LoopEnd, tool_calls: int, spec: AgentSpec) -> LoopEnd:
-    """On a repository, work without a single look at it is no work, whatever the agent says."""
-    if ended.outcome is Outcome.COMPLETED and tool_calls == 0 and spec.base is not None:
+    """What an agent calls done is not completed without a look at the repository, without the result in the form that
+    was asked for, or with nothing in it."""
+    if ended.outcome is not Outcome.COMPLETED:
+        return ended
+    if tool_calls == 0 and spec.base is not None:
         return LoopEnd(Outcome.FAILED, "did_nothing", f"ended without using any tool: {ended.text}")
+    schema = spec.subtask.result_schema
+    if schema is not None and ended.stop != "submitted":
+        return LoopEnd(Outcome.FAILED, "no_result", f"ended without submitting the result asked for: {ended.text}")
+    if schema is not None and ended.result in (None, "", [], {}):
+        return LoopEnd(Outcome.FAILED, "empty_result", f"submitted an empty result: {ended.text}", result=ended.result)
     return ended

@@ -199,11 +199,12 @@ def test_a_reader_that_goes_away_ends_the_run(start: Run) -> None:
     process.stderr.close()
 
 
-def test_on_a_terminal_it_draws_and_asks(start: Run, repo: Path) -> None:
+def on_a_terminal(start: Run, typed: bytes, *options: str) -> tuple[int, str]:
+    """A run at a terminal at which this has been typed already: its exit code, and all that it showed."""
     ours, theirs = pty.openpty()
-    with start(stdin=theirs, stdout=theirs, stderr=theirs) as process:
+    with start(*options, stdin=theirs, stdout=theirs, stderr=theirs) as process:
         os.close(theirs)
-        os.write(ours, b"y\n")
+        os.write(ours, typed)
         seen = b""
         try:
             while data := os.read(ours, 65536):
@@ -211,10 +212,28 @@ def test_on_a_terminal_it_draws_and_asks(start: Run, repo: Path) -> None:
         except OSError:  # the other end is closed
             pass
         os.close(ours)
-    assert process.returncode == 0, seen.decode()
-    assert b"Apply the patch to" in seen
-    assert b"mend Mend a.py" in seen
+    return process.returncode, seen.decode()
+
+
+def test_on_a_terminal_it_draws_and_asks(start: Run, repo: Path) -> None:
+    code, seen = on_a_terminal(start, b"y\ny\n")
+    assert code == 0, seen
+    assert "Run 1 sub-agent in stage 1? [y/N]" in seen
+    assert "model calls in this stage" in seen
+    assert "Apply the patch to" in seen
+    assert "mend Mend a.py" in seen
     assert (repo / "a.py").read_text() == "value = 2\n"
+
+
+def test_on_a_terminal_no_ends_it_and_yes_is_not_asked(start: Run, repo: Path) -> None:
+    code, seen = on_a_terminal(start, b"\n")
+    assert code == 130, seen
+    assert "the plan was declined" in seen
+    assert "Apply" not in seen
+    code, seen = on_a_terminal(start, b"n\n", "--yes")
+    assert code == 0, seen
+    assert "Run 1 sub-agent" not in seen
+    assert (repo / "a.py").read_text() == "value = 1\n"
 
 
 def test_outside_a_repository(start: Run, tmp_path: Path) -> None:

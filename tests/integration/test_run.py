@@ -146,7 +146,7 @@ def test_a_task_without_a_repository_is_answered_by_the_aggregator(cli: Cli, scr
     script.planner(plan(subtask("one"), subtask("two")))
     script.agent("one", {"content": "the first half"})
     script.agent("two", use("bash", command="echo hello"), submit("the second half"))
-    script.rules.append({"role": "aggregator", "turns": [{"content": "both halves"}]})
+    script.rules.append({"role": "aggregator", "turns": [{"content": "both halves\n\nSources: one, two"}]})
     done = cli.run("what is it?", None, "--model", script.model)
     assert (done.code, done.result["answer"], done.result["patch_path"]) == (0, "both halves", None)
     merge = next(call for call in done.of("call") if call["trajectory_id"] == "aggregator-1")

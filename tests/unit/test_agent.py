@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 import pytest
 
@@ -12,85 +10,21 @@ from swarm.agent import REPEATS, AgentLoop, LoopEnd
 from swarm.budget import Budget, Limits
 from swarm.conversation import Conversation, Line
 from swarm.errors import EndpointError, EndpointFault
-from swarm.events import CallFinished, Event, ToolFinished
+from swarm.events import CallFinished, ToolFinished
 from swarm.protocols import Sandbox
 from swarm.retry import RetryPolicy
+from swarm.testing import FakeSandbox, RecordingSink, ScriptedModel, Turn
 from swarm.types import (
     AgentLimits,
-    ExecResult,
     JsonObject,
-    ModelReply,
-    ModelRequest,
     Outcome,
     Role,
     Submission,
     ToolCall,
     ToolResult,
-    Usage,
 )
 
 pytestmark = pytest.mark.anyio
-Turn = str | list[ToolCall] | EndpointError
-
-
-@dataclass
-class ScriptedModel:
-    """Plays turns one after the other; an error is raised."""
-
-    turns: list[Turn]
-    name: str = "scripted"
-    endpoint: str = "nowhere"
-    seen: list[ModelRequest] = field(default_factory=list)
-
-    async def complete(self, request: ModelRequest) -> ModelReply:
-        turn = self.turns[len(self.seen)]
-        self.seen.append(request)
-        if isinstance(turn, EndpointError):
-            raise turn
-        text = turn if isinstance(turn, str) else ""
-        calls = tuple(turn) if isinstance(turn, list) else ()
-        usage = Usage(prompt_tokens=10, completion_tokens=5, calls=1)
-        return ModelReply({"role": "assistant", "content": text}, text, calls, "stop", usage, self.name, 0, 0, 0)
-
-
-@dataclass
-class Sink:
-    events: list[Event] = field(default_factory=list)
-
-    def emit(self, event: Event) -> None:
-        self.events.append(event)
-
-    async def flush(self) -> None: ...
-
-    @property
-    def calls(self) -> list[CallFinished]:
-        return [event for event in self.events if isinstance(event, CallFinished)]
-
-
-class OpenDoor:
-    held = 0.0
-
-    @asynccontextmanager
-    async def admit(self, role: Role) -> AsyncIterator[None]:
-        yield
-
-    def hold(self, seconds: float) -> None:
-        self.held += seconds
-
-
-class NoSandbox:
-    id = "none"
-    workdir = "/"
-
-    async def exec(
-        self, command: str, *, timeout: float = 1, cwd: str | None = None, stdin: bytes = b"", max_output: int = 1
-    ) -> ExecResult:
-        return ExecResult(0, b"", b"")
-
-    async def read_file(self, path: str) -> bytes:
-        return b""
-
-    async def write_file(self, path: str, data: bytes) -> None: ...
 
 
 class Tools:
@@ -110,11 +44,11 @@ def use(name: str, arguments: str = "{}") -> list[ToolCall]:
 
 async def play(
     *turns: Turn, limits: AgentLimits | None = None, budget: Limits | None = None
-) -> tuple[LoopEnd, ScriptedModel, Sink, AgentLoop]:
-    model, sink = ScriptedModel(list(turns)), Sink()
-    line = Line(model, OpenDoor(), Budget(budget or Limits()), sink, retry=RetryPolicy(base=0.0))
+) -> tuple[LoopEnd, ScriptedModel, RecordingSink, AgentLoop]:
+    model, sink = ScriptedModel(turns), RecordingSink()
+    line = Line(model, model, Budget(budget or Limits()), sink, retry=RetryPolicy(base=0.0))
     conversation = Conversation(line, "t", Role.SUBAGENT, [{"role": "user", "content": "go"}])
-    loop = AgentLoop(conversation, "t", Tools(), NoSandbox(), sink)
+    loop = AgentLoop(conversation, "t", Tools(), FakeSandbox(), sink)
     return await loop.run(limits or AgentLimits()), model, sink, loop
 
 
@@ -122,10 +56,10 @@ async def test_it_uses_tools_and_ends_with_its_submission() -> None:
     end, model, sink, loop = await play(use("look"), [*use("look"), *use("submit", "done"), *use("look")])
     assert (end.outcome, end.stop, end.text) == (Outcome.COMPLETED, "submitted", "I did it")
     assert loop.tool_calls == 2
-    tools = [event for event in sink.events if isinstance(event, ToolFinished)]
+    tools = sink.of(ToolFinished)
     assert [tool.status for tool in tools] == ["completed", "completed", "completed", "cancelled"]
-    assert model.seen[1].messages[0] == model.seen[0].messages[0]
-    first, second = sink.calls
+    assert model.requests[1].messages[0] == model.requests[0].messages[0]
+    first, second = sink.of(CallFinished)
     assert (first.prefix_messages, len(first.new_messages)) == (0, 1)
     assert (second.prefix_call_id, second.prefix_messages) == (first.call_id, 2)
     assert [message["role"] for message in second.new_messages] == ["tool"]
@@ -145,17 +79,17 @@ async def test_plain_text_is_an_answer_and_an_empty_turn_is_asked_about_once() -
 
 async def test_limits_end_it() -> None:
     end, model, *_ = await play(use("a"), use("b"), limits=AgentLimits(max_steps=2))
-    assert (end.outcome, end.stop, len(model.seen)) == (Outcome.BUDGET_EXHAUSTED, "max_steps", 2)
+    assert (end.outcome, end.stop, len(model.requests)) == (Outcome.BUDGET_EXHAUSTED, "max_steps", 2)
     end, model, *_ = await play(use("a"), use("b"), use("c"), budget=Limits(steps=2))
-    assert (end.outcome, end.stop, len(model.seen)) == (Outcome.BUDGET_EXHAUSTED, "budget", 2)
+    assert (end.outcome, end.stop, len(model.requests)) == (Outcome.BUDGET_EXHAUSTED, "budget", 2)
     end, *_ = await play(*[use("same")] * REPEATS)
     assert (end.outcome, end.stop) == (Outcome.FAILED, "repetition")
 
 
 async def test_a_token_budget_is_never_overshot_and_limits_the_answer() -> None:
     end, model, *_ = await play(use("a"), use("b"), budget=Limits(tokens=40))
-    assert end.stop == "budget" or len(model.seen) == 2
-    assert all(request.max_tokens is not None and request.max_tokens <= 40 for request in model.seen)
+    assert end.stop == "budget" or len(model.requests) == 2
+    assert all(request.max_tokens is not None and request.max_tokens <= 40 for request in model.requests)
 
 
 async def test_every_failed_attempt_is_on_record_and_exactly_one_is_accepted() -> None:
@@ -163,12 +97,12 @@ async def test_every_failed_attempt_is_on_record_and_exactly_one_is_accepted() -
     limited = EndpointError(EndpointFault.RATE_LIMITED, "wait", retry_after=0.0)
     end, _, sink, _ = await play(cut, limited, "fine")
     assert end.outcome is Outcome.COMPLETED
-    assert [(call.attempt, call.accepted, call.error) for call in sink.calls] == [
+    assert [(call.attempt, call.accepted, call.error) for call in sink.of(CallFinished)] == [
         (1, False, "cut"),
         (2, False, "rate_limited"),
         (3, True, ""),
     ]
-    assert len({call.call_id for call in sink.calls}) == 1
+    assert len({call.call_id for call in sink.of(CallFinished)}) == 1
 
 
 async def test_a_wrong_key_is_raised_and_a_long_context_ends_only_this_agent() -> None:

@@ -18,7 +18,7 @@ from swarm.events import (
 from swarm.result import Coverage, GateVerdict
 from swarm.totals import Totals
 from swarm.types import Outcome, Plan, Role, RunStatus, SubTask, Usage
-from swarm.verdict import EndedBy, gate_verdict, judge
+from swarm.verdict import EndedBy, coverage_note, gate_verdict, judge
 
 
 def started(name: str, role: Role = Role.SUBAGENT, stage: int = 1) -> AgentStarted:
@@ -93,10 +93,10 @@ def test_coverage_counts_what_replaced_dropped_and_unmerged_mean() -> None:
 
 
 GREEN, RED = GateVerdict(command="t", passed=True), GateVerdict(command="t", passed=False)
-GOOD = [staged(1, "a"), started("a"), ended("a")]
-BAD = [staged(1, "a"), started("a"), ended("a", Outcome.FAILED)]
-HALF = [staged(1, "a", "b"), started("a"), ended("a"), started("b"), ended("b", Outcome.FAILED)]
-BROKEN = [staged(1, "a"), started("a"), ended("a", Outcome.ERRORED)]
+GOOD: list[Event] = [staged(1, "a"), started("a"), ended("a")]
+BAD: list[Event] = [staged(1, "a"), started("a"), ended("a", Outcome.FAILED)]
+HALF: list[Event] = [staged(1, "a", "b"), started("a"), ended("a"), started("b"), ended("b", Outcome.FAILED)]
+BROKEN: list[Event] = [staged(1, "a"), started("a"), ended("a", Outcome.ERRORED)]
 
 
 @pytest.mark.parametrize(
@@ -135,3 +135,23 @@ def test_a_gates_word_counts_only_for_the_commit_that_it_saw() -> None:
     assert gate_verdict(sums(seen), "c1") == GREEN
     assert gate_verdict(sums(seen), "c2") is None
     assert gate_verdict(sums(), "c1") is None
+
+
+def test_without_answer_and_patch_nothing_is_completed_and_a_no_of_the_user_cancels() -> None:
+    assert judge(sums(*GOOD), None, EndedBy.NOTHING, None, gated=False, empty=True) == (RunStatus.FAILED, 1)
+    for by in (EndedBy.PLAN, EndedBy.SPENDING, EndedBy.PATCH):
+        assert judge(sums(*GOOD), None, by, None, gated=False) == (RunStatus.CANCELLED, 130)
+
+
+def test_what_is_missing_is_named_with_the_reason() -> None:
+    assert coverage_note(sums(*GOOD)) == ""
+    evicted = PatchMerged(stage=1, subtask_id="a", merged=False, reason="conflict")
+    limit = ended("c", Outcome.BUDGET_EXHAUSTED)
+    some = sums(staged(1, "a", "b", "c", "d"), started("a"), ended("a"), evicted, started("c"), limit)
+    assert coverage_note(sums(*HALF)) == "1 of 2 sub-tasks gave a useful result. Missing: b (failed)."
+    assert coverage_note(some) == (
+        "0 of 4 sub-tasks gave a useful result. "
+        "Missing: a (not merged), b (not run), c (budget exhausted), d (not run)."
+    )
+    many = sums(staged(1, *(f"t{n}" for n in range(30))))
+    assert coverage_note(many).endswith("t19 (not run), and 10 more.")

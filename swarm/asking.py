@@ -1,0 +1,93 @@
+"""Puts questions to the user as interrupts of the outer loop's graph.
+
+A station that asks is done again from its start after each answer: until the last question it only looks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import anyio
+from langgraph.types import interrupt
+
+from swarm.approval import Approve, Estimate, Question
+from swarm.errors import UsageError
+from swarm.plan_graph import problems
+from swarm.stopping import unless_stopped
+from swarm.totals import Totals
+from swarm.types import Plan
+
+
+class Approvals:
+    """The questions of one run. With no `approve` nothing is asked, and all is answered with yes.
+
+    Before a stage it is asked when more than `ask_usd` dollars were spent; after a yes, when as much more was.
+    """
+
+    def __init__(self, approve: Approve | None, ask_usd: float | None, totals: Totals, stop: anyio.Event) -> None:
+        self._approve = approve
+        self._step = ask_usd
+        self._ask_usd = ask_usd
+        self._totals = totals
+        self._stop = stop
+        self._open: Question | None = None
+        self.declined = ""
+        """The kind of question that was answered with no."""
+
+    def __repr__(self) -> str:
+        return f"<Approvals: {'asks ' + self._open.kind if self._open else 'nothing asked'}>"
+
+    @property
+    def asks(self) -> bool:
+        return self._approve is not None
+
+    async def answer(self) -> Any:
+        """The user's answer to the open question, in the form that a checkpoint holds. The end of the run is a no."""
+        assert self._approve is not None
+        assert self._open is not None
+        approve, question = self._approve, self._open
+        answer = await unless_stopped(self._stop, lambda: approve(question))
+        return answer.model_dump(mode="json") if isinstance(answer, Plan) else bool(answer)
+
+    def plan(self, plan: Plan, stage: int, max_steps: int, earlier: Collection[str], room: int) -> Plan | None:
+        """The plan that the user wants to be run, None for none. `earlier` and `room` as in `plan_graph.problems`.
+
+        Raises:
+            UsageError: it is one of the user's own, and cannot be run.
+        """
+        if not self.asks:
+            return plan
+        number, spent = len(plan.subtasks), self._totals.cost
+        estimate = Estimate(number, number * max_steps, self._totals.usage.total_tokens, spent)
+        costly = self._ask_usd is not None and spent is not None and spent >= self._ask_usd
+        if costly:
+            text = f"the run has cost ${spent:.2f}, over the ${self._ask_usd:g} to ask at: go on with stage {stage}?"
+            if self._ask(Question("spending", text, stage, plan, estimate=estimate)) is False:
+                return None
+        text = f"run {number} sub-agent{'' if number == 1 else 's'} in stage {stage}?"
+        answer = self._ask(Question("plan", text, stage, plan, estimate=estimate))
+        if costly:
+            self._ask_usd = (spent or 0.0) + (self._step or 0.0)
+        if not isinstance(answer, dict):
+            return plan if answer else None
+        edited = Plan.model_validate(answer)
+        found = problems(edited, earlier=earlier, room=room) or ([] if edited.subtasks else ["it has no sub-task"])
+        if found:
+            raise UsageError(f"the plan given in answer cannot be run: {'; '.join(found)}", remedy="mend it")
+        return edited
+
+    def patch(self, patch: bytes, stage: int) -> bool:
+        """Whether the user wants a patch."""
+        text = f"take this patch of {len(patch)} bytes?"
+        return not self.asks or self._ask(Question("patch", text, stage, patch=patch)) is not False
+
+    def _ask(self, question: Question) -> Any:
+        """Stops the graph here, until it goes on with the answer."""
+        self._open = question
+        held = question.plan.model_dump(mode="json") if question.plan else None
+        answer = interrupt({"kind": question.kind, "text": question.text, "stage": question.stage, "plan": held})
+        self._open = None
+        if answer is False and not self._stop.is_set():
+            self.declined = question.kind
+        return answer

@@ -1,0 +1,106 @@
+"""How a running swarm is steered from outside: paused, resumed, made wider or narrower, single agents stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import anyio
+
+Action = Literal["pause", "resume", "concurrency", "stop_agent"]
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One use of the controls. `soft` asks an agent to finish with what it has; otherwise it is cancelled."""
+
+    action: Action
+    concurrency: int = 0
+    agent: str = ""
+    soft: bool = True
+
+
+Listener = Callable[[Command], None]
+
+
+class Controls:
+    """Hand one to `Swarm.run(..., controls=...)` and use it while the run goes on, from tasks of the same event loop
+    (from another thread: `anyio.from_thread.run_sync`). Every use is in the run's record.
+
+    A pause lets model calls and tools that are under way come to their end; then each agent stands still before its
+    next call, its sandbox too where that can be. The time limit of the whole run goes on.
+    """
+
+    def __init__(self) -> None:
+        self._go = anyio.Event()
+        self._go.set()
+        self._concurrency: int | None = None
+        self._listeners: list[Listener] = []
+
+    def __repr__(self) -> str:
+        width = "as configured" if self._concurrency is None else str(self._concurrency)
+        return f"<Controls {'paused' if self.paused else 'running'}, concurrency {width}>"
+
+    @property
+    def paused(self) -> bool:
+        return not self._go.is_set()
+
+    @property
+    def concurrency(self) -> int | None:
+        """Sub-agents at work at once; None: as the run was configured."""
+        return self._concurrency
+
+    def pause(self) -> None:
+        """Let nothing new begin; nothing where it is paused."""
+        if not self.paused:
+            self._go = anyio.Event()
+            self._say(Command("pause"))
+
+    def resume(self) -> None:
+        """Let it go on; nothing where it is not paused."""
+        if self.paused:
+            self._go.set()
+            self._say(Command("resume"))
+
+    def set_concurrency(self, count: int) -> None:
+        """So many sub-agents at once from now on. Those at work beyond that come to their own end.
+
+        Raises:
+            ValueError: fewer than one.
+        """
+        if count < 1:
+            raise ValueError(f"{count} sub-agents at once do no work; use pause()")
+        self._concurrency = count
+        self._say(Command("concurrency", concurrency=count))
+
+    def stop_agent(self, agent: str, *, soft: bool = True) -> None:
+        """End an attempt (by its trajectory's id), or a sub-task that waits for its turn; nothing where there is none.
+
+        `soft`: it is told to finish with what it has. Otherwise it is cancelled, and so is its sub-task unless another
+        attempt is at work on that.
+        """
+        self._say(Command("stop_agent", agent=agent, soft=soft))
+
+    async def running(self) -> None:
+        """Wait until it is not paused."""
+        while self.paused:
+            await self._go.wait()
+
+    @contextmanager
+    def heard_by(self, listener: Listener) -> Iterator[None]:
+        """Tell a listener of every use for the length of the block, and at once of what holds already."""
+        if self.paused:
+            listener(Command("pause"))
+        if self._concurrency is not None:
+            listener(Command("concurrency", concurrency=self._concurrency))
+        self._listeners.append(listener)
+        try:
+            yield
+        finally:
+            self._listeners.remove(listener)
+
+    def _say(self, command: Command) -> None:
+        for listener in tuple(self._listeners):
+            listener(command)

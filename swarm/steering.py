@@ -1,0 +1,144 @@
+"""How a running attempt is reached from outside: what it is told, when it stands still, and how long it has worked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+import anyio
+
+RESUME_S = 30.0
+"""Seconds that a sandbox may take to go on, also when the attempt is being cancelled."""
+
+
+class Still(Protocol):
+    """What can stand still while nobody uses it: `swarm.protocols.Pausable`."""
+
+    async def pause(self) -> None: ...
+
+    async def resume(self) -> None: ...
+
+
+class WorkClock:
+    """Seconds of work. It stands until it is started, and whenever the attempt waits for something not its own: for
+    admission to the endpoint, or because the run is paused."""
+
+    def __init__(self) -> None:
+        self._worked = 0.0
+        self._since: float | None = None
+        self._ever = False
+        self._limit = math.inf
+        self._scope: anyio.CancelScope | None = None
+
+    def __repr__(self) -> str:
+        return f"<WorkClock {self.seconds:.1f} s, {'running' if self.running else 'standing'}>"
+
+    @property
+    def running(self) -> bool:
+        return self._since is not None
+
+    @property
+    def ever_started(self) -> bool:
+        """Whether whoever makes the attempt keeps it at all."""
+        return self._ever
+
+    @property
+    def seconds(self) -> float:
+        return self._worked + (anyio.current_time() - self._since if self._since is not None else 0.0)
+
+    def start(self) -> None:
+        """Go on; nothing where it is running."""
+        if self._since is None:
+            self._ever = True
+            self._since = anyio.current_time()
+            self._set_deadline()
+
+    def stop(self) -> None:
+        """Stand still; nothing where it does."""
+        if self._since is not None:
+            self._worked, self._since = self.seconds, None
+            self._set_deadline()
+
+    @contextmanager
+    def limited(self, seconds: float | None) -> Iterator[anyio.CancelScope]:
+        """Start the clock, and cancel the block when so many seconds of work are done (None: never)."""
+        self._limit = math.inf if seconds is None else self.seconds + seconds
+        with anyio.CancelScope() as self._scope:
+            self.start()
+            self._set_deadline()
+            try:
+                yield self._scope
+            finally:
+                self.stop()
+                self._scope.deadline = math.inf
+        self._scope = None
+
+    def _set_deadline(self) -> None:
+        if self._scope is not None:
+            self._scope.deadline = math.inf if self._since is None else self._since + self._limit - self._worked
+
+
+class Steering:
+    """One attempt's ear. Whoever makes the attempt asks it before each model call; the scheduler speaks into it.
+
+    `sandbox` is what stands still while the attempt is held, where it can.
+    """
+
+    def __init__(self) -> None:
+        self.clock = WorkClock()
+        self.sandbox: Still | None = None
+        self._texts: list[str] = []
+        self._go = anyio.Event()
+        self._go.set()
+
+    def __repr__(self) -> str:
+        return f"<Steering {len(self._texts)} texts, {'held' if self.held else 'free'}, {self.clock!r}>"
+
+    @property
+    def held(self) -> bool:
+        return not self._go.is_set()
+
+    def tell(self, text: str) -> None:
+        """Give it a message of the user before its next model call."""
+        self._texts.append(text)
+
+    def hold(self) -> None:
+        """Let it stand still before its next model call."""
+        if not self.held:
+            self._go = anyio.Event()
+
+    def release(self) -> None:
+        """Let it go on."""
+        self._go.set()
+
+    async def before_call(self) -> list[str]:
+        """Wait while it is held; then what it was told since the last call.
+
+        Raises:
+            SandboxError: the sandbox cannot stand still, or cannot go on.
+        """
+        if self.held:
+            running = self.clock.running
+            self.clock.stop()
+            await self._stand_still()
+            if running:
+                self.clock.start()
+        texts, self._texts = self._texts, []
+        return texts
+
+    async def _stand_still(self) -> None:
+        if self.sandbox is None:
+            await self._released()
+            return
+        try:
+            await self.sandbox.pause()
+            await self._released()
+        finally:  # also when cancelled: what stands still cannot be closed everywhere
+            with anyio.move_on_after(RESUME_S, shield=True):
+                await self.sandbox.resume()
+
+    async def _released(self) -> None:
+        while self.held:  # it may be held again before this task had its turn
+            await self._go.wait()

@@ -1,0 +1,233 @@
+"""For tests of what is built on swarm: a scripted model without HTTP, a sandbox without a machine, a sink that
+remembers, and a clock that jumps.
+
+    model = ScriptedModel([plan_turn, "the answer"])
+    async with Swarm(config=RunConfig(), parts=Parts(model=model, backend=FakeBackend())) as swarm:
+        result = await swarm.run("...")
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import selectors
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+import anyio
+import anyio.lowlevel
+from pydantic_core import to_json
+
+from swarm.errors import EndpointError
+from swarm.events import Event
+from swarm.types import ExecResult, ModelReply, ModelRequest, SandboxRequest, ToolCall, Usage
+
+E = TypeVar("E")
+
+Turn = str | ToolCall | Sequence[ToolCall] | Mapping[str, Any] | EndpointError | ModelReply
+"""What a scripted model does at one call: say a text, use tools, answer a JSON object, fail, or reply as given."""
+
+Answer = Callable[[ModelRequest], Turn | Awaitable[Turn]]
+"""Makes a turn of the request; an async one may take its time."""
+
+
+def tool_call(name: str, /, **arguments: Any) -> ToolCall:
+    """The use of a tool with arguments that are JSON."""
+    return ToolCall(f"call-{name}", name, to_json(arguments).decode())
+
+
+class ScriptedModel:
+    """`swarm.protocols.Model` that plays turns one after the other, or those that a function makes of each request.
+
+    `requests` holds all requests so far. More calls than turns raise AssertionError. It is its own admission, which
+    lets everybody in at once and adds up in `held` the seconds that it was asked to hold.
+    """
+
+    def __init__(self, turns: Sequence[Turn] | Answer, *, name: str = "scripted") -> None:
+        self.name = name
+        self.endpoint = "nowhere"
+        self.requests: list[ModelRequest] = []
+        self.held = 0.0
+        self._turns = turns
+
+    @asynccontextmanager
+    async def admit(self, ask: object) -> AsyncIterator[Any]:
+        """See `swarm.protocols.Admission.admit`."""
+        yield self
+
+    def hold(self, seconds: float) -> None:
+        """See `swarm.protocols.Admission.hold`."""
+        self.held += seconds
+
+    async def complete(self, request: ModelRequest) -> ModelReply:
+        """See `swarm.protocols.Model.complete`."""
+        self.requests.append(replace(request, messages=list(request.messages)))  # the list of a conversation grows
+        sent = time.monotonic()
+        turn = await self._turn(request)
+        if isinstance(turn, EndpointError):
+            raise turn
+        if isinstance(turn, ModelReply):
+            return turn
+        calls: tuple[ToolCall, ...] = (turn,) if isinstance(turn, ToolCall) else ()
+        if not isinstance(turn, str | ToolCall | Mapping):
+            calls = tuple(turn)
+        content = turn if isinstance(turn, str) else to_json(turn).decode() if isinstance(turn, Mapping) else ""
+        return self._reply(request, content, calls, sent)
+
+    async def _turn(self, request: ModelRequest) -> Turn:
+        if callable(self._turns):
+            made = self._turns(request)
+            return await made if inspect.isawaitable(made) else made
+        number = len(self.requests)
+        assert number <= len(self._turns), f"{self.name} was asked {number} times and has {len(self._turns)} turns"
+        return self._turns[number - 1]
+
+    def _reply(self, request: ModelRequest, content: str, calls: tuple[ToolCall, ...], sent: float) -> ModelReply:
+        message: dict[str, Any] = {"role": "assistant", "content": content}
+        if calls:
+            message["tool_calls"] = [
+                {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+                for call in calls
+            ]
+        usage = Usage(
+            prompt_tokens=len(to_json(request.messages)) // 4, completion_tokens=len(to_json(message)) // 4, calls=1
+        )
+        now = time.monotonic()
+        reason = "tool_calls" if calls else "stop"
+        return ModelReply(message, content, calls, reason, usage, self.name, sent, now, now)
+
+
+@dataclass
+class RecordingSink:
+    """`swarm.protocols.EventSink` that keeps all events in memory."""
+
+    events: list[Event] = field(default_factory=list)
+
+    def emit(self, event: Event) -> None:
+        self.events.append(event)
+
+    async def flush(self) -> None:
+        await anyio.lowlevel.checkpoint()
+
+    def of(self, kind: type[E]) -> list[E]:
+        """The events of one type, in order."""
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+Shell = Callable[[str], ExecResult]
+
+
+def _nothing(command: str) -> ExecResult:
+    return ExecResult(0, b"", b"")
+
+
+@dataclass
+class FakeSandbox:
+    """`swarm.protocols.Sandbox` with files in memory. `shell` answers commands; without one they do nothing, well.
+
+    Nothing is run and nothing is isolated; the host's workspace stays as it is.
+    """
+
+    id: str = "fake"
+    workdir: str = "/workspace"
+    files: dict[str, bytes] = field(default_factory=dict)
+    shell: Shell = _nothing
+    commands: list[str] = field(default_factory=list)
+
+    async def exec(
+        self,
+        command: str,
+        *,
+        timeout: float = 120.0,
+        cwd: str | None = None,
+        stdin: bytes = b"",
+        max_output: int = 1 << 20,
+    ) -> ExecResult:
+        """See `swarm.protocols.Sandbox.exec`."""
+        await anyio.lowlevel.checkpoint()
+        self.commands.append(command)
+        return self.shell(command)
+
+    async def read_file(self, path: str) -> bytes:
+        """See `swarm.protocols.Sandbox.read_file`."""
+        await anyio.lowlevel.checkpoint()
+        try:
+            return self.files[self._absolute(path)]
+        except KeyError:
+            raise FileNotFoundError(path) from None
+
+    async def write_file(self, path: str, data: bytes) -> None:
+        """See `swarm.protocols.Sandbox.write_file`."""
+        await anyio.lowlevel.checkpoint()
+        self.files[self._absolute(path)] = data
+
+    def _absolute(self, path: str) -> str:
+        return str(PurePosixPath(self.workdir) / path)
+
+
+@dataclass
+class FakeBackend:
+    """`swarm.protocols.SandboxBackend` of fake sandboxes; `opened` holds all, by their owners."""
+
+    shell: Shell = _nothing
+    name: str = "fake"
+    owner: tuple[int, int] | None = None
+    opened: dict[str, FakeSandbox] = field(default_factory=dict)
+
+    async def check(self, lease: Path) -> None:
+        """It works everywhere."""
+        await anyio.lowlevel.checkpoint()
+
+    @asynccontextmanager
+    async def open(self, request: SandboxRequest) -> AsyncIterator[FakeSandbox]:
+        """See `swarm.protocols.SandboxBackend.open`."""
+        await anyio.lowlevel.checkpoint()
+        sandbox = FakeSandbox(f"fake-{request.owner}", request.workdir, shell=self.shell)
+        self.opened[request.owner] = sandbox
+        yield sandbox
+
+
+class VirtualClock(asyncio.SelectorEventLoop):
+    """An event loop whose clock jumps to the next deadline when all tasks wait: sleeps and time limits take no time.
+
+    For pytest's anyio fixture: `return "asyncio", {"loop_factory": VirtualClock}` from `anyio_backend`. Threads of
+    anyio are waited for in real time, and so is input that is ready; but a process or a peer that answers later than
+    at once loses against any time limit. `time.monotonic` is not changed: it is `anyio.current_time` that jumps.
+    """
+
+    def __init__(self) -> None:
+        self._ahead = 0.0
+        super().__init__(_Jumping(self))
+
+    def time(self) -> float:
+        """Seconds, those included that were jumped over."""
+        return super().time() + self._ahead
+
+    def jump(self, seconds: float) -> None:
+        """Let so much time have passed."""
+        self._ahead += max(0.0, seconds)
+
+
+class _Jumping(selectors.DefaultSelector):
+    """Jumps in place of waiting for a deadline."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = super().select(0)
+        if ready or timeout is None or timeout <= 0:
+            return ready if ready or timeout is not None else super().select(None)
+        if _busy_threads():
+            return super().select(timeout)
+        self._clock.jump(timeout)
+        return []
+
+
+def _busy_threads() -> int:
+    return anyio.to_thread.current_default_thread_limiter().borrowed_tokens

@@ -1,0 +1,40 @@
+"""A desk with a scripted model, and results to lay on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from swarm.budget import Budget, Limits
+from swarm.config import RunConfig
+from swarm.conversation import Line
+from swarm.desk import Desk
+from swarm.retry import RetryPolicy
+from swarm.stages import Harvest
+from swarm.testing import Answer, RecordingSink, ScriptedModel, Turn
+from swarm.types import AgentResult, ModelRequest, Outcome, Plan, SubTask
+
+
+def desk(turns: list[Turn] | Answer, artifacts: Path = Path(), limits: Limits | None = None, **config: Any) -> Desk:
+    """An aggregator's desk, whose model plays these turns."""
+    model = ScriptedModel(turns)
+    line = Line(model, model, Budget(limits or Limits()), RecordingSink(), retry=RetryPolicy(base=0.0))
+    return Desk("run", "the task", RunConfig(**config), artifacts, anyio.Event(), line)
+
+
+def requests(at: Desk) -> list[ModelRequest]:
+    assert isinstance(at.line.model, ScriptedModel)
+    return at.line.model.requests
+
+
+def harvest(*results: AgentResult, plan: Plan | None = None, **more: Any) -> Harvest:
+    """These results of a first stage."""
+    own = tuple(SubTask(id=r.subtask_id, title=f"do {r.subtask_id}", instructions="x") for r in results)
+    return Harvest(plan or Plan(subtasks=own), results, **more)
+
+
+def result(name: str, text: str = "", value: Any = None, outcome: Outcome = Outcome.COMPLETED) -> AgentResult:
+    keep = outcome is Outcome.COMPLETED
+    return AgentResult(name, name, outcome, text or f"text of {name}", "submitted", keep=keep, result=value)
