@@ -91,6 +91,13 @@ class Sandbox(Protocol):
         """Raises: FileNotFoundError, IsADirectoryError, PermissionError; SandboxError as for `exec`."""
         ...
 
+    async def list_folder(self, path: str = ".") -> list[str]:
+        """The names in a folder, sorted; those of folders end with a slash.
+
+        Raises: FileNotFoundError, NotADirectoryError, PermissionError; SandboxError as for `exec`.
+        """
+        ...
+
     async def write_file(self, path: str, data: bytes) -> None:
         """Write a whole file, making its folders. Raises as `read_file`."""
         ...

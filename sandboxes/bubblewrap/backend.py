@@ -28,7 +28,6 @@ from swarm.errors import SandboxError
 from swarm.sandboxes.bubblewrap.namespace import STATUS, namespace
 from swarm.sandboxes.channel.agent import CONTROL, agent_command
 from swarm.sandboxes.channel.channel import Channel
-from swarm.sandboxes.files import WorkspaceFiles
 from swarm.sandboxes.folders import hand_over, private_folder
 from swarm.sandboxes.host_root import HostRoot, find_host_root, made_files
 from swarm.sandboxes.limits import cgroups
@@ -36,46 +35,13 @@ from swarm.sandboxes.limits import known as known_limits
 from swarm.sandboxes.limits.disk import DiskWatch
 from swarm.sandboxes.network.gateway import open_gateway, proxy_environment
 from swarm.sandboxes.proof import Expected, Rlimits, prove
-from swarm.sandboxes.shell import absolute
+from swarm.sandboxes.sandbox import ChannelSandbox
 from swarm.sandboxes.toolchain import SYSTEM_PATH
-from swarm.types import ExecResult, SandboxLimits, SandboxRequest
+from swarm.types import SandboxLimits, SandboxRequest
 
 UID = 1000
 _SHM_BYTES = 64 << 20
 _NEVER = ("/", "/bin", "/dev", "/etc", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/tmp", "/usr")
-
-
-class BubblewrapSandbox:
-    """One process namespace over one workspace and one private /tmp; see the module."""
-
-    def __init__(self, request: SandboxRequest, channel: Channel, owner: tuple[int, int]) -> None:
-        self.id = channel.mark
-        self.workdir = request.workdir
-        self._channel = channel
-        files = WorkspaceFiles(request.workspace, request.workdir, self.exec, mounts=request.toolchain, owner=owner)
-        self.read_file = files.read
-        self.write_file = files.write
-
-    async def exec(
-        self,
-        command: str,
-        *,
-        timeout: float = 120.0,
-        cwd: str | None = None,
-        stdin: bytes = b"",
-        max_output: int = 1 << 20,
-    ) -> ExecResult:
-        """See `swarm.protocols.Sandbox.exec`."""
-        folder = absolute(cwd or "", self.workdir)
-        return await self._channel.exec(command, folder=folder, stdin=stdin, timeout=timeout, max_output=max_output)
-
-    async def pause(self) -> None:
-        """See `swarm.protocols.Pausable`."""
-        await self._channel.pause()
-
-    async def resume(self) -> None:
-        """See `swarm.protocols.Pausable`."""
-        await self._channel.resume()
 
 
 class BubblewrapBackend:
@@ -108,7 +74,7 @@ class BubblewrapBackend:
                 pass
 
     @asynccontextmanager
-    async def open(self, request: SandboxRequest) -> AsyncIterator[BubblewrapSandbox]:
+    async def open(self, request: SandboxRequest) -> AsyncIterator[ChannelSandbox]:
         """See `swarm.protocols.SandboxBackend.open`."""
         request = replace(request, workspace=request.workspace.resolve())
         root = os.geteuid() == 0
@@ -133,7 +99,7 @@ class BubblewrapBackend:
                     namespace(command, _environment(request), channel) as first,
                     open_gateway(request.network, first, name, refused=request.refused),
                 ):
-                    sandbox = BubblewrapSandbox(request, channel, (uid, uid))
+                    sandbox = ChannelSandbox(channel, request.workspace, request.workdir, request.toolchain, (uid, uid))
                     expected = Expected(request.workspace, request.workdir, isolated=True, rlimits=rlimits)
                     await prove(sandbox.exec, expected)
                     trouble = await anyio.to_thread.run_sync(cgroup.trouble, first, request.limits)

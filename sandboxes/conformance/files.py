@@ -38,6 +38,20 @@ async def files_outside_the_workspace(subject: Subject) -> None:
     same(await output_of(subject, f"cat {shlex.quote(name)}; rm {shlex.quote(name)}"), "here", "content")
 
 
+async def files_listed(subject: Subject) -> None:
+    """A folder tells its names, hidden and odd ones too, and which are folders; what is none is told apart."""
+    sandbox = subject.sandbox
+    await output_of(subject, "mkdir -p listed/sub 'listed/a b'; : > listed/.hidden; ln -s sub listed/link")
+    await sandbox.write_file("listed/-n\nx", b"")
+    wanted = sorted([".hidden", "a b/", "sub/", "link", "-n\nx"])
+    for path in ("listed", f"{sandbox.workdir}/listed/", "listed/../listed"):
+        same(await sandbox.list_folder(path), wanted, path)
+    same(await sandbox.list_folder("listed/sub"), [], "an empty folder")
+    holds("listed/" in await sandbox.list_folder(), "the workspace itself")
+    await raises(FileNotFoundError, sandbox.list_folder("listed/missing"), "listing what is missing")
+    await raises(NotADirectoryError, sandbox.list_folder("listed/.hidden"), "listing a file")
+
+
 async def files_odd_names(subject: Subject) -> None:
     """Names may hold spaces, quotes, newlines, a leading dash and any alphabet."""
     for name in ("a b", "-n", "it's", 'say "x"', "new\nline", "naïve-ßß-日本", "$HOME", "a;b", "*"):
