@@ -137,10 +137,11 @@ class Pool:
         try:
             while self._ahead:
                 place = self._ahead.popleft()
-                self._found_ready += place.ready.is_set()
+                was_ready = place.ready.is_set()
                 async with self._taken(place):
-                    if place.error is None:
-                        if commit is not None and commit != place.copy.commit:
+                    if place.error is None and (place.commit is None) == (commit is None):
+                        self._found_ready += was_ready
+                        if commit is not None and commit != place.commit:
                             await place.copy.move_to(commit)
                         yield place
                         return

@@ -99,6 +99,17 @@ async def test_a_place_is_brought_to_the_commit_that_is_wanted(workshop: Worksho
         assert pool.statistics().found_ready == 1
 
 
+async def test_a_place_with_files_and_one_without_do_not_stand_in_for_each_other(workshop: Workshop) -> None:
+    assert workshop.repository is not None
+    base = workshop.repository.base
+    for expected, wanted, files in ((base, None, b""), (None, base, b"file\n")):
+        async with open_pool(workshop, 2) as pool:
+            pool.expect(2, expected)
+            await pool.filled()
+            async with pool.take("agent", wanted) as place:
+                assert (await place.sandbox.exec("ls")).stdout == files
+
+
 async def test_a_place_that_failed_ahead_is_nobodys_failure(workshop: Workshop) -> None:
     workshop, backend = breaking(workshop, 2)
     async with open_pool(workshop, 2) as pool:
