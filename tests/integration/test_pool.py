@@ -123,8 +123,10 @@ async def test_a_place_that_failed_ahead_is_nobodys_failure(workshop: Workshop) 
 async def test_what_fails_for_the_taker_is_raised_as_it_is(workshop: Workshop) -> None:
     workshop, _ = breaking(workshop, 100)
     with pytest.raises(SandboxError, match="does not start"):
-        async with open_pool(workshop, 2) as pool, pool.take("agent", None):
-            pass
+        async with open_pool(workshop, 2) as pool:
+            pool.expect(3, None)
+            async with pool.take("agent", None):
+                pass
 
 
 async def test_a_cancelled_taker_leaves_nothing(workshop: Workshop) -> None:
