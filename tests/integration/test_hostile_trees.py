@@ -216,13 +216,16 @@ async def test_deep_folders_are_forked(kind: Kind, tmp_path: Path, require: Call
     lease = tmp_path / "lease"
     lease.mkdir()
     layers = Layers(lease, kind=kind)
-    async with layers.open(None) as copy:
-        nest(copy.tree, LEVELS)
-        (copy.tree / "new").write_bytes(b"new\n")
-        assert b"+new" in await copy.patch()
-        name = await copy.snapshot()
-        async with copy.fork() as fork, copy.fork(name) as again:
-            assert depth(fork.tree) == depth(again.tree) == LEVELS
+    try:
+        async with layers.open(None) as copy:
+            nest(copy.tree, LEVELS)
+            (copy.tree / "new").write_bytes(b"new\n")
+            assert b"+new" in await copy.patch()
+            name = await copy.snapshot()
+            async with copy.fork() as fork, copy.fork(name) as again:
+                assert depth(fork.tree) == depth(again.tree) == LEVELS
+    finally:
+        remove_tree(lease)  # pytest's own clean-up recurses
 
 
 @pytest.fixture
