@@ -20,15 +20,15 @@ from swarm.sandboxes.channel import sweep
 from swarm.sandboxes.channel.agent import MARK, agent_command
 from swarm.sandboxes.channel.channel import Channel, How
 from swarm.sandboxes.channel.slot import Slot
-from swarm.sandboxes.files import WorkspaceFiles
 from swarm.sandboxes.folders import private_folder
 from swarm.sandboxes.leases.leftover import VARIABLE
 from swarm.sandboxes.limits import cgroups
 from swarm.sandboxes.limits import known as known_limits
 from swarm.sandboxes.limits.disk import DiskWatch
 from swarm.sandboxes.proof import Expected, prove
-from swarm.sandboxes.shell import absolute
-from swarm.types import ExecResult, SandboxRequest
+from swarm.sandboxes.sandbox import ChannelSandbox
+from swarm.sandboxes.shell import with_all_signals
+from swarm.types import SandboxRequest
 
 WARNING = "sandbox `process` isolates nothing: commands can read and change all that you can, and use the network"
 WHOLE_NETWORK = "sandbox `process` has this machine's whole network: no list of hosts can be enforced there"
@@ -39,29 +39,8 @@ _STOPS = 3
 _INIT_S = 0.02
 
 
-class ProcessSandbox:
+class ProcessSandbox(ChannelSandbox):
     """A folder of this machine. A process that changes its session, streams and environment outlives the sandbox."""
-
-    def __init__(self, name: str, workspace: Path, channel: Channel) -> None:
-        self.id = name
-        self.workdir = str(workspace)
-        self._channel = channel
-        files = WorkspaceFiles(workspace, self.workdir, self.exec)
-        self.read_file = files.read
-        self.write_file = files.write
-
-    async def exec(
-        self,
-        command: str,
-        *,
-        timeout: float = 120.0,
-        cwd: str | None = None,
-        stdin: bytes = b"",
-        max_output: int = 1 << 20,
-    ) -> ExecResult:
-        """See `swarm.protocols.Sandbox.exec`."""
-        folder = absolute(cwd or "", self.workdir)
-        return await self._channel.exec(command, folder=folder, stdin=stdin, timeout=timeout, max_output=max_output)
 
     async def pause(self) -> None:
         """See `swarm.protocols.Pausable`."""
@@ -127,9 +106,10 @@ class ProcessBackend:
                         await channel.greet()
                     if not channel.open:
                         raise SandboxError(f"no command can be started in {workspace}: /bin/sh does not run")
-                    sandbox = ProcessSandbox(name, workspace, channel)
+                    sandbox = ProcessSandbox(channel, workspace, str(workspace))
                     await prove(sandbox.exec, Expected(workspace, sandbox.workdir, isolated=False))
-                    yield sandbox
+                    async with watch.guarded(channel.clear):
+                        yield sandbox
                 finally:
                     child.kill()
                     child.wait()
@@ -154,7 +134,7 @@ def _start(
     }
     try:
         return subprocess.Popen(
-            command,
+            [*with_all_signals(), *command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -135,12 +135,16 @@ class Pool:
         self._expected = max(0, self._expected - 1)
         self._in_use += 1
         try:
-            while self._ahead:
-                place = self._ahead.popleft()
-                self._found_ready += place.ready.is_set()
+            # Those that are there now: each may turn out to have failed, and is made up for meanwhile.
+            for place in [place for place in self._ahead if (place.commit is None) == (commit is None)]:
+                if place not in self._ahead:
+                    continue  # another taker was quicker
+                self._ahead.remove(place)
+                was_ready = place.ready.is_set()
                 async with self._taken(place):
                     if place.error is None:
-                        if commit is not None and commit != place.copy.commit:
+                        self._found_ready += was_ready
+                        if commit is not None and commit != place.commit:
                             await place.copy.move_to(commit)
                         yield place
                         return

@@ -9,6 +9,7 @@ remembers, and a clock that jumps.
 from __future__ import annotations
 
 import asyncio
+import errno
 import inspect
 import selectors
 import time
@@ -152,13 +153,27 @@ class FakeSandbox:
         self.commands.append(command)
         return self.shell(command)
 
-    async def read_file(self, path: str) -> bytes:
+    async def read_file(self, path: str, *, most: int | None = None) -> bytes:
         """See `swarm.protocols.Sandbox.read_file`."""
         await anyio.lowlevel.checkpoint()
         try:
-            return self.files[self._absolute(path)]
+            data = self.files[self._absolute(path)]
         except KeyError:
             raise FileNotFoundError(path) from None
+        if most is not None and len(data) > most:
+            raise OSError(errno.EFBIG, f"larger than {most} bytes", path)
+        return data
+
+    async def list_folder(self, path: str = ".") -> list[str]:
+        """See `swarm.protocols.Sandbox.list_folder`."""
+        await anyio.lowlevel.checkpoint()
+        folder = PurePosixPath(self._absolute(path))
+        below = [
+            PurePosixPath(name).relative_to(folder) for name in self.files if folder in PurePosixPath(name).parents
+        ]
+        if not below and str(folder) != self.workdir:
+            raise FileNotFoundError(path)
+        return sorted({each.parts[0] + ("/" if len(each.parts) > 1 else "") for each in below})
 
     async def write_file(self, path: str, data: bytes) -> None:
         """See `swarm.protocols.Sandbox.write_file`."""

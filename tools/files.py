@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import posixpath
 import shlex
 from typing import Annotated
@@ -18,6 +19,7 @@ from swarm.tools.replacement import NoReplacement, replace_once
 from swarm.types import ToolErrorKind, ToolResult
 
 _LARGEST = 10 << 20
+_NAMES = 50
 _WIDEST = 2_000
 _NOTE_ROOM = 160
 
@@ -116,18 +118,20 @@ def operand(path: str) -> str:
 async def load(sandbox: Sandbox, path: str) -> str | ToolResult:
     """The text of a file, byte for byte when encoded again; or what to tell the model."""
     try:
-        data = await sandbox.read_file(_checked(path))
+        data = await sandbox.read_file(_checked(path), most=_LARGEST)
     except MachineError:
         raise
     except (FileNotFoundError, NotADirectoryError):
         return await missing(sandbox, path)
+    except IsADirectoryError:
+        return await _folder(sandbox, path)
     except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno == errno.EFBIG:
+            return failed(
+                ToolErrorKind.UNSUITABLE,
+                f"{path} is too large: more than {_LARGEST >> 20} MiB. Use bash: grep, head, tail or sed -n.",
+            )
         return _refused(path, error)
-    if len(data) > _LARGEST:
-        return failed(
-            ToolErrorKind.UNSUITABLE,
-            f"{path} has {len(data)} bytes, which is too large. Use bash: grep, head, tail or sed -n.",
-        )
     if b"\0" in data[:8192]:
         return failed(
             ToolErrorKind.UNSUITABLE, f"{path} is a binary file of {len(data)} bytes. Use bash: file, strings or xxd."
@@ -141,6 +145,19 @@ async def load(sandbox: Sandbox, path: str) -> str | ToolResult:
             f"{path} is not UTF-8 (byte 0x{data[error.start]:02x} on line {line}). "
             "Use bash: iconv -f latin1 -t utf-8 to read it, sed to change it.",
         )
+
+
+async def _folder(sandbox: Sandbox, path: str) -> ToolResult:
+    """The result for a folder where a file was wanted: what is in it."""
+    try:
+        names = await sandbox.list_folder(path)
+    except MachineError:
+        raise
+    except OSError as error:
+        return _refused(path, error)
+    shown = ", ".join(printable(name) for name in names[:_NAMES]) or "nothing"
+    more = f" and {len(names) - _NAMES} more (use glob)" if len(names) > _NAMES else ""
+    return failed(ToolErrorKind.UNSUITABLE, f"{path} is a folder. It holds {shown}{more}.")
 
 
 async def save(sandbox: Sandbox, path: str, data: bytes) -> ToolResult | None:

@@ -67,6 +67,7 @@ class Bench:
         self.exec = sandbox.exec
         self.read_file = sandbox.read_file
         self.write_file = sandbox.write_file
+        self.list_folder = sandbox.list_folder
 
     def __repr__(self) -> str:
         return f"<bench {self.id}: {self.running()} of {len(self._jobs)} jobs running>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 
@@ -36,6 +37,20 @@ async def files_outside_the_workspace(subject: Subject) -> None:
     name = f"{(await output_of(subject, 'echo $TMPDIR')).strip() or '/tmp'}/swarm-conformance-{os.getpid()}"
     await sandbox.write_file(name, b"here")
     same(await output_of(subject, f"cat {shlex.quote(name)}; rm {shlex.quote(name)}"), "here", "content")
+
+
+async def files_listed(subject: Subject) -> None:
+    """A folder tells its names, hidden and odd ones too, and which are folders; what is none is told apart."""
+    sandbox = subject.sandbox
+    await output_of(subject, "mkdir -p listed/sub 'listed/a b'; : > listed/.hidden; ln -s sub listed/link")
+    await sandbox.write_file("listed/-n\nx", b"")
+    wanted = sorted([".hidden", "a b/", "sub/", "link", "-n\nx"])
+    for path in ("listed", f"{sandbox.workdir}/listed/", "listed/../listed"):
+        same(await sandbox.list_folder(path), wanted, path)
+    same(await sandbox.list_folder("listed/sub"), [], "an empty folder")
+    holds("listed/" in await sandbox.list_folder(), "the workspace itself")
+    await raises(FileNotFoundError, sandbox.list_folder("listed/missing"), "listing what is missing")
+    await raises(NotADirectoryError, sandbox.list_folder("listed/.hidden"), "listing a file")
 
 
 async def files_odd_names(subject: Subject) -> None:
@@ -123,3 +138,19 @@ async def files_dot_dot(subject: Subject) -> None:
     except OSError:
         pass
     holds(not (subject.workspace.parent / name).exists(), "a file of the host was written")
+
+
+async def files_too_large(subject: Subject) -> None:
+    """A file of more than may be read is refused as too large, wherever it lies; what is just as large is read."""
+    sandbox = subject.sandbox
+    other = f"{(await output_of(subject, 'echo $TMPDIR')).strip() or '/tmp'}/large-{os.getpid()}"
+    for name in ("hole", other):
+        await output_of(subject, f"dd if=/dev/zero of={shlex.quote(name)} bs=1 count=1 seek=1000000 2>/dev/null")
+        same(len(await sandbox.read_file(name, most=1_000_001)), 1_000_001, "length")
+        try:
+            await sandbox.read_file(name, most=1_000_000)
+        except OSError as error:
+            same(error.errno, errno.EFBIG, "error")
+        else:
+            raise Nonconforming(f"{name} was read, too large as it is")
+        await output_of(subject, f"rm {shlex.quote(name)}")

@@ -24,16 +24,16 @@ from swarm.sandboxes.channel.channel import Channel
 from swarm.sandboxes.docker.engine import Engine
 from swarm.sandboxes.docker.images import ensure_host, ensure_named
 from swarm.sandboxes.docker.leftovers import note_engine
-from swarm.sandboxes.files import WorkspaceFiles
 from swarm.sandboxes.folders import hand_over, private_folder
 from swarm.sandboxes.host_root import HostRoot, find_host_root
 from swarm.sandboxes.leases.leftover import LABEL
 from swarm.sandboxes.limits import known as known_limits
 from swarm.sandboxes.limits.disk import DiskWatch
 from swarm.sandboxes.network.gateway import open_gateway, proxy_environment
+from swarm.sandboxes.opening import prove_opening, workdir_of
 from swarm.sandboxes.proof import Cgroups, Expected, Rlimits, prove
-from swarm.sandboxes.shell import absolute
-from swarm.types import ExecResult, SandboxRequest
+from swarm.sandboxes.sandbox import ChannelSandbox
+from swarm.types import SandboxRequest
 
 HOST_IMAGE = "host"
 """The image that is no image: this machine's own system folders, read-only."""
@@ -41,33 +41,14 @@ HOST_IMAGE = "host"
 UID = 1000
 _REMOVAL_S = 30.0
 _GREETS_S = 30.0
-_NEVER = ("/", "/bin", "/dev", "/etc", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/tmp", "/usr")
 
 
-class DockerSandbox:
+class DockerSandbox(ChannelSandbox):
     """One running container."""
 
     def __init__(self, engine: Engine, request: SandboxRequest, channel: Channel, mounts: tuple[Path, ...]) -> None:
-        self.id = channel.mark
-        self.workdir = request.workdir
+        super().__init__(channel, request.workspace, request.workdir, mounts, _user())
         self._engine = engine
-        self._channel = channel
-        files = WorkspaceFiles(request.workspace, request.workdir, self.exec, mounts=mounts, owner=_user())
-        self.read_file = files.read
-        self.write_file = files.write
-
-    async def exec(
-        self,
-        command: str,
-        *,
-        timeout: float = 120.0,
-        cwd: str | None = None,
-        stdin: bytes = b"",
-        max_output: int = 1 << 20,
-    ) -> ExecResult:
-        """See `swarm.protocols.Sandbox.exec`."""
-        folder = absolute(cwd or "", self.workdir)
-        return await self._channel.exec(command, folder=folder, stdin=stdin, timeout=timeout, max_output=max_output)
 
     async def pause(self) -> None:
         """See `swarm.protocols.Pausable`."""
@@ -105,18 +86,13 @@ class DockerBackend:
 
     async def check(self, lease: Path) -> None:
         """See `swarm.protocols.SandboxBackend.check`: opens a sandbox and closes it again."""
-        async with private_folder(lease, "check") as folder:
-            request = SandboxRequest("check", "check", lease, folder, "/workspace")
-            async with self.open(request):
-                pass
+        await prove_opening(self, lease)
 
     @asynccontextmanager
     async def open(self, request: SandboxRequest) -> AsyncIterator[DockerSandbox]:
         """See `swarm.protocols.SandboxBackend.open`."""
         request = replace(request, workspace=request.workspace.resolve())
-        workdir = Path(request.workdir)
-        if not workdir.is_absolute() or ".." in workdir.parts or str(workdir) in _NEVER:
-            raise SandboxError(f"{request.workdir} cannot be the workspace's place in a sandbox")
+        workdir_of(request)
         image = await self._image()
         shown = _shown(request, self._host)
         await anyio.to_thread.run_sync(hand_over, request.workspace, *_user())
@@ -133,7 +109,10 @@ class DockerBackend:
                 await self._engine.call(partial(self._start, image, name, options))
                 await _greeted(channel)
                 first = await self._engine.call(partial(self._first, name)) if request.network else 0
-                async with open_gateway(request.network, first, name, refused=request.refused):
+                async with (
+                    open_gateway(request.network, first, name, refused=request.refused),
+                    watch.guarded(channel.clear),
+                ):
                     sandbox = DockerSandbox(self._engine, request, channel, shown)
                     await prove(sandbox.exec, _expected(request))
                     yield sandbox

@@ -89,14 +89,25 @@ async def test_a_place_is_brought_to_the_commit_that_is_wanted(workshop: Worksho
         async with pool.take("first", repository.base) as place:
             await place.sandbox.exec("echo two > file; echo new > other")
             await place.close_sandbox()
-            work = await repository.capture(place.copy.tree, repository.base, author="first", message="work")
+            work = (await repository.capture(place.copy.tree, repository.base, author="first", message="work")).commit
         assert work is not None
         await pool.filled()
         async with pool.take("second", work) as place:
             assert (await place.sandbox.exec("cat file other")).stdout == b"two\nnew\n"
             await place.close_sandbox()
-            assert await repository.capture(place.copy.tree, work, author="second", message="none") is None
+            assert (await repository.capture(place.copy.tree, work, author="second", message="none")).commit is None
         assert pool.statistics().found_ready == 1
+
+
+async def test_a_place_with_files_and_one_without_do_not_stand_in_for_each_other(workshop: Workshop) -> None:
+    assert workshop.repository is not None
+    base = workshop.repository.base
+    for expected, wanted, files in ((base, None, b""), (None, base, b"file\n")):
+        async with open_pool(workshop, 2) as pool:
+            pool.expect(2, expected)
+            await pool.filled()
+            async with pool.take("agent", wanted) as place:
+                assert (await place.sandbox.exec("ls")).stdout == files
 
 
 async def test_a_place_that_failed_ahead_is_nobodys_failure(workshop: Workshop) -> None:
@@ -112,8 +123,10 @@ async def test_a_place_that_failed_ahead_is_nobodys_failure(workshop: Workshop) 
 async def test_what_fails_for_the_taker_is_raised_as_it_is(workshop: Workshop) -> None:
     workshop, _ = breaking(workshop, 100)
     with pytest.raises(SandboxError, match="does not start"):
-        async with open_pool(workshop, 2) as pool, pool.take("agent", None):
-            pass
+        async with open_pool(workshop, 2) as pool:
+            pool.expect(3, None)
+            async with pool.take("agent", None):
+                pass
 
 
 async def test_a_cancelled_taker_leaves_nothing(workshop: Workshop) -> None:
