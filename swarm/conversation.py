@@ -20,9 +20,9 @@ from swarm.config import Price
 from swarm.errors import EndpointError, EndpointFault
 from swarm.events import CallFinished, CallSent, Notice
 from swarm.models.pricing import cost
-from swarm.protocols import Admission, EventSink, Model
+from swarm.protocols import EventSink, ModelService
 from swarm.retry import RetryPolicy
-from swarm.types import JsonObject, Message, ModelReply, ModelRequest, Role, Usage
+from swarm.types import Ask, JsonObject, Message, ModelReply, ModelRequest, Role, Usage
 
 BYTES_PER_TOKEN = 3
 """Prompt tokens are estimated from bytes of JSON; 3 is below the ratio of common tokenizers, so on the safe side."""
@@ -40,8 +40,7 @@ _QUIET_WAIT = 2.0
 class Line:
     """How a role reaches its model: shared by all conversations of that role in a run."""
 
-    model: Model
-    admission: Admission
+    service: ModelService
     budget: Budget
     sink: EventSink
     price: Price | None = None
@@ -60,6 +59,7 @@ class Conversation:
         self._trajectory_id = trajectory_id
         self._role = role
         self.messages = list(messages)
+        self._prefix = hashlib.sha256(to_json(self.messages[:1])).hexdigest()[:16]
         self.steps = 0
         self.usage = Usage()
         self._last_call_id = ""
@@ -97,12 +97,10 @@ class Conversation:
                 again = self._line.retry.decide(error, attempt, self._line.rng)
                 if again is None:
                     raise
-                if again.hold:
-                    self._line.admission.hold(again.delay)
-                if again.delay > _QUIET_WAIT:
-                    text = f"{error.message}; again in {again.delay:.0f} s"
+                if again > _QUIET_WAIT:
+                    text = f"{error.message}; again in {again:.0f} s"
                     self._line.sink.emit(Notice(message=text, trajectory_id=self._trajectory_id, level="warning"))
-                await anyio.sleep(again.delay)
+                await anyio.sleep(again)
 
     async def _attempt(
         self, call_id: str, attempt: int, tools: Sequence[JsonObject], response_format: JsonObject | None
@@ -110,8 +108,9 @@ class Conversation:
         line = self._line
         self._digest_new_messages()
         waiting_since = time.monotonic()
-        async with line.admission.admit(self._role):
-            prompt = self._prompt_bytes // BYTES_PER_TOKEN
+        prompt = self._prompt_bytes // BYTES_PER_TOKEN
+        ask = Ask(self._role, prompt + ASSUMED_COMPLETION, self._prefix, self.steps)
+        async with line.service.admit(ask) as model:
             reservation, max_tokens = await self._reserve(prompt)
             request = ModelRequest(
                 messages=self.messages,
@@ -128,7 +127,7 @@ class Conversation:
                 turn=self.steps + 1,
                 attempt=attempt,
                 accepted=False,
-                model=line.model.name,
+                model=line.service.name,
                 prefix_call_id=self._last_call_id,
                 prefix_messages=self._told,
                 new_messages=self.messages[self._told :],
@@ -139,7 +138,7 @@ class Conversation:
             )
             line.sink.emit(CallSent(trajectory_id=self._trajectory_id, call_id=call_id, attempt=attempt))
             try:
-                reply = await line.model.complete(request)
+                reply = await model.complete(request)
             except EndpointError as error:
                 if error.kind in _MAY_BE_BILLED:
                     reservation.forfeit()

@@ -31,27 +31,19 @@ _TRIES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Retry:
-    """Try again after `delay` seconds; `hold` asks to hold back every other call to the endpoint as well."""
-
-    delay: float
-    hold: bool
-
-
-@dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """Exponential backoff with full jitter, in seconds; what the server asks for comes first."""
 
     base: float = 0.5
     ceiling: float = 60.0
 
-    def decide(self, error: EndpointError, attempt: int, rng: random.Random) -> Retry | None:
-        """The reaction to the `attempt`-th failure (1-based) of one call; None: give up."""
+    def decide(self, error: EndpointError, attempt: int, rng: random.Random) -> float | None:
+        """Seconds until the next try after the `attempt`-th failure (1-based) of one call; None: give up."""
         if attempt >= _TRIES.get(error.kind, 1):
             return None
         backoff = min(self.ceiling, self.base * 2.0 ** (attempt - 1))
         if error.retry_after is not None and error.retry_after > PATIENCE:
             return None
         if error.retry_after is not None:
-            return Retry(error.retry_after + rng.uniform(0, self.base), hold=True)
-        return Retry(rng.uniform(backoff / 2, backoff), hold=error.kind is EndpointFault.RATE_LIMITED)
+            return error.retry_after + rng.uniform(0, self.base)
+        return rng.uniform(backoff / 2, backoff)

@@ -147,7 +147,7 @@ class Session:
             role=Role.ORCHESTRATOR,
             name=ORCHESTRATOR,
             trainable=True,
-            model=line.model.name,
+            model=line.service.name,
             system_prompt_sha256=sha256(system),
         )
         async with open_trajectory(self._sink, started) as trajectory:

@@ -141,6 +141,20 @@ class ToolCall:
 
 
 @dataclass(frozen=True, slots=True)
+class Ask:
+    """A model call that waits to be made: what admission and routing need to know of it.
+
+    `tokens` are those of prompt and answer, estimated; `prefix` names the beginning of the prompt that it shares with
+    its siblings ("" for none); `turn` counts the calls that its trajectory made before.
+    """
+
+    role: Role
+    tokens: int
+    prefix: str = ""
+    turn: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ModelRequest:
     """One call to a model. `timeout` is for the whole call, in seconds."""
 

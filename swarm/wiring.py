@@ -14,7 +14,8 @@ from swarm.config import HOST_IMAGE, RunConfig, home
 from swarm.errors import UsageError
 from swarm.models.governor import Governor
 from swarm.models.pricing import EMBEDDED, price_of
-from swarm.protocols import Model, Repository, SandboxBackend
+from swarm.models.service import GovernedModel
+from swarm.protocols import Model, ModelService, Repository, SandboxBackend
 from swarm.types import Role
 
 if TYPE_CHECKING:
@@ -36,22 +37,20 @@ _ROLES: dict[ModelRole, Role] = {
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """The models of a process, by role, and the admission to their endpoint."""
+    """The models of a process, by role."""
 
-    by_role: Mapping[Role, Model]
-    governor: Governor
+    by_role: Mapping[Role, ModelService]
 
     def line(self, role: Role, config: RunConfig, budget: Budget, sink: EventSink) -> Line:
         """How a role of one run reaches its model."""
         from swarm.conversation import Line
 
-        model = self.by_role[role]
+        service = self.by_role[role]
         return Line(
-            model=model,
-            admission=self.governor,
+            service=service,
             budget=budget,
             sink=sink,
-            price=price_of(model.name, config.prices),
+            price=price_of(service.name, config.prices),
             temperature=config.temperature,
             seed=config.seed,
             call_timeout=config.call_timeout,
@@ -79,12 +78,13 @@ async def open_models(config: RunConfig) -> AsyncIterator[Models]:
             remedy="give it under [prices] in swarm.toml (dollars per million tokens), or use --budget-tokens",
         )
     async with AsyncExitStack() as stack:
-        opened: dict[str, Model] = {}
+        opened: dict[str, ModelService] = {}
+        governor = Governor(_IN_FLIGHT)
         for name in filter(None, names.values()):
             if name not in opened:
-                opened[name] = await _open_model(stack, name, config)
+                opened[name] = GovernedModel(await _open_model(stack, name, config), governor)
         by_role = {_ROLES[role]: opened[name] for role, name in names.items() if name}
-        yield Models(by_role, Governor(_IN_FLIGHT))
+        yield Models(by_role)
 
 
 async def _open_model(stack: AsyncExitStack, name: str, config: RunConfig) -> Model:

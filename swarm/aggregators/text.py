@@ -48,7 +48,7 @@ class TextAggregator:
             depth=1,
             parent_trajectory_id=self._parent,
             stage=self._stage,
-            model=self._line.model.name,
+            model=self._line.service.name,
             system_prompt_sha256=sha256(system),
         )
         async with open_trajectory(self._line.sink, started) as trajectory:

@@ -8,7 +8,11 @@ from typing import NamedTuple
 
 import anyio
 
-from swarm.types import Role
+from swarm.errors import EndpointError, EndpointFault
+from swarm.types import Ask
+
+_UNTOLD_S = 1.0
+"""Seconds that a limited rate is left alone where the endpoint does not say how long."""
 
 
 class GovernorStatistics(NamedTuple):
@@ -36,11 +40,17 @@ class Governor:
         return GovernorStatistics(inner.borrowed_tokens, inner.tasks_waiting, held)
 
     @asynccontextmanager
-    async def admit(self, role: Role) -> AsyncIterator[None]:
+    async def admit(self, ask: Ask) -> AsyncIterator[None]:
+        """Wait until one more call may be in flight, and hold its place for the length of the block."""
         async with self._limiter:
             while self._held_until > anyio.current_time():  # noqa: ASYNC110 (a time, which may be moved meanwhile)
                 await anyio.sleep_until(self._held_until)
             yield
 
-    def hold(self, seconds: float) -> None:
+    def failed(self, error: EndpointError) -> None:
+        """Learn how a call failed: where the rate is limited, nothing new is admitted for a while."""
+        if error.kind is EndpointFault.RATE_LIMITED:
+            self._hold(error.retry_after or _UNTOLD_S)
+
+    def _hold(self, seconds: float) -> None:
         self._held_until = max(self._held_until, anyio.current_time() + seconds)

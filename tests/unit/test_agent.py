@@ -17,6 +17,7 @@ from swarm.protocols import Sandbox
 from swarm.retry import RetryPolicy
 from swarm.types import (
     AgentLimits,
+    Ask,
     ExecResult,
     JsonObject,
     ModelReply,
@@ -67,15 +68,17 @@ class Sink:
         return [event for event in self.events if isinstance(event, CallFinished)]
 
 
-class OpenDoor:
-    held = 0.0
+class Unlimited:
+    """A service that admits every call."""
+
+    def __init__(self, model: ScriptedModel) -> None:
+        self.name = model.name
+        self.endpoint = model.endpoint
+        self._model = model
 
     @asynccontextmanager
-    async def admit(self, role: Role) -> AsyncIterator[None]:
-        yield
-
-    def hold(self, seconds: float) -> None:
-        self.held += seconds
+    async def admit(self, ask: Ask) -> AsyncIterator[ScriptedModel]:
+        yield self._model
 
 
 class NoSandbox:
@@ -112,7 +115,7 @@ async def play(
     *turns: Turn, limits: AgentLimits | None = None, budget: Limits | None = None
 ) -> tuple[LoopEnd, ScriptedModel, Sink, AgentLoop]:
     model, sink = ScriptedModel(list(turns)), Sink()
-    line = Line(model, OpenDoor(), Budget(budget or Limits()), sink, retry=RetryPolicy(base=0.0))
+    line = Line(Unlimited(model), Budget(budget or Limits()), sink, retry=RetryPolicy(base=0.0))
     conversation = Conversation(line, "t", Role.SUBAGENT, [{"role": "user", "content": "go"}])
     loop = AgentLoop(conversation, "t", Tools(), NoSandbox(), sink)
     return await loop.run(limits or AgentLimits()), model, sink, loop
