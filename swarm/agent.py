@@ -11,24 +11,14 @@ from typing import Any, Protocol
 
 import anyio
 
+from swarm.calls import ModelReply
 from swarm.conversation import Conversation
 from swarm.errors import BudgetExhausted, EndpointError
 from swarm.events import ToolFinished, ToolStarted
 from swarm.protocols import EventSink, Sandbox
 from swarm.retry import FATAL
 from swarm.trajectory import sha256
-from swarm.types import (
-    AgentLimits,
-    JsonObject,
-    Message,
-    ModelReply,
-    Outcome,
-    Submission,
-    SubTask,
-    ToolCall,
-    ToolResult,
-    ToolStatus,
-)
+from swarm.types import AgentLimits, JsonObject, Message, Outcome, Submission, SubTask, ToolCall, ToolResult, ToolStatus
 
 REPEATS = 6
 """The same call with the same result so many times in a row ends an attempt."""
@@ -89,10 +79,10 @@ class AgentLoop:
         return LoopEnd(Outcome.TIMED_OUT, "timeout", f"stopped after {limits.timeout:.0f} s")
 
     async def _turns(self, max_steps: int) -> LoopEnd:
-        nudged = False
+        nudged, tools = False, self._tools.schemas()
         while self._conversation.steps < max_steps:
             try:
-                reply = await self._conversation.ask(self._tools.schemas())
+                reply = await self._conversation.ask(tools)
             except BudgetExhausted as error:
                 return LoopEnd(Outcome.BUDGET_EXHAUSTED, "budget", error.message)
             except EndpointError as error:

@@ -88,7 +88,9 @@ class CallFinished(EventBase):
     """One attempt at one model call. Exactly one attempt of a call is `accepted`.
 
     The prompt is the prompt of `prefix_call_id` cut to `prefix_messages` messages, followed by `new_messages`.
-    `message` is the raw answer. `error` is empty or the kind of failure. A `redacted` call cannot be trained on.
+    `message` is the raw answer. `error` is empty or the kind of failure. `fitted` tells how the request was changed
+    for an endpoint that lacks something, and what else was exchanged for the answer; `usage` and `cost_usd` are of all
+    of it. A `redacted` call cannot be trained on.
     """
 
     type: Literal["call"] = "call"
@@ -105,6 +107,7 @@ class CallFinished(EventBase):
     prompt_sha256: str = ""
     sampling: dict[str, Any] = Field(default_factory=dict)
     message: dict[str, Any] = Field(default_factory=dict)
+    fitted: dict[str, Any] = Field(default_factory=dict)
     finish_reason: str = ""
     usage: Usage = Usage()
     cost_usd: float | None = None

@@ -10,19 +10,10 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from swarm.calls import Ask, ModelReply, ModelRequest
 from swarm.events import Event
 from swarm.stages import Dispatch, Finish, Merged, RunState
-from swarm.types import (
-    AgentResult,
-    AgentSpec,
-    Ask,
-    ExecResult,
-    JsonObject,
-    ModelReply,
-    ModelRequest,
-    SandboxRequest,
-    ToolResult,
-)
+from swarm.types import AgentResult, AgentSpec, ExecResult, JsonObject, SandboxRequest, ToolResult
 
 
 class Model(Protocol):

@@ -10,20 +10,27 @@ from swarm.errors import EndpointError, EndpointFault
 FATAL = frozenset(
     {
         EndpointFault.UNREACHABLE,
+        EndpointFault.UNTRUSTED,
         EndpointFault.QUOTA_EXHAUSTED,
         EndpointFault.WRONG_KEY,
         EndpointFault.UNKNOWN_MODEL,
+        EndpointFault.NOT_RECORDED,
     }
 )
 """Faults that will meet every further call as well: the run ends, with the reason."""
 
 PATIENCE = 300.0
-"""Seconds that a server may ask us to wait; one that asks for more is given up."""
+"""Seconds that an overloaded server may ask us to wait; one that asks for more is given up."""
+
+PARKED = frozenset({EndpointFault.QUOTA_EXHAUSTED, EndpointFault.WRONG_KEY})
+"""Faults that somebody may mend while the run waits, where it is told to."""
 
 _TRIES = {
-    EndpointFault.RATE_LIMITED: 12,
     EndpointFault.OVERLOADED: 8,
-    EndpointFault.UNREACHABLE: 4,
+    EndpointFault.UNREACHABLE: 16,
+    EndpointFault.CONNECT_TIMED_OUT: 4,
+    EndpointFault.NO_FIRST_TOKEN: 3,
+    EndpointFault.STALLED: 4,
     EndpointFault.TIMED_OUT: 3,
     EndpointFault.CUT: 4,
     EndpointFault.MALFORMED: 3,
@@ -32,16 +39,30 @@ _TRIES = {
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Exponential backoff with full jitter, in seconds; what the server asks for comes first."""
+    """Exponential backoff with jitter, in seconds; what the server asks for comes first.
+
+    A rate limit is no failed try: the call goes back to admission, which knows when the next may be sent and gives up
+    an endpoint that answers nobody. With `park`, so does a call that met a fault that somebody may mend; and one that
+    another replica may answer.
+    """
 
     base: float = 0.5
     ceiling: float = 60.0
+    park: bool = False
 
-    def decide(self, error: EndpointError, attempt: int, rng: random.Random) -> float | None:
-        """Seconds until the next try after the `attempt`-th failure (1-based) of one call; None: give up."""
-        if attempt >= _TRIES.get(error.kind, 1):
+    def counts(self, error: EndpointError) -> bool:
+        """Whether such a failure is a try."""
+        if error.kind is EndpointFault.RATE_LIMITED or error.elsewhere:
+            return False
+        return not (self.park and error.kind in PARKED)
+
+    def decide(self, error: EndpointError, tries: int, rng: random.Random) -> float | None:
+        """Seconds until a call is made again after its `tries`-th failed try (1-based); None: give up."""
+        if not self.counts(error):
+            return rng.uniform(0, self.base / 10)
+        if tries >= _TRIES.get(error.kind, 1):
             return None
-        backoff = min(self.ceiling, self.base * 2.0 ** (attempt - 1))
+        backoff = min(self.ceiling, self.base * 2.0 ** (tries - 1))
         if error.retry_after is not None and error.retry_after > PATIENCE:
             return None
         if error.retry_after is not None:

@@ -127,7 +127,8 @@ async def _to_the_envelope(
         run_dir=str(mission.folder),
     )
     early = "" if status is RunStatus.COMPLETED else watch.ended_by
-    journal.emit(_run_ended(result, str(session.fault or early)))
+    details = session.fault.details if session.fault else ""
+    journal.emit(_run_ended(result, "\n".join(filter(None, (str(session.fault or early), details)))))
     await journal.flush()
     data = to_json(result.model_dump(mode="json"), indent=2)
     target = mission.folder / "result.json"

@@ -77,6 +77,10 @@ class Session:
             self.fault = fault
         except (OSError, sqlite3.Error) as broken:  # a full disk shows wherever something is written
             self.fault = MachineError(f"the run's files in {self._mission.folder}: {broken}")
+        if (tape := self._mission.models.tape) is not None:
+            self.fault = tape.error or self.fault  # also where whoever asked went on without an answer
+            if text := tape.leftover():
+                self._sink.emit(Notice(message=text, level="warning"))
 
     async def _orchestrate(self, workshop: Workshop, tools: ToolKit) -> None:
         if self._mission.config.mode == "single":
@@ -104,7 +108,7 @@ class Session:
         if mission.repo is not None:
             self._tree = await take_snapshot(mission.repo, mission.folder / "repo.git")
             self.commit = self._tree.base
-        config = mission.config.model_dump(mode="json", exclude={"prices"})
+        config = mission.config.model_dump(mode="json", exclude={"prices", "record", "replay"})
         self._sink.emit(
             RunStarted(
                 task=mission.task,

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from swarm.config import RunConfig
+    from swarm.cli.doctor_endpoint import EndpointFinding
 
-ENDPOINT_TIMEOUT = 3.0  # seconds
 NOT_POSSIBLE = 3
 
 
@@ -28,6 +27,7 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     """Declare the command."""
     parser = commands.add_parser("doctor", help="check what a run needs on this machine", allow_abbrev=False)
     parser.add_argument("--json", action="store_true", help="the findings as one JSON object")
+    parser.add_argument("--probe", action="store_true", help="ask the endpoint anew what it can do (a few small calls)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
 
     import anyio
 
-    findings = anyio.run(_look)
+    findings = anyio.run(_look, args.probe)
     possible = all(finding.ok for finding in findings if finding.needed)
     if args.json:
         print(json.dumps({"ok": possible, "findings": [finding._asdict() for finding in findings]}))
@@ -55,10 +55,11 @@ def run(args: argparse.Namespace) -> int:
     return 0 if possible else NOT_POSSIBLE
 
 
-async def _look() -> list[Finding]:
+async def _look(probe: bool) -> list[Finding | EndpointFinding]:
     import sys
 
     from swarm import __version__
+    from swarm.cli.doctor_endpoint import look_at_endpoints
     from swarm.config import home, load_config
 
     python = ".".join(str(part) for part in sys.version_info[:3])
@@ -68,7 +69,7 @@ async def _look() -> list[Finding]:
         await _git(),
         _home(home(os.environ)),
         *await _sandboxes(),
-        *await _endpoint(load_config({}, os.environ, await _repository())),
+        *await look_at_endpoints(load_config({}, os.environ, await _repository()), probe=probe),
     ]
 
 
@@ -114,53 +115,3 @@ async def _sandboxes() -> list[Finding]:
     if names:
         text = f"default: {names[0]}" if names[0] != "process" else "only --sandbox process, which isolates nothing"
     return [*found, Finding("sandbox", bool(names), text, needed=True)]
-
-
-async def _endpoint(config: RunConfig) -> list[Finding]:
-    from swarm.cli.text import line
-    from swarm.models.local_servers import find
-
-    servers = [
-        Finding("local server", None, f"{url} ({line(', '.join(models)) or 'no models'})")
-        for url, models in await find()
-    ]
-    if config.base_url is None:
-        text = "none configured (--base-url or OPENAI_BASE_URL); `--model embedded` repairs Python without one"
-        return [Finding("endpoint", None, text), *servers]
-    reached, text = await _probe(config)
-    return [Finding("endpoint", reached, text, needed=True), *servers]
-
-
-async def _probe(config: RunConfig) -> tuple[bool, str]:
-    """Ask the configured endpoint for its models."""
-    import httpx
-
-    from swarm.cli.text import line
-    from swarm.models.local_servers import model_names
-
-    assert config.base_url is not None
-    place = line(_without_credentials(config.base_url))
-    headers = {"Authorization": f"Bearer {config.api_key.get_secret_value()}"} if config.api_key else {}
-    try:
-        async with httpx.AsyncClient(timeout=ENDPOINT_TIMEOUT, follow_redirects=True) as client:
-            answer = await client.get(config.base_url.rstrip("/") + "/models", headers=headers)
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        return False, f"{place} cannot be reached ({type(error).__name__})"
-    if answer.status_code in (401, 403):
-        return False, f"{place} refuses the key (HTTP {answer.status_code}): see OPENAI_API_KEY"
-    try:
-        models = model_names(answer.json()) if answer.is_success else None
-    except ValueError:
-        models = None
-    if models is None:
-        return False, f"{place} answers HTTP {answer.status_code}, but not as an OpenAI-compatible endpoint"
-    wanted = [name for name in {config.model_of("planner"), config.model_of("subagent")} if name]
-    unknown = [name for name in wanted if models and name not in models]
-    note = f"; it does not list {line(', '.join(unknown))}" if unknown else ""
-    return True, f"{place} answers ({line(', '.join(models[:8])) or 'no models listed'}){note}"
-
-
-def _without_credentials(url: str) -> str:
-    scheme, mark, rest = url.partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path.partition('?')[0]}"

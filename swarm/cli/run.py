@@ -38,6 +38,8 @@ CONFIGURED = (
     "budget_usd",
     "budget_tokens",
     "timeout",
+    "max_in_flight",
+    "park",
     "sandbox",
     "image",
     "tools",
@@ -45,18 +47,9 @@ CONFIGURED = (
     "web_hosts",
     "test",
     "seed",
+    "record",
+    "replay",
 )
-
-
-class _Once(argparse.Action):
-    """An option that may be given once: a second one must not win in silence."""
-
-    def __call__(
-        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: Any = None
-    ) -> None:
-        if getattr(namespace, self.dest) is not None:
-            parser.error(f"argument {option}: given twice; one endpoint is used at a time")
-        setattr(namespace, self.dest, values)
 
 
 def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
@@ -75,17 +68,24 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
 
     models = parser.add_argument_group("models")
     models.add_argument("--mode", choices=MODES, help="plan (default): planner and sub-agents; single: one agent")
-    models.add_argument("--model", metavar="NAME", help="the model of all roles; `embedded` needs no endpoint")
+    models.add_argument(
+        "--model", metavar="NAME", help="the model of all roles, or PROVIDER/MODEL; `embedded` needs no endpoint"
+    )
     models.add_argument("--planner-model", metavar="NAME")
     models.add_argument("--subagent-model", metavar="NAME")
     models.add_argument("--aggregator-model", metavar="NAME")
     models.add_argument(
         "--base-url",
         metavar="URL",
-        action=_Once,
-        help="the OpenAI-compatible endpoint, such as http://host:8000/v1",
+        action="append",
+        help="the OpenAI-compatible endpoint, such as http://host:8000/v1; again for each replica of it",
     )
     models.add_argument("--seed", type=int, metavar="N")
+    tape = models.add_mutually_exclusive_group()
+    tape.add_argument("--record", metavar="FILE", help="keep every exchange with the models in a new file")
+    tape.add_argument(
+        "--replay", metavar="FILE", help="take the answers from such a file, in their order; needs no endpoint"
+    )
 
     limits = parser.add_argument_group("limits")
     limits.add_argument("--max-agents", type=int, metavar="N", help="sub-agents of the whole run")
@@ -95,6 +95,11 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     limits.add_argument("--budget-usd", type=float, metavar="X", help="dollars for the whole run")
     limits.add_argument("--budget-tokens", type=int, metavar="N", help="tokens for the whole run")
     limits.add_argument("--timeout", type=float, metavar="SECONDS", help="wall time for the whole run")
+
+    limits.add_argument("--max-in-flight", type=int, metavar="N", help="model calls at once to one endpoint and key")
+    limits.add_argument(
+        "--park", type=float, metavar="SECONDS", help="wait out a used-up quota or a wrong key: try again so often"
+    )
 
     sandbox = parser.add_argument_group("sandbox")
     sandbox.add_argument("--sandbox", choices=SANDBOXES, help="where tools run (default: the strongest there is)")
@@ -286,7 +291,7 @@ def _finish(args: argparse.Namespace, display: Display, result: RunResult, repo:
     from swarm.cli.summary import answer_text, plan_lines, summary_lines
 
     if display.view.error:
-        complain(f"swarm: {display.view.error}")
+        complain("\n".join([f"swarm: {display.view.error}", *display.view.error_details]))
     gated, lines = config.test is not None, list[str]()
     asks = not args.dry_run and will_ask(args, result, repo)
     if not args.dry_run and not asks:  # first, as the envelope tells how it went

@@ -10,25 +10,13 @@ import pytest
 
 from swarm.agent import REPEATS, AgentLoop, LoopEnd
 from swarm.budget import Budget, Limits
+from swarm.calls import Ask, ModelReply, ModelRequest
 from swarm.conversation import Conversation, Line
 from swarm.errors import EndpointError, EndpointFault
 from swarm.events import CallFinished, Event, ToolFinished
 from swarm.protocols import Sandbox
 from swarm.retry import RetryPolicy
-from swarm.types import (
-    AgentLimits,
-    Ask,
-    ExecResult,
-    JsonObject,
-    ModelReply,
-    ModelRequest,
-    Outcome,
-    Role,
-    Submission,
-    ToolCall,
-    ToolResult,
-    Usage,
-)
+from swarm.types import AgentLimits, ExecResult, JsonObject, Outcome, Role, Submission, ToolCall, ToolResult, Usage
 
 pytestmark = pytest.mark.anyio
 Turn = str | list[ToolCall] | EndpointError

@@ -18,7 +18,7 @@ PACKAGE = ROOT / "swarm"
 ROWS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("types",),
-    ("stages", "result"),
+    ("calls", "stages", "result"),
     ("events",),
     ("protocols",),
     ("config",),

@@ -1,0 +1,202 @@
+"""The part of `swarm doctor` that looks at model endpoints: which are here, what they can do, how fast they answer."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from swarm.config import Capabilities, RunConfig
+    from swarm.models.providers import Endpoint
+
+LIST_TIMEOUT = 3.0  # seconds
+CALL_TIMEOUT = 60.0
+
+
+class EndpointFinding(NamedTuple):
+    """One thing seen. `ok` is None where it is neither good nor bad; `needed`: without it there is no run. `data` is
+    the same for programs."""
+
+    name: str
+    ok: bool | None
+    text: str
+    needed: bool = False
+    data: dict[str, Any] | None = None
+
+
+async def look_at_endpoints(config: RunConfig, *, probe: bool) -> list[EndpointFinding]:
+    """What there is to say of the configured endpoints and of servers on this machine. With `probe` the capabilities
+    are asked for again, and kept."""
+    from swarm.cli.text import line
+    from swarm.models.local_servers import find
+
+    servers = [
+        EndpointFinding(
+            "local server",
+            None,
+            f"{url} ({line(', '.join(models)) or 'no models'})",
+            data={"base_url": url, "models": models},
+        )
+        for url, models in await find()
+    ]
+    return [*await _configured(config, probe=probe), *servers]
+
+
+async def _configured(config: RunConfig, *, probe: bool) -> list[EndpointFinding]:
+    from swarm.errors import UsageError
+    from swarm.models.providers import EMBEDDED, endpoint_of, replicas_of
+
+    roles = (config.model_of("planner"), config.model_of("subagent"), config.model_of("aggregator"))
+    names = [name for name in dict.fromkeys(roles) if name and (name != EMBEDDED or config.base_url)]
+    names = [name for name in names if not name.startswith(f"{EMBEDDED}:")]
+    found: list[EndpointFinding] = []
+    answers: dict[str, bool | None] = {}
+    for name in names:
+        try:
+            where = endpoint_of(name, config, os.environ)
+        except UsageError as error:
+            found.append(EndpointFinding("endpoint", False, str(error), needed=True))
+            continue
+        for each in replicas_of(where, config):
+            if each.base_url not in answers:
+                listed = await _listed(each, [n.partition("/")[2] if each.provider else n for n in names])
+                found.append(listed)
+                answers[each.base_url] = listed.ok
+            if answers[each.base_url]:
+                found += await _model(name, each, config, probe=probe)
+    if not found and config.base_urls:
+        from swarm.models.providers import Endpoint
+
+        return [await _listed(Endpoint(url, "", config.api_key), []) for url in config.base_urls]
+    if not found:
+        text = "none configured (--base-url or OPENAI_BASE_URL); `--model embedded` repairs Python without one"
+        return [EndpointFinding("endpoint", None, text)]
+    return found
+
+
+async def _listed(where: Endpoint, names: list[str]) -> EndpointFinding:
+    """Whether an endpoint answers, by the list of its models."""
+    import httpx
+
+    from swarm.cli.text import line
+    from swarm.errors import EndpointFault
+    from swarm.models.capabilities import without_credentials
+    from swarm.models.faults import fault_said
+    from swarm.models.local_servers import model_names
+
+    place = line(without_credentials(where.base_url))
+
+    def finding(ok: bool, text: str) -> EndpointFinding:
+        return EndpointFinding("endpoint", ok, f"{place} {text}", needed=True)
+
+    headers = {"Authorization": f"Bearer {where.key.get_secret_value()}"} if where.key else {}
+    try:
+        async with httpx.AsyncClient(timeout=LIST_TIMEOUT, follow_redirects=True) as client:
+            answer = await client.get(where.base_url.rstrip("/") + "/models", headers=headers)
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        return finding(False, f"cannot be reached ({type(error).__name__})")
+    told = None if answer.is_success else fault_said(answer.content, answer.status_code, "", place, {})
+    if told is not None and told.kind is EndpointFault.WRONG_KEY:
+        return finding(False, f"refuses the key (HTTP {answer.status_code}): see {_key_name(where)}")
+    try:
+        models = model_names(answer.json()) if answer.is_success else None
+    except ValueError:
+        models = None
+    if models is None:
+        return finding(False, f"answers HTTP {answer.status_code}, but not as an OpenAI-compatible endpoint")
+    unknown = [name for name in dict.fromkeys(names) if models and name not in models]
+    note = f"; it does not list {line(', '.join(unknown))}" if unknown else ""
+    return finding(True, f"answers ({line(', '.join(models[:8])) or 'no models listed'}){note}")
+
+
+async def _model(name: str, where: Endpoint, config: RunConfig, *, probe: bool) -> list[EndpointFinding]:
+    """What one model can do, how fast it answers, what it costs."""
+    from swarm.cli.text import line
+    from swarm.config import home
+    from swarm.errors import EndpointError
+    from swarm.models.capabilities import knowledge_of
+    from swarm.models.client import OpenAIModel, open_client
+    from swarm.models.pricing import known_price
+    from swarm.models.probe import ASPECTS, Probing
+    from swarm.models.probe import probe as ask
+
+    price = known_price(name, config, os.environ)
+    cost = f"${price.prompt:g} in, ${price.completion:g} out per million tokens" if price else "unknown (see [prices])"
+    told = EndpointFinding(
+        "price", None, f"{line(name)}: {cost}", data={"model": name, "price": price and price.model_dump()}
+    )
+    knowledge = knowledge_of(where, config, home(os.environ))
+    await knowledge.load()
+    key = where.key.get_secret_value() if where.key else None
+    done = Probing()
+    async with open_client(where.base_url, key) as client:
+        model = OpenAIModel(client, where.model, where.quirks)
+        try:
+            timed = await _timed(model, name)
+            for aspect in ASPECTS:
+                if probe or not _knows(knowledge.current, aspect):
+                    await ask(model, aspect, done)
+        except EndpointError as error:
+            return [EndpointFinding("model", False, f"{line(name)}: {line(str(error))}", needed=True), told]
+        finally:
+            await knowledge.keep(done.found)
+    known = knowledge.current.model_dump(exclude_none=True)
+    tokens = done.usage.total_tokens
+    asked = f" (asked with {done.usage.calls} calls, {tokens} tokens)" if done.exchanges else " (known)"
+    able = EndpointFinding(
+        "can do",
+        None,
+        f"{line(name)}: {_words(knowledge.current)}{asked}",
+        data={"model": name, "capabilities": known, "usage": done.usage.model_dump()},
+    )
+    return [timed, able, told]
+
+
+async def _timed(model: Any, name: str) -> EndpointFinding:
+    """One small call, timed."""
+    from swarm.calls import ModelRequest, StreamLimits
+    from swarm.cli.text import line
+
+    request = ModelRequest(
+        [{"role": "user", "content": "Say yes."}],
+        max_tokens=16,
+        timeout=CALL_TIMEOUT,
+        stream=StreamLimits(CALL_TIMEOUT, CALL_TIMEOUT),
+    )
+    reply = await model.complete(request)
+    first, whole = reply.t_first_token - reply.t_sent, reply.t_done - reply.t_sent
+    text = f"{line(name)} answers: first token after {first:.2f} s, all of it after {whole:.2f} s"
+    data = {"model": name, "first_token_s": round(first, 4), "whole_s": round(whole, 4)}
+    return EndpointFinding("model", True, text, needed=True, data=data)
+
+
+def _knows(known: Capabilities, aspect: str) -> bool:
+    field = "token_ids" if aspect == "tokens" else aspect
+    return getattr(known, field) is not None
+
+
+def _words(known: Capabilities) -> str:
+    """The capabilities, and what is done without those that are missing."""
+    parts = [
+        {True: "tools", False: "no tools (told by text)", None: "tools not known"}[known.tools],
+        "calls in parallel" if known.parallel_tools else "",
+        {
+            "json_schema": "JSON by schema",
+            "json_object": "JSON (schema by prompt)",
+            "none": "no JSON mode (by prompt)",
+            None: "JSON not known",
+        }[known.structured],
+        {True: "usage of streams", False: "no usage of streams", None: ""}[known.stream_usage],
+        "logprobs" if known.logprobs else "no logprobs",
+        "token ids" if known.token_ids not in (None, "none") else "no token ids",
+        f"reasoning in {known.reasoning}" if known.reasoning else "",
+        {True: "seed", False: "no seed", None: ""}[known.seed],
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _key_name(where: Endpoint) -> str:
+    from swarm.models.providers import known
+
+    provider = known().get(where.provider)
+    return (provider.key_env if provider else None) or "OPENAI_API_KEY"
