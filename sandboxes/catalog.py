@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -10,8 +10,11 @@ import anyio
 
 from swarm.errors import SandboxError, UsageError
 from swarm.protocols import SandboxBackend
-from swarm.sandboxes.docker import HOST_IMAGE, DockerBackend
-from swarm.sandboxes.docker_engine import connect
+from swarm.sandboxes.docker.backend import HOST_IMAGE, DockerBackend
+from swarm.sandboxes.docker.engine import connect
+from swarm.sandboxes.folders import private_folder
+from swarm.sandboxes.network.allowed import AllowList
+from swarm.types import SandboxRequest
 
 NAMES = ("docker", "bubblewrap", "process")
 
@@ -20,25 +23,28 @@ _CHECK_S = 120.0
 
 
 @asynccontextmanager
-async def open_backend(name: str, lease: Path, *, image: str = HOST_IMAGE) -> AsyncIterator[SandboxBackend]:
-    """The backend of that name, proved to work here. `lease` as in `SandboxRequest`.
+async def open_backend(
+    name: str, lease: Path, *, image: str = HOST_IMAGE, network: Sequence[str] = ()
+) -> AsyncIterator[SandboxBackend]:
+    """The backend of that name, proved to work here. `lease` and `network` as in `SandboxRequest`.
 
     `auto` is docker where an engine answers within two seconds and a container can be opened, else bubblewrap; never
     `process`, which must be asked for. An image other than `host` can be had from docker alone.
 
     Raises:
         SandboxError: it cannot be used on this machine; the remedy says what to do.
-        UsageError: there is no such backend, or it knows no images.
+        UsageError: there is no such backend, or it knows no images, or not this network.
     """
     if name not in (*NAMES, "auto"):
         raise UsageError(f"there is no sandbox {name!r}", remedy=f"choose one of {', '.join(NAMES)}")
     if name in ("bubblewrap", "process") and image != HOST_IMAGE:
         raise UsageError(f"sandbox `{name}` has no images", remedy="leave out --image, or choose --sandbox docker")
+    AllowList(network)  # what is wrong with it is told before anything is opened
     async with AsyncExitStack() as stack:
         if name == "auto":
-            yield await _first_that_works(stack, lease, image)
+            yield await _first_that_works(stack, lease, image, network)
         else:
-            yield await _open(stack, name, lease, image)
+            yield await _open(stack, name, lease, image, network)
 
 
 async def available(lease: Path) -> list[tuple[str, bool, str]]:
@@ -54,20 +60,31 @@ async def available(lease: Path) -> list[tuple[str, bool, str]]:
     return found
 
 
-async def _open(stack: AsyncExitStack, name: str, lease: Path, image: str) -> SandboxBackend:
+async def _open(
+    stack: AsyncExitStack, name: str, lease: Path, image: str, network: Sequence[str] = ()
+) -> SandboxBackend:
     backend = await _make(stack, name, image)
     with anyio.move_on_after(_CHECK_S) as limit:
         await backend.check(lease)
+        if network:
+            await _check_network(backend, lease, network)
     if limit.cancelled_caught:
         raise SandboxError(f"sandbox `{name}` could not be opened within {_CHECK_S:.0f} s")
     return backend
+
+
+async def _check_network(backend: SandboxBackend, lease: Path, network: Sequence[str]) -> None:
+    async with private_folder(lease, "check") as folder:
+        request = SandboxRequest("check", "check", lease, folder, "/workspace", network=tuple(network))
+        async with backend.open(request):
+            pass
 
 
 async def _make(stack: AsyncExitStack, name: str, image: str) -> SandboxBackend:
     if name == "docker":
         return DockerBackend(await stack.enter_async_context(connect()), image)
     if name == "bubblewrap":
-        from swarm.sandboxes.bubblewrap import BubblewrapBackend
+        from swarm.sandboxes.bubblewrap.backend import BubblewrapBackend
 
         return BubblewrapBackend()
     from swarm.sandboxes.process import ProcessBackend
@@ -75,13 +92,13 @@ async def _make(stack: AsyncExitStack, name: str, image: str) -> SandboxBackend:
     return ProcessBackend()
 
 
-async def _first_that_works(stack: AsyncExitStack, lease: Path, image: str) -> SandboxBackend:
+async def _first_that_works(stack: AsyncExitStack, lease: Path, image: str, network: Sequence[str]) -> SandboxBackend:
     reasons: list[str] = []
     for name in ("docker", "bubblewrap") if image == HOST_IMAGE else ("docker",):
         try:
             if name == "docker":
                 await _knock()
-            return await _open(stack, name, lease, image)
+            return await _open(stack, name, lease, image, network)
         except SandboxError as error:
             reasons.append(f"{name}: {error.message}")
     raise SandboxError(

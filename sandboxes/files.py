@@ -25,10 +25,16 @@ from swarm.types import ExecResult
 _LARGEST = 1 << 28
 """Bytes that are read through a command at most."""
 
-_IS_MISSING, _IS_FOLDER, _IS_DENIED = 43, 44, 45
+_IS_MISSING, _IS_FOLDER, _IS_DENIED, _IS_NO_FOLDER = 43, 44, 45, 46
 _READ = (
     f'if [ ! -e "$f" ]; then exit {_IS_MISSING}; elif [ -d "$f" ]; then exit {_IS_FOLDER}; '
     f'elif [ ! -f "$f" ] || [ ! -r "$f" ]; then exit {_IS_DENIED}; fi; exec cat -- "$f"'
+)
+_LIST = (
+    f'if [ ! -e "$f" ]; then exit {_IS_MISSING}; elif [ ! -d "$f" ]; then exit {_IS_NO_FOLDER}; fi; '
+    f'cd -- "$f" 2>/dev/null && [ -r . ] || exit {_IS_DENIED}; '
+    'for n in .* *; do case $n in .|..) continue;; esac; [ -e "$n" ] || [ -L "$n" ] || continue; '
+    'if [ -d "$n" ] && [ ! -L "$n" ]; then n=$n/; fi; printf \'%s\\0\' "$n"; done'
 )
 _WRITE = (
     f'if [ -d "$f" ]; then exit {_IS_FOLDER}; elif [ -e "$f" ] && [ ! -f "$f" ]; then exit {_IS_DENIED}; fi; '
@@ -82,6 +88,16 @@ class WorkspaceFiles:
         if result.truncated:
             raise OSError(errno.EFBIG, f"larger than {_LARGEST} bytes", path)
         return result.stdout
+
+    async def list(self, path: str = ".") -> list[str]:
+        """Names in a folder, sorted, those of folders with a slash at the end; looked at from inside.
+
+        Raises: FileNotFoundError, NotADirectoryError, PermissionError, SandboxError.
+        """
+        if not path or "\0" in path:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        names = (await self._run(_LIST, path, b"")).stdout.split(b"\0")
+        return sorted(os.fsdecode(name) for name in names if name)
 
     async def write(self, path: str, data: bytes) -> None:
         """Raises: IsADirectoryError, PermissionError, SandboxError."""
@@ -167,6 +183,7 @@ class WorkspaceFiles:
             _IS_MISSING: FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path),
             _IS_FOLDER: IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path),
             _IS_DENIED: PermissionError(errno.EACCES, os.strerror(errno.EACCES), path),
+            _IS_NO_FOLDER: NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path),
         }
         if result.exit_code in known:
             raise known[result.exit_code]

@@ -7,53 +7,39 @@ import secrets
 import shutil
 import signal
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
 
-from swarm.errors import SandboxError
-from swarm.sandboxes import sweep
-from swarm.sandboxes.agent import MARK, agent_command
-from swarm.sandboxes.channel import Channel, How
-from swarm.sandboxes.files import WorkspaceFiles
+from swarm.errors import SandboxError, UsageError
+from swarm.sandboxes.channel import sweep
+from swarm.sandboxes.channel.agent import MARK, agent_command
+from swarm.sandboxes.channel.channel import Channel, How
+from swarm.sandboxes.channel.slot import Slot
 from swarm.sandboxes.folders import private_folder
+from swarm.sandboxes.leases.leftover import VARIABLE
+from swarm.sandboxes.limits import cgroups
+from swarm.sandboxes.limits import known as known_limits
+from swarm.sandboxes.limits.disk import DiskWatch
 from swarm.sandboxes.proof import Expected, prove
-from swarm.sandboxes.shell import absolute
-from swarm.sandboxes.slot import Slot
-from swarm.types import ExecResult, SandboxRequest
+from swarm.sandboxes.sandbox import ChannelSandbox
+from swarm.types import SandboxRequest
 
 WARNING = "sandbox `process` isolates nothing: commands can read and change all that you can, and use the network"
+WHOLE_NETWORK = "sandbox `process` has this machine's whole network: no list of hosts can be enforced there"
 
 _STARTS_S = 30.0
 _BOUND = 15.0
+_STOPS = 3
+_INIT_S = 0.02
 
 
-class ProcessSandbox:
+class ProcessSandbox(ChannelSandbox):
     """A folder of this machine. A process that changes its session, streams and environment outlives the sandbox."""
-
-    def __init__(self, name: str, workspace: Path, channel: Channel) -> None:
-        self.id = name
-        self.workdir = str(workspace)
-        self._channel = channel
-        files = WorkspaceFiles(workspace, self.workdir, self.exec)
-        self.read_file = files.read
-        self.write_file = files.write
-
-    async def exec(
-        self,
-        command: str,
-        *,
-        timeout: float = 120.0,
-        cwd: str | None = None,
-        stdin: bytes = b"",
-        max_output: int = 1 << 20,
-    ) -> ExecResult:
-        """See `swarm.protocols.Sandbox.exec`."""
-        folder = absolute(cwd or "", self.workdir)
-        return await self._channel.exec(command, folder=folder, stdin=stdin, timeout=timeout, max_output=max_output)
 
     async def pause(self) -> None:
         """See `swarm.protocols.Pausable`."""
@@ -72,6 +58,14 @@ class ProcessBackend:
     name = "process"
     warning = WARNING
 
+    def __init__(self) -> None:
+        self._places = cgroups.Places()
+
+    @property
+    def known_limits(self) -> Mapping[str, str]:
+        """See `swarm.sandboxes.limits.known`; complete once it was checked."""
+        return known_limits.process(self._places.held)
+
     @property
     def owner(self) -> None:
         """See `swarm.protocols.SandboxBackend.owner`."""
@@ -81,24 +75,37 @@ class ProcessBackend:
         """See `swarm.protocols.SandboxBackend.check`."""
         if not (shutil.which("bash") or shutil.which("sh")):
             raise SandboxError("neither bash nor sh is on the PATH", remedy="install bash")
+        await self._places.find(lease)
 
     @asynccontextmanager
     async def open(self, request: SandboxRequest) -> AsyncIterator[ProcessSandbox]:
-        """See `swarm.protocols.SandboxBackend.open`. `workdir`, `toolchain` and `limits` have no meaning here."""
+        """See `swarm.protocols.SandboxBackend.open`. `workdir` and `toolchain` have no meaning here.
+
+        Of the limits those hold that cgroups can hold, where they may be used, and that of disk.
+        """
+        if request.network:
+            raise UsageError(WHOLE_NETWORK, remedy="leave out --network, or choose --sandbox bubblewrap")
         workspace = request.workspace.resolve()
         name = f"process-{secrets.token_hex(4)}"
-        async with private_folder(request.lease, "process") as private:
+        async with (
+            private_folder(request.lease, "process") as private,
+            cgroups.limited(self._places, request.lease, name, request.limits) as cgroup,
+        ):
             for folder in ("home", "tmp"):
                 (private / folder).mkdir()
-            channel = Channel(private / "control", name, ender=_end)
+            watch = DiskWatch([workspace, private / "home", private / "tmp"], request.limits.disk_bytes)
+            channel = Channel(
+                private / "control", name, ender=_end, clearer=partial(_clear, name, cgroup), watch=watch.watch
+            )
             try:
-                child = _start(request, workspace, private, channel)
+                command = cgroup.enter(agent_command(str(channel.folder), channel.mark))
+                child = _start(request, workspace, private, channel.mark, command)
                 try:
                     with anyio.move_on_after(_STARTS_S):
                         await channel.greet()
                     if not channel.open:
                         raise SandboxError(f"no command can be started in {workspace}: /bin/sh does not run")
-                    sandbox = ProcessSandbox(name, workspace, channel)
+                    sandbox = ProcessSandbox(channel, workspace, str(workspace))
                     await prove(sandbox.exec, Expected(workspace, sandbox.workdir, isolated=False))
                     yield sandbox
                 finally:
@@ -111,18 +118,21 @@ class ProcessBackend:
                 channel.close()
 
 
-def _start(request: SandboxRequest, workspace: Path, private: Path, channel: Channel) -> subprocess.Popen[bytes]:
+def _start(
+    request: SandboxRequest, workspace: Path, private: Path, mark: str, command: list[str]
+) -> subprocess.Popen[bytes]:
     env = {
         "PATH": os.environ.get("PATH", os.defpath),
         "HOME": str(private / "home"),
         "TMPDIR": str(private / "tmp"),
         "LANG": "C.UTF-8",
         **request.env,
-        MARK: f"{channel.mark}.agent",
+        MARK: f"{mark}.agent",
+        VARIABLE: str(request.lease),
     }
     try:
         return subprocess.Popen(
-            agent_command(str(channel.folder), channel.mark),
+            command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -143,6 +153,24 @@ async def _end(slot: Slot, how: How) -> int:
                 os.killpg(int(slot.leader), signal.SIGKILL)
         tests += [sweep.in_session(slot.leader), sweep.marked(slot.mark)]
     return await anyio.to_thread.run_sync(sweep.send, signal.SIGKILL, sweep.any_of(*tests))
+
+
+async def _clear(name: str, cgroup: cgroups.Cgroup) -> None:
+    """End all that runs in a sandbox, but for its agent."""
+    ours, agent = sweep.marked(f"{name}."), sweep.marked(f"{name}.agent")
+
+    async def send(number: signal.Signals) -> int:
+        return await anyio.to_thread.run_sync(sweep.send, number, lambda one: ours(one) and not agent(one))
+
+    with anyio.move_on_after(_BOUND):
+        left = 1
+        while left:
+            # Stopped first: what multiplies would do so faster than it can be killed one by one.
+            for _ in range(_STOPS):
+                await send(signal.SIGSTOP)
+            left = await send(signal.SIGKILL)
+        while await anyio.to_thread.run_sync(cgroup.dead):  # noqa: ASYNC110  nobody tells
+            await anyio.sleep(_INIT_S)
 
 
 async def _signal(number: signal.Signals, name: str) -> int:

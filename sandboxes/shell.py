@@ -5,8 +5,6 @@ from __future__ import annotations
 import posixpath
 import shlex
 
-from swarm.types import SandboxLimits
-
 
 def absolute(path: str, workdir: str) -> str:
     """A path inside, relative ones seen from `workdir`."""
@@ -23,11 +21,19 @@ def enter(folder: str) -> str:
     return f"cd -- {quoted} || exit 1"
 
 
-def ulimits(limits: SandboxLimits) -> str:
-    """Limits on everything that a shell starts from here on."""
+def ulimits(file_bytes: int, processes: int | None = None, memory_bytes: int | None = None) -> str:
+    """Limits on everything that a shell starts from here on: a file's size, no core files.
+
+    `processes`: how many this user may have, where that user is the sandbox's alone. `memory_bytes`: of each process,
+    as the data that it may write for itself alone; address space that is only reserved does not count, as node and
+    java reserve far more than they use.
+    """
     # Blocks are 512 bytes by POSIX, but 1024 in bash; `-u` is bash's name for what dash calls `-p`.
-    return (
-        "ulimit -c 0; "
-        f'if [ -n "$BASH_VERSION" ]; then ulimit -f {limits.file_bytes // 1024} -u {limits.pids}; '
-        f"else ulimit -f {limits.file_bytes // 512}; ulimit -p {limits.pids}; fi; "
-    )
+    bash, other = [f"-f {file_bytes // 1024}"], [f"ulimit -f {file_bytes // 512}"]
+    if processes is not None:
+        bash.append(f"-u {processes}")
+        other.append(f"ulimit -p {processes}")
+    if memory_bytes is not None:
+        bash.append(f"-d {memory_bytes // 1024}")
+        other.append(f"ulimit -d {memory_bytes // 1024}")
+    return f'ulimit -c 0; if [ -n "$BASH_VERSION" ]; then ulimit {" ".join(bash)}; else {"; ".join(other)}; fi; '

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 
 from swarm.events import GateFinished, GateStarted
+from swarm.pool import Pool
 from swarm.protocols import EventSink
 from swarm.stages import GateReport
-from swarm.workshop import Workshop
 
 _NOT_FOUND = (126, 127)
 _OUTPUT_BYTES = 1 << 20
@@ -17,10 +17,10 @@ _EVENT_CHARS = 100_000
 class Gate:
     """Runs one command on commits. `timeout` is in seconds, for one run."""
 
-    def __init__(self, command: str, timeout: float, workshop: Workshop, sink: EventSink) -> None:
+    def __init__(self, command: str, timeout: float, pool: Pool, sink: EventSink) -> None:
         self.command = command
         self._timeout = timeout
-        self._workshop = workshop
+        self._pool = pool
         self._sink = sink
 
     async def run(self, commit: str | None, stage: int) -> GateReport:
@@ -31,8 +31,10 @@ class Gate:
         """
         self._sink.emit(GateStarted(stage=stage, command=self.command))
         started = time.monotonic()
-        async with self._workshop.copy(commit) as copy, self._workshop.sandbox(f"gate-{stage}", copy) as sandbox:
-            result = await sandbox.exec(f"{{ {self.command}\n}} 2>&1", timeout=self._timeout, max_output=_OUTPUT_BYTES)
+        async with self._pool.take(f"gate-{stage}", commit) as place:
+            result = await place.sandbox.exec(
+                f"{{ {self.command}\n}} 2>&1", timeout=self._timeout, max_output=_OUTPUT_BYTES
+            )
         report = GateReport(
             command=self.command,
             exit_code=result.exit_code,

@@ -29,6 +29,7 @@ from swarm.types import AgentLimits, AgentResult, AgentSpec, Plan, SubTask
 Step = Literal["orchestrate", "dispatch", "finish"]
 
 _LISTING_LINES = 400
+_UNPLANNED = 4
 
 
 class Position(TypedDict):
@@ -139,6 +140,8 @@ class Loop:
     async def _prepare(self, position: Position) -> Step:
         """The gate on the base: what is red before is what planners read first."""
         gate = self._crew.gate
+        if not self._bounds.dry_run:
+            self._crew.executor.expect(self._unplanned(), self.findings.commit)
         if gate is None:
             return "orchestrate"
         report = await unless_stopped(self._stop, lambda: gate.run(self.findings.commit, 0))
@@ -152,6 +155,10 @@ class Loop:
             )
         self.findings.base_gate = report
         return "orchestrate"
+
+    def _unplanned(self) -> int:
+        """Attempts that are prepared for while the plan is being made."""
+        return 1 if self._single else min(self._bounds.concurrency, _UNPLANNED)
 
     async def _orchestrate(self, position: Position) -> Step:
         found = self.findings
@@ -185,6 +192,7 @@ class Loop:
         async def prepare(subtask: SubTask, attempt: int, needed: Sequence[AgentResult]) -> AgentSpec:
             return await self._spec(subtask, stage, attempt, needed, room)
 
+        self._crew.executor.expect(len(self._plan.subtasks), self.findings.commit)
         scheduler = Scheduler(self._crew.executor, prepare, self._crew.sink, self._bounds.concurrency)
         outcome = await scheduler.run(self._plan, stage, self._stop)
         self._results = outcome.results

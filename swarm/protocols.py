@@ -92,6 +92,13 @@ class Sandbox(Protocol):
         """Raises: FileNotFoundError, IsADirectoryError, PermissionError; SandboxError as for `exec`."""
         ...
 
+    async def list_folder(self, path: str = ".") -> list[str]:
+        """The names in a folder, sorted; those of folders end with a slash.
+
+        Raises: FileNotFoundError, NotADirectoryError, PermissionError; SandboxError as for `exec`.
+        """
+        ...
+
     async def write_file(self, path: str, data: bytes) -> None:
         """Write a whole file, making its folders. Raises as `read_file`."""
         ...
@@ -167,10 +174,6 @@ class Repository(Protocol):
         """The files of a commit, one a line, at most `limit` lines with a note on what was left out."""
         ...
 
-    async def checkout(self, commit: str, folder: Path) -> None:
-        """Write the tree of `commit` into the empty `folder`."""
-        ...
-
     async def capture(self, folder: Path, parent: str, *, author: str, message: str) -> str | None:
         """Commit what now stands in `folder` on top of `parent`; None where nothing changed."""
         ...
@@ -184,6 +187,78 @@ class Repository(Protocol):
         ...
 
     async def changed_files(self, old: str, new: str) -> Sequence[str]: ...
+
+
+class WorkingCopy(Protocol):
+    """A folder of the host with the files of a commit (or none), private to whoever opened it: the state of a sandbox.
+
+    It holds the workspace only: neither what a sandbox has in /tmp nor its processes. All of it may be asked for while
+    commands run; for a state that is consistent, pause the sandbox first (`Pausable`).
+    """
+
+    @property
+    def tree(self) -> Path:
+        """The folder: `SandboxRequest.workspace`."""
+        ...
+
+    @property
+    def commit(self) -> str | None:
+        """What it began as, or was moved to; None: an empty folder."""
+        ...
+
+    async def patch(self) -> bytes:
+        """What is different now from what it began as: a patch as `Repository.diff` gives.
+
+        Raises:
+            MachineError: it cannot be made.
+        """
+        ...
+
+    async def snapshot(self) -> str:
+        """Freeze the present state; gives its name, which is good for `WorkingCopies` as long as the lease is held.
+
+        Raises:
+            MachineError: it cannot be made.
+        """
+        ...
+
+    def fork(self, snapshot: str | None = None) -> AbstractAsyncContextManager[WorkingCopy]:
+        """A new working copy that starts from the present state, or from a snapshot, whoever made that.
+
+        Neither sees what the other does from then on. It `began as` the same commit, so its patch holds all changes.
+
+        Raises on entering:
+            MachineError: it cannot be made, or there is no such snapshot.
+        """
+        ...
+
+    async def move_to(self, commit: str) -> None:
+        """Bring an unchanged copy to another commit, also under an open sandbox; only files that differ are touched.
+
+        Raises:
+            MachineError: it was changed, or it is no copy of a commit.
+        """
+        ...
+
+
+class WorkingCopies(Protocol):
+    """Where working copies come from, for one lease."""
+
+    def open(self, commit: str | None) -> AbstractAsyncContextManager[WorkingCopy]:
+        """A copy of a commit, or an empty one; gone at the end of the block.
+
+        Raises on entering:
+            MachineError: it cannot be made.
+        """
+        ...
+
+    def restore(self, snapshot: str) -> AbstractAsyncContextManager[WorkingCopy]:
+        """A new copy that starts from a snapshot, whether or not the copy that it was taken of is still there.
+
+        Raises on entering:
+            MachineError: it cannot be made, or there is no such snapshot.
+        """
+        ...
 
 
 class EventSink(Protocol):
@@ -208,6 +283,11 @@ class Orchestrator(Protocol):
 
 class Executor(Protocol):
     """Makes one attempt at a sub-task, here or elsewhere. Never raises for the work's failure."""
+
+    def expect(self, count: int, commit: str | None) -> None:
+        """So many attempts are to come in all, most on `commit`: time to get ready for them. Takes the place of what
+        was said before."""
+        ...
 
     async def run(self, spec: AgentSpec) -> AgentResult:
         """Raises: MachineError where the machine, not the work, failed."""

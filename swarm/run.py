@@ -24,7 +24,7 @@ from swarm.session import Mission, Session
 from swarm.totals import Totals
 from swarm.types import Outcome, RunStatus
 from swarm.verdict import EndedBy, gate_verdict, judge
-from swarm.wiring import Models, find_repository
+from swarm.wiring import Ground, Models, find_repository
 
 EventHandler = Callable[[Event], None]
 
@@ -44,7 +44,7 @@ def new_run_id() -> str:
     return f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
 
 
-async def begin(order: Order, run_id: str, models: Models, backend: SandboxBackend, lease: Path) -> Mission:
+async def begin(order: Order, run_id: str, models: Models, backend: SandboxBackend, ground: Ground) -> Mission:
     """Check the task and its repository, and make the run's folder.
 
     Raises:
@@ -60,7 +60,9 @@ async def begin(order: Order, run_id: str, models: Models, backend: SandboxBacke
         await anyio.Path(folder / "artifacts").mkdir()
     except OSError as error:
         raise UsageError(f"{folder} cannot be made: {error.strerror}", remedy="set SWARM_HOME") from None
-    return Mission(run_id, folder, task, root, order.config, models, backend, lease, order.dry_run)
+    return Mission(
+        run_id, folder, task, root, order.config, models, backend, ground.lease, order.dry_run, ground.notice
+    )
 
 
 async def execute(mission: Mission, on_event: EventHandler | None, asked_to_stop: anyio.Event | None) -> RunResult:

@@ -94,8 +94,8 @@ class Swarm:
             raise UsageError("this Swarm is not open", remedy="use it in `async with Swarm(...) as swarm:`")
         config = self.config if test is None else self.config.model_copy(update={"test": test})
         run_id = new_run_id()
-        async with open_lease(run_id) as lease, open_sandboxes(config, lease) as backend:
-            mission = await begin(Order(task, repo, config, dry_run), run_id, self._models, backend, lease)
+        async with open_lease(run_id) as ground, open_sandboxes(config, ground.lease) as backend:
+            mission = await begin(Order(task, repo, config, dry_run), run_id, self._models, backend, ground)
             return await execute(mission, on_event, stop)
 
     async def stream(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,22 +24,26 @@ from swarm.executors.local import LocalExecutor
 from swarm.gate import Gate
 from swarm.orchestrators.plan import PlanOrchestrator
 from swarm.orchestrators.single import SingleOrchestrator
+from swarm.pool import Pool, open_pool
 from swarm.prompting import system_prompt
 from swarm.protocols import Aggregator, EventSink, Orchestrator, SandboxBackend
 from swarm.totals import Totals
 from swarm.trajectory import Trajectory, open_trajectory, sha256
 from swarm.types import Outcome, Role
-from swarm.wiring import Models, Tree, open_toolkit, sandbox_site, take_snapshot
+from swarm.wiring import Models, Tree, open_toolkit, sandbox_site, take_snapshot, working_copies
 from swarm.workshop import Workshop
 
 ORCHESTRATOR = "orchestrator"
 """The trajectory of the orchestrator."""
 
+MOST_REFUSALS = 50
+"""Refusals of hosts that are told in one run."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mission:
     """What a run is about and with what it is done. `repo` is the user's checkout, None without one; a dry run
-    ends with the first plan."""
+    ends with the first plan. `notice` is for the user, about what was there before."""
 
     run_id: str
     folder: Path
@@ -50,6 +54,7 @@ class Mission:
     backend: SandboxBackend
     lease: Path
     dry_run: bool = False
+    notice: str = ""
 
 
 class Session:
@@ -61,6 +66,7 @@ class Session:
         self._totals = totals
         self._stop = stop
         self._budget = Budget(Limits(mission.config.budget_tokens, mission.config.budget_usd))
+        self._store: Path | None = None
         self._tree: Tree | None = None
         self.commit: str | None = None
         self.answer = ""
@@ -71,8 +77,11 @@ class Session:
         try:
             await self._open_tree()
             workshop = await self._workshop()
-            async with open_toolkit(self._mission.config, self._tree is not None) as tools:
-                await self._orchestrate(workshop, tools)
+            async with (
+                open_pool(workshop, self._mission.config.concurrency) as pool,
+                open_toolkit(self._mission.config, self._tree is not None, self._warn) as tools,
+            ):
+                await self._orchestrate(pool, tools)
         except SwarmError as fault:
             self.fault = fault
         except (OSError, sqlite3.Error) as broken:  # a full disk shows wherever something is written
@@ -82,12 +91,12 @@ class Session:
             if text := tape.leftover():
                 self._sink.emit(Notice(message=text, level="warning"))
 
-    async def _orchestrate(self, workshop: Workshop, tools: ToolKit) -> None:
+    async def _orchestrate(self, pool: Pool, tools: ToolKit) -> None:
         if self._mission.config.mode == "single":
-            await self._loop(workshop, tools, SingleOrchestrator(), "")
+            await self._loop(pool, tools, SingleOrchestrator(), "")
             return
         async with self._orchestrator_trajectory() as (trajectory, orchestrator):
-            await self._loop(workshop, tools, orchestrator, trajectory.id)
+            await self._loop(pool, tools, orchestrator, trajectory.id)
             outcome = Outcome.CANCELLED if self._stop.is_set() else Outcome.COMPLETED
             if self.fault is not None:
                 outcome = Outcome.ERRORED
@@ -103,10 +112,14 @@ class Session:
         await anyio.Path(path).write_bytes(patch)
         return path
 
+    def _warn(self, message: str) -> None:
+        self._sink.emit(Notice(message=message, level="warning"))
+
     async def _open_tree(self) -> None:
         mission = self._mission
         if mission.repo is not None:
-            self._tree = await take_snapshot(mission.repo, mission.folder / "repo.git")
+            self._store = mission.folder / "repo.git"
+            self._tree = await take_snapshot(mission.repo, self._store)
             self.commit = self._tree.base
         config = mission.config.model_dump(mode="json", exclude={"prices", "record", "replay"})
         self._sink.emit(
@@ -130,16 +143,20 @@ class Session:
         mission = self._mission
         site = await sandbox_site(mission.backend, mission.config, mission.repo)
         if site.notice:
-            self._sink.emit(Notice(message=site.notice, level="warning"))
+            self._warn(site.notice)
+        if mission.notice:
+            self._sink.emit(Notice(message=mission.notice))
         return Workshop(
             run_id=mission.run_id,
             lease=mission.lease,
             backend=mission.backend,
+            copies=await working_copies(mission.backend, mission.lease, self._store),
             repository=self._tree,
             workdir=site.workdir,
             env=site.env,
             toolchain=site.toolchain,
             network=mission.config.network,
+            refused=_refusals(self._sink),
         )
 
     @asynccontextmanager
@@ -162,18 +179,18 @@ class Session:
             finally:
                 trajectory.steps, trajectory.usage = conversation.steps, conversation.usage
 
-    async def _loop(self, workshop: Workshop, tools: ToolKit, orchestrator: Orchestrator, parent: str) -> None:
+    async def _loop(self, pool: Pool, tools: ToolKit, orchestrator: Orchestrator, parent: str) -> None:
         from swarm.loop import Bounds, Crew, Loop  # LangGraph: seconds of import, wanted only when a run starts
 
         mission, config = self._mission, self._mission.config
         line = mission.models.line(Role.SUBAGENT, config, self._budget, self._sink)
         crew = Crew(
             orchestrator=orchestrator,
-            executor=LocalExecutor(workshop, line, tools, parent),
+            executor=LocalExecutor(pool, line, tools, parent),
             aggregator=self._aggregator(parent),
             sink=self._sink,
             repository=self._tree,
-            gate=Gate(config.test, config.test_timeout, workshop, self._sink) if config.test is not None else None,
+            gate=Gate(config.test, config.test_timeout, pool, self._sink) if config.test is not None else None,
         )
         bounds = Bounds(
             config.concurrency, config.max_stages, config.max_steps, config.max_critical_steps, mission.dry_run
@@ -188,3 +205,15 @@ class Session:
         mission = self._mission
         line = mission.models.line(Role.AGGREGATOR, mission.config, self._budget, self._sink)
         return TextAggregator(mission.task, line, parent, self._stop)
+
+
+def _refusals(sink: EventSink) -> Callable[[str], None]:
+    """Tells the user what sandboxes asked the network for in vain, each once in a run."""
+    told: set[str] = set()
+
+    def tell(line: str) -> None:
+        if line not in told and len(told) < MOST_REFUSALS:
+            told.add(line)
+            sink.emit(Notice(message=line, level="warning"))
+
+    return tell

@@ -1,11 +1,13 @@
-"""Work that gives way when the run is asked to stop."""
+"""Work that gives way: when the run is asked to stop, or when the block that it accompanies is done."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import anyio
+from anyio.abc import TaskGroup
 
 from swarm.errors import SwarmError
 
@@ -35,3 +37,19 @@ async def unless_stopped(stop: anyio.Event, work: Callable[[], Awaitable[T]]) ->
     if fault is not None:
         raise fault
     return result
+
+
+@asynccontextmanager
+async def companions() -> AsyncIterator[TaskGroup]:
+    """A task group for what accompanies a block: cancelled at its end. The block's own failure comes out as it is,
+    not inside an exception group."""
+    failure: Exception | None = None
+    async with anyio.create_task_group() as group:
+        try:
+            yield group
+        except Exception as error:  # noqa: BLE001  raised again below, outside of the group
+            failure = error
+        finally:
+            group.cancel_scope.cancel()
+    if failure is not None:
+        raise failure

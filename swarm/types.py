@@ -5,7 +5,7 @@ pydantic models are what crosses a boundary (a model's answer, a file, the envel
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -162,6 +162,11 @@ class SandboxLimits:
     file_bytes: int = 4 << 30
     disk_bytes: int = 8 << 30
 
+    @property
+    def tmp_bytes(self) -> int:
+        """Of the memory, what temporary files may take: with all of it, nothing could run any more."""
+        return self.memory_bytes // 2
+
 
 @dataclass(frozen=True, slots=True)
 class SandboxRequest:
@@ -172,7 +177,7 @@ class SandboxRequest:
     of the host that becomes writable at `workdir` inside; `toolchain` are folders of the host that are visible
     read-only at their own paths (an interpreter, a virtual environment). `env` is the whole environment but for what
     the backend needs itself: nothing is inherited. `network` names the hosts that may be reached (`HOST`, `*.HOST`,
-    `HOST:PORT`); without one there is no network.
+    `HOST:PORT`); without one there is no network. `refused` is told, in a line, of each other host that was asked for.
     """
 
     run_id: str
@@ -184,6 +189,7 @@ class SandboxRequest:
     toolchain: tuple[Path, ...] = ()
     network: tuple[str, ...] = ()
     limits: SandboxLimits = SandboxLimits()
+    refused: Callable[[str], None] | None = field(default=None, compare=False)
 
 
 class ToolStatus(StrEnum):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from swarm.models.pricing import known_price
 from swarm.models.providers import EMBEDDED, EMBEDDED_CAPABILITIES, Endpoint, endpoint_of, names_provider, replicas_of
 from swarm.models.service import GovernedModel
 from swarm.models.tokens import TokenRatio
-from swarm.protocols import ModelService, Repository, SandboxBackend
+from swarm.protocols import ModelService, Repository, SandboxBackend, WorkingCopies
 from swarm.types import Role
 
 if TYPE_CHECKING:
@@ -185,25 +185,32 @@ async def open_sandboxes(config: RunConfig, lease: Path) -> AsyncIterator[Sandbo
     """
     from swarm.sandboxes.catalog import open_backend
 
-    async with open_backend(config.sandbox, lease, image=config.image) as backend:
+    async with open_backend(config.sandbox, lease, image=config.image, network=config.network) as backend:
         yield backend
 
 
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a run stands on: its lease's folder, and what the user should know of how it was cleared."""
+
+    lease: Path
+    notice: str
+
+
 @asynccontextmanager
-async def open_lease(run_id: str) -> AsyncIterator[Path]:
+async def open_lease(run_id: str) -> AsyncIterator[Ground]:
     """The folder for whatever a run makes on this machine beside its record; gone at the end. What earlier runs left
-    behind that were killed is removed first.
+    behind that were killed is removed first, in bounded time.
 
     Raises on entering:
         MachineError: it cannot be made.
     """
-    from swarm.sandboxes import lease
-    from swarm.sandboxes.reaper import reap
+    from swarm.sandboxes.leases import lease
+    from swarm.sandboxes.leases.reaper import reap
 
     place = home(os.environ)
     async with lease.open_lease(place, run_id) as held:
-        await reap(place)
-        yield held.folder
+        yield Ground(held.folder, await reap(place))
 
 
 async def find_repository(start: Path) -> Path:
@@ -212,16 +219,24 @@ async def find_repository(start: Path) -> Path:
     Raises:
         UsageError: there is none, or it cannot be worked on.
     """
-    from swarm.sandboxes import workspace
+    from swarm.sandboxes.git import workspace
 
     return await workspace.find_repository(start)
 
 
 async def take_snapshot(repo: Path, store: Path) -> Tree:
     """The user's tree, uncommitted changes included, in a store of the run's own."""
-    from swarm.sandboxes.workspace import snapshot
+    from swarm.sandboxes.git.workspace import snapshot
 
     return await snapshot(repo, store)
+
+
+async def working_copies(backend: SandboxBackend, lease: Path, store: Path | None) -> WorkingCopies:
+    """Where a run's sandboxes get their files from. `store` is what `take_snapshot` filled, None without one."""
+    from swarm.sandboxes.copies.layers import Layers
+    from swarm.sandboxes.git.workspace import reopen
+
+    return Layers(lease, await reopen(store) if store is not None else None, backend.owner)
 
 
 class Tree(Repository, Protocol):
@@ -265,8 +280,9 @@ async def sandbox_site(backend: SandboxBackend, config: RunConfig, repo: Path | 
 
 
 @asynccontextmanager
-async def open_toolkit(config: RunConfig, on_repository: bool) -> AsyncIterator[ToolKit]:
-    """The tools of sub-agents; servers that give some of them live as long as the block.
+async def open_toolkit(config: RunConfig, on_repository: bool, notify: Callable[[str], None]) -> AsyncIterator[ToolKit]:
+    """The tools of sub-agents; servers that give some of them live as long as the block. `notify`: told of one that
+    broke meanwhile.
 
     Raises on entering:
         UsageError: a tool or a file that the configuration names cannot be used.
@@ -285,5 +301,5 @@ async def open_toolkit(config: RunConfig, on_repository: bool) -> AsyncIterator[
             from swarm.tools.mcp import open_servers
             from swarm.tools.mcp_config import load_servers
 
-            tools += await stack.enter_async_context(open_servers(load_servers(config.mcp)))
+            tools += await stack.enter_async_context(open_servers(load_servers(config.mcp), notify))
         yield toolsets.Kit(Toolset(tools))

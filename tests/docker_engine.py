@@ -3,22 +3,101 @@
 from __future__ import annotations
 
 import os
+import select
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import docker
 import pytest
 import requests
 
+from swarm.sandboxes.leases.mounts import mounts_below, unmount
+
 Require = Callable[[object, str], None]
 
 _START_S = 60.0
 _STOP_S = 30.0
+
+
+class PrivateEngine:
+    """An engine of our own, whose folder outlives its process: it can be killed and started again."""
+
+    def __init__(self, program: str, folder: Path) -> None:
+        self.address = f"unix://{folder}/docker.sock"
+        self._program = program
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> str:
+        """Gives what is wrong, nothing where it answers."""
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    self._program,
+                    *("--data-root", str(self._folder / "data"), "--exec-root", str(self._folder / "exec")),
+                    *("--pidfile", str(self._folder / "pid"), "-H", self.address),
+                    *("--bridge=none", "--iptables=false", "--ip-forward=false"),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        if _wait_until_ready(self._process, self.address):
+            return ""
+        return f"dockerd does not come up: {(self._folder / 'log').read_text(errors='replace')[-400:]}"
+
+    def kill(self) -> None:
+        """As if it had crashed: containers and what holds them stay, and so do its records of them."""
+        assert self._process is not None
+        below = self._folder / "exec/containerd/containerd.pid"
+        containerd = os.pidfd_open(int(below.read_text()))
+        try:
+            self._process.kill()
+            self._process.wait()
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(containerd, signal.SIGKILL)
+            ended = select.poll()
+            ended.register(containerd, select.POLLIN)
+            assert ended.poll(_STOP_S * 1000)
+        finally:
+            os.close(containerd)
+        below.unlink()
+        (self._folder / "pid").unlink()
+
+    def stop(self) -> None:
+        if self._process is None or self._process.poll() is not None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+
+@contextmanager
+def private_engine(require: Require) -> Iterator[PrivateEngine]:
+    """An engine that runs; skips the test where none can be started."""
+    dockerd = shutil.which("dockerd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    require(dockerd and os.geteuid() == 0, "no Docker Engine can be started (that takes root and dockerd)")
+    assert dockerd is not None
+    # A short path: the engine makes sockets below it.
+    folder = Path(tempfile.mkdtemp(prefix="swarm-engine-", dir="/tmp"))
+    engine = PrivateEngine(dockerd, folder)
+    try:
+        trouble = engine.start()
+        require(not trouble, trouble)
+        yield engine
+    finally:
+        engine.stop()
+        _clear(folder)
 
 
 @pytest.fixture(scope="session")
@@ -28,43 +107,20 @@ def docker_engine(require: Require) -> Iterator[str]:
     if _answers(usual):
         yield usual
         return
-    dockerd = shutil.which("dockerd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-    require(dockerd and os.geteuid() == 0, "no Docker Engine answers, and none can be started (root and dockerd)")
-    assert dockerd is not None
-    # A short path: the engine makes sockets below it.
-    folder = Path(tempfile.mkdtemp(prefix="swarm-engine-", dir="/tmp"))
-    address = f"unix://{folder}/docker.sock"
-    with (folder / "log").open("wb") as log:
-        engine = subprocess.Popen(
-            [
-                dockerd,
-                *("--data-root", str(folder / "data"), "--exec-root", str(folder / "exec")),
-                *("--pidfile", str(folder / "pid"), "-H", address),
-                *("--bridge=none", "--iptables=false", "--ip-forward=false"),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    before = os.environ.get("DOCKER_HOST")
-    try:
-        ready = _wait_until_ready(engine, address)
-        tail = "" if ready else (folder / "log").read_text(errors="replace")[-400:]
-        require(ready, f"dockerd does not come up: {tail}")
-        os.environ["DOCKER_HOST"] = address
-        yield address
-    finally:
-        os.environ.pop("DOCKER_HOST", None)
-        if before is not None:
-            os.environ["DOCKER_HOST"] = before
-        engine.terminate()
-        try:
-            engine.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            engine.kill()
-            engine.wait()
-        shutil.rmtree(folder, ignore_errors=True)
+    with private_engine(require) as engine, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DOCKER_HOST", engine.address)
+        yield engine.address
+
+
+def _clear(folder: Path) -> None:
+    """Remove an engine's folder, also where it was killed and not started again."""
+    for shim in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if f"\0{folder}/exec/containerd/".encode() in (shim / "cmdline").read_bytes():
+                os.kill(int(shim.name), signal.SIGKILL)
+    for place in mounts_below(folder):
+        unmount(place)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _wait_until_ready(engine: subprocess.Popen[bytes], address: str) -> bool:

@@ -18,6 +18,7 @@ from swarm.tools.replacement import NoReplacement, replace_once
 from swarm.types import ToolErrorKind, ToolResult
 
 _LARGEST = 10 << 20
+_NAMES = 50
 _WIDEST = 2_000
 _NOTE_ROOM = 160
 
@@ -121,6 +122,8 @@ async def load(sandbox: Sandbox, path: str) -> str | ToolResult:
         raise
     except (FileNotFoundError, NotADirectoryError):
         return await missing(sandbox, path)
+    except IsADirectoryError:
+        return await _folder(sandbox, path)
     except (OSError, ValueError) as error:
         return _refused(path, error)
     if len(data) > _LARGEST:
@@ -141,6 +144,19 @@ async def load(sandbox: Sandbox, path: str) -> str | ToolResult:
             f"{path} is not UTF-8 (byte 0x{data[error.start]:02x} on line {line}). "
             "Use bash: iconv -f latin1 -t utf-8 to read it, sed to change it.",
         )
+
+
+async def _folder(sandbox: Sandbox, path: str) -> ToolResult:
+    """The result for a folder where a file was wanted: what is in it."""
+    try:
+        names = await sandbox.list_folder(path)
+    except MachineError:
+        raise
+    except OSError as error:
+        return _refused(path, error)
+    shown = ", ".join(printable(name) for name in names[:_NAMES]) or "nothing"
+    more = f" and {len(names) - _NAMES} more (use glob)" if len(names) > _NAMES else ""
+    return failed(ToolErrorKind.UNSUITABLE, f"{path} is a folder. It holds {shown}{more}.")
 
 
 async def save(sandbox: Sandbox, path: str, data: bytes) -> ToolResult | None:

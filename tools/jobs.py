@@ -17,6 +17,7 @@ from pydantic import Field
 
 from swarm.errors import MachineError
 from swarm.protocols import Sandbox
+from swarm.stopping import companions
 from swarm.tools.output import LIMIT, failed, readable
 from swarm.tools.registry import tool
 from swarm.tools.session import FOLDER, script
@@ -66,6 +67,7 @@ class Bench:
         self.exec = sandbox.exec
         self.read_file = sandbox.read_file
         self.write_file = sandbox.write_file
+        self.list_folder = sandbox.list_folder
 
     def __repr__(self) -> str:
         return f"<bench {self.id}: {self.running()} of {len(self._jobs)} jobs running>"
@@ -100,16 +102,8 @@ class Bench:
 @asynccontextmanager
 async def open_bench(sandbox: Sandbox) -> AsyncIterator[Bench]:
     """A bench over a sandbox; at the end of the block its jobs are ended."""
-    failure: Exception | None = None
-    async with anyio.create_task_group() as group:
-        try:
-            yield Bench(sandbox, group)
-        except Exception as error:  # noqa: BLE001 - raised below by itself, where the group would wrap it
-            failure = error
-        finally:
-            group.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
+    async with companions() as group:
+        yield Bench(sandbox, group)
 
 
 @tool

@@ -10,7 +10,7 @@ import hashlib
 import logging
 import re
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
@@ -20,6 +20,7 @@ from anyio.abc import TaskStatus
 
 from swarm.errors import MachineError, UsageError
 from swarm.protocols import Sandbox, Tool
+from swarm.stopping import companions
 from swarm.tools.mcp_config import McpServer
 from swarm.tools.output import clip, failed, printable
 from swarm.types import JsonObject, ToolErrorKind, ToolResult, ToolStatus
@@ -41,8 +42,15 @@ class _Connection:
 
     name: str
     server: McpServer
+    notify: Callable[[str], None]
     client: mcp.Client | None = None
     tools: list[McpTool] = field(default_factory=list)
+
+    def lost(self) -> None:
+        """It is gone: told once."""
+        if self.client is not None:
+            self.client = None
+            self.notify(f"the MCP server {self.name} is gone; its tools answer no more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +77,11 @@ class McpTool:
         except TimeoutError:
             return failed(ToolErrorKind.TIMED_OUT, f"the MCP server {server} gave no answer in {CALL_SECONDS:g} s.")
         except (anyio.ClosedResourceError, anyio.BrokenResourceError, RuntimeError):  # closed under the call
+            self.connection.lost()
             return failed(ToolErrorKind.UNAVAILABLE, f"the MCP server {server} is gone. Go on without its tools.")
         except MCPError as error:
             if error.error.code == CONNECTION_CLOSED:
-                self.connection.client = None
+                self.connection.lost()
                 return failed(ToolErrorKind.UNAVAILABLE, f"the MCP server {server} is gone. Go on without its tools.")
             return failed(ToolErrorKind.RAISED, f"the MCP server {server}: {clip(error.error.message, 2000)}")
         text = _text(result)
@@ -82,8 +91,10 @@ class McpTool:
 
 
 @asynccontextmanager
-async def open_servers(servers: Mapping[str, McpServer]) -> AsyncIterator[list[Tool]]:
+async def open_servers(servers: Mapping[str, McpServer], notify: Callable[[str], None]) -> AsyncIterator[list[Tool]]:
     """Start or reach all servers at once, and give their tools; at the end of the block all are ended.
+
+    `notify` is told of a server that broke meanwhile.
 
     Raises on entering:
         UsageError: the package `mcp` is not installed, or a server's program does not exist.
@@ -93,21 +104,16 @@ async def open_servers(servers: Mapping[str, McpServer]) -> AsyncIterator[list[T
         import mcp  # noqa: F401 - whether it is there
     except ImportError:
         raise UsageError("MCP servers need the package mcp", remedy="pip install 'swarm[mcp]'") from None
-    connections = [_Connection(name, server) for name, server in servers.items()]
-    failure: Exception | None = None
+    connections = [_Connection(name, server, notify) for name, server in servers.items()]
     with _quiet():
-        async with anyio.create_task_group() as group:
+        async with companions() as group:
             try:
                 async with anyio.create_task_group() as starting:
                     for connection in connections:
                         starting.start_soon(group.start, _serve, connection)
-                yield _named(connections)
-            except Exception as error:  # noqa: BLE001 - raised below by itself, where the group would wrap it
-                failure = _first(error)
-            finally:
-                group.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
+            except* Exception as failed_to_start:  # noqa: BLE001  a transport may raise anything
+                raise _first(failed_to_start) from None
+            yield _named(connections)
 
 
 async def _serve(connection: _Connection, *, task_status: TaskStatus[None]) -> None:
@@ -130,6 +136,7 @@ async def _serve(connection: _Connection, *, task_status: TaskStatus[None]) -> N
             cause = _first(error)
             if not started:
                 raise _start_failure(connection, cause, log) from None
+            connection.lost()
         finally:
             connection.client = None
 

@@ -19,6 +19,7 @@ from pydantic import Field
 
 from swarm.errors import UsageError
 from swarm.protocols import Tool
+from swarm.sandboxes.network.allowed import is_public, simple
 from swarm.tools.html import page_text
 from swarm.tools.named import load_object
 from swarm.tools.output import LIMIT, clip, failed, printable
@@ -184,7 +185,7 @@ async def _request(client: httpx.AsyncClient, target: httpx.URL, allowed: Allowe
         raise Refused(ToolErrorKind.DENIED, f"{host} port {port} is not an allowed host. Go on without it.")
     found = [literal] if literal is not None else await _resolved(host, port)
     for address in found:
-        if not ((literal is None and _is_public(address)) or allowed.address(address, port)):
+        if not ((literal is None and is_public(simple(address))) or allowed.address(address, port)):
             raise Refused(ToolErrorKind.DENIED, f"{host} is at {address}, which is not allowed. Go on without it.")
     headers = {
         "Host": target.netloc.decode("ascii"),
@@ -245,12 +246,6 @@ def _literal(host: str) -> Address | None:
         return ipaddress.ip_address(host.strip("[]"))
     except ValueError:
         return None
-
-
-def _is_public(address: Address) -> bool:
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    checked = mapped or address
-    return checked.is_global and not checked.is_multicast
 
 
 def _split(entry: str) -> tuple[str, int | None]:

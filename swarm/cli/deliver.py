@@ -110,14 +110,14 @@ def _ask(repo: Path, patch: Path, doubt: str) -> bool:
 
 
 def _apply(repo: Path, patch: Path) -> str:
-    from swarm.sandboxes.workspace import apply_to
+    from swarm.sandboxes.git.workspace import apply_to
 
     apply_to(repo, patch.read_bytes())
     return f"applied to {repo}"
 
 
 def _branch(name: str, result: RunResult, repo: Path) -> str:
-    from swarm.sandboxes.workspace import create_branch
+    from swarm.sandboxes.git.workspace import create_branch
 
     create_branch(repo, name, Path(result.run_dir) / "repo.git")
     return f"branch: {name}"

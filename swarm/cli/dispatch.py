@@ -11,7 +11,7 @@ import sys
 from typing import NoReturn
 
 from swarm import __version__
-from swarm.cli import doctor, endpoint, run, runs
+from swarm.cli import doctor, endpoint, gc, image, run, runs
 from swarm.cli.stdio import complain, discard_output, one_line
 from swarm.errors import SwarmError
 
@@ -23,7 +23,9 @@ FAMILIES = {
     "show": runs,
     "watch": runs,
     "endpoint": endpoint,
+    "image": image,
     "doctor": doctor,
+    "gc": gc,
 }
 
 

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+from swarm.cli.doctor_sandboxes import look
+from swarm.cli.findings import Finding
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from swarm.cli.doctor_endpoint import EndpointFinding
-
 NOT_POSSIBLE = 3
-
-
-class Finding(NamedTuple):
-    """One thing looked at. `ok` is None where it is neither good nor bad; `needed`: without it there is no run."""
-
-    name: str
-    ok: bool | None
-    text: str
-    needed: bool = False
 
 
 def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
@@ -46,16 +38,38 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps({"ok": possible, "findings": [finding._asdict() for finding in findings]}))
         return 0 if possible else NOT_POSSIBLE
     width = max(len(finding.name) for finding in findings)
+    told: set[str] = set()
     for finding in findings:
         mark = {True: "ok", False: "NO", None: "--"}[finding.ok]
-        print(f"{mark}  {finding.name:<{width}}  {finding.text}")
+        _print_folded(f"{mark}  {finding.name:<{width}}  ", finding.text)
+        for text in _below(finding):
+            name = text.partition(":")[0]
+            _print_folded(" " * (width + 6), f"{name}: as above" if text in told else text)
+            told.add(text)
     print("a run is possible" if possible else "a run is not possible: mend what is marked NO and needed:")
     if not possible:
         print("  " + ", ".join(finding.name for finding in findings if finding.needed and not finding.ok))
     return 0 if possible else NOT_POSSIBLE
 
 
-async def _look(probe: bool) -> list[Finding | EndpointFinding]:
+def _print_folded(before: str, text: str) -> None:
+    """Print in lines as wide as the terminal, those after the first indented like it."""
+    import shutil
+    import textwrap
+
+    width = max(60, shutil.get_terminal_size((120, 24)).columns)
+    indent = " " * len(before)
+    print(textwrap.fill(text, width, initial_indent=before, subsequent_indent=indent, break_long_words=False))
+
+
+def _below(finding: Finding) -> list[str]:
+    """What is told under a finding: limits that do not hold in full, and what to do."""
+    limits = [(name, why) for name, why in (finding.details or {}).items() if name.startswith("limit ")]
+    told = [f"{name.removeprefix('limit ')}: {why}" for name, why in limits if why != "holds"]
+    return [*told, *([f"-> {finding.remedy}"] if finding.remedy else [])]
+
+
+async def _look(probe: bool) -> list[Finding]:
     import sys
 
     from swarm import __version__
@@ -68,7 +82,7 @@ async def _look(probe: bool) -> list[Finding | EndpointFinding]:
         Finding("python", sys.version_info >= (3, 11), python, needed=True),
         await _git(),
         _home(home(os.environ)),
-        *await _sandboxes(),
+        *await look(),
         *await look_at_endpoints(load_config({}, os.environ, await _repository()), probe=probe),
     ]
 
@@ -93,25 +107,9 @@ async def _repository() -> Path | None:
     from pathlib import Path
 
     from swarm.errors import SwarmError
-    from swarm.sandboxes.workspace import find_repository
+    from swarm.sandboxes.git.workspace import find_repository
 
     try:
         return await find_repository(Path())
     except SwarmError:
         return None
-
-
-async def _sandboxes() -> list[Finding]:
-    from swarm.cli.text import line
-    from swarm.config import home
-    from swarm.sandboxes.catalog import available
-    from swarm.sandboxes.lease import open_lease
-
-    async with open_lease(home(os.environ), f"doctor-{os.getpid()}") as lease:
-        tried = await available(lease.folder)
-    found = [Finding(f"sandbox {name}", works, "works" if works else line(why)) for name, works, why in tried]
-    names = [name for name, works, _ in tried if works]
-    text = "none works"
-    if names:
-        text = f"default: {names[0]}" if names[0] != "process" else "only --sandbox process, which isolates nothing"
-    return [*found, Finding("sandbox", bool(names), text, needed=True)]

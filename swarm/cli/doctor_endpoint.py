@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+from swarm.cli.findings import Finding
 
 if TYPE_CHECKING:
     from swarm.config import Capabilities, RunConfig
@@ -13,49 +15,38 @@ LIST_TIMEOUT = 3.0  # seconds
 CALL_TIMEOUT = 60.0
 
 
-class EndpointFinding(NamedTuple):
-    """One thing seen. `ok` is None where it is neither good nor bad; `needed`: without it there is no run. `data` is
-    the same for programs."""
-
-    name: str
-    ok: bool | None
-    text: str
-    needed: bool = False
-    data: dict[str, Any] | None = None
-
-
-async def look_at_endpoints(config: RunConfig, *, probe: bool) -> list[EndpointFinding]:
+async def look_at_endpoints(config: RunConfig, *, probe: bool) -> list[Finding]:
     """What there is to say of the configured endpoints and of servers on this machine. With `probe` the capabilities
     are asked for again, and kept."""
     from swarm.cli.text import line
     from swarm.models.local_servers import find
 
     servers = [
-        EndpointFinding(
+        Finding(
             "local server",
             None,
             f"{url} ({line(', '.join(models)) or 'no models'})",
-            data={"base_url": url, "models": models},
+            details={"base_url": url, "models": models},
         )
         for url, models in await find()
     ]
     return [*await _configured(config, probe=probe), *servers]
 
 
-async def _configured(config: RunConfig, *, probe: bool) -> list[EndpointFinding]:
+async def _configured(config: RunConfig, *, probe: bool) -> list[Finding]:
     from swarm.errors import UsageError
     from swarm.models.providers import EMBEDDED, endpoint_of, replicas_of
 
     roles = (config.model_of("planner"), config.model_of("subagent"), config.model_of("aggregator"))
     names = [name for name in dict.fromkeys(roles) if name and (name != EMBEDDED or config.base_url)]
     names = [name for name in names if not name.startswith(f"{EMBEDDED}:")]
-    found: list[EndpointFinding] = []
+    found: list[Finding] = []
     answers: dict[str, bool | None] = {}
     for name in names:
         try:
             where = endpoint_of(name, config, os.environ)
         except UsageError as error:
-            found.append(EndpointFinding("endpoint", False, str(error), needed=True))
+            found.append(Finding("endpoint", False, str(error), needed=True))
             continue
         for each in replicas_of(where, config):
             if each.base_url not in answers:
@@ -70,11 +61,11 @@ async def _configured(config: RunConfig, *, probe: bool) -> list[EndpointFinding
         return [await _listed(Endpoint(url, "", config.api_key), []) for url in config.base_urls]
     if not found:
         text = "none configured (--base-url or OPENAI_BASE_URL); `--model embedded` repairs Python without one"
-        return [EndpointFinding("endpoint", None, text)]
+        return [Finding("endpoint", None, text)]
     return found
 
 
-async def _listed(where: Endpoint, names: list[str]) -> EndpointFinding:
+async def _listed(where: Endpoint, names: list[str]) -> Finding:
     """Whether an endpoint answers, by the list of its models."""
     import httpx
 
@@ -86,8 +77,8 @@ async def _listed(where: Endpoint, names: list[str]) -> EndpointFinding:
 
     place = line(without_credentials(where.base_url))
 
-    def finding(ok: bool, text: str) -> EndpointFinding:
-        return EndpointFinding("endpoint", ok, f"{place} {text}", needed=True)
+    def finding(ok: bool, text: str) -> Finding:
+        return Finding("endpoint", ok, f"{place} {text}", needed=True)
 
     headers = {"Authorization": f"Bearer {where.key.get_secret_value()}"} if where.key else {}
     try:
@@ -109,7 +100,7 @@ async def _listed(where: Endpoint, names: list[str]) -> EndpointFinding:
     return finding(True, f"answers ({line(', '.join(models[:8])) or 'no models listed'}){note}")
 
 
-async def _model(name: str, where: Endpoint, config: RunConfig, *, probe: bool) -> list[EndpointFinding]:
+async def _model(name: str, where: Endpoint, config: RunConfig, *, probe: bool) -> list[Finding]:
     """What one model can do, how fast it answers, what it costs."""
     from swarm.cli.text import line
     from swarm.config import home
@@ -122,8 +113,8 @@ async def _model(name: str, where: Endpoint, config: RunConfig, *, probe: bool) 
 
     price = known_price(name, config, os.environ)
     cost = f"${price.prompt:g} in, ${price.completion:g} out per million tokens" if price else "unknown (see [prices])"
-    told = EndpointFinding(
-        "price", None, f"{line(name)}: {cost}", data={"model": name, "price": price and price.model_dump()}
+    told = Finding(
+        "price", None, f"{line(name)}: {cost}", details={"model": name, "price": price and price.model_dump()}
     )
     knowledge = knowledge_of(where, config, home(os.environ))
     await knowledge.load()
@@ -137,22 +128,22 @@ async def _model(name: str, where: Endpoint, config: RunConfig, *, probe: bool) 
                 if probe or not _knows(knowledge.current, aspect):
                     await ask(model, aspect, done)
         except EndpointError as error:
-            return [EndpointFinding("model", False, f"{line(name)}: {line(str(error))}", needed=True), told]
+            return [Finding("model", False, f"{line(name)}: {line(str(error))}", needed=True), told]
         finally:
             await knowledge.keep(done.found)
     known = knowledge.current.model_dump(exclude_none=True)
     tokens = done.usage.total_tokens
     asked = f" (asked with {done.usage.calls} calls, {tokens} tokens)" if done.exchanges else " (known)"
-    able = EndpointFinding(
+    able = Finding(
         "can do",
         None,
         f"{line(name)}: {_words(knowledge.current)}{asked}",
-        data={"model": name, "capabilities": known, "usage": done.usage.model_dump()},
+        details={"model": name, "capabilities": known, "usage": done.usage.model_dump()},
     )
     return [timed, able, told]
 
 
-async def _timed(model: Any, name: str) -> EndpointFinding:
+async def _timed(model: Any, name: str) -> Finding:
     """One small call, timed."""
     from swarm.calls import ModelRequest, StreamLimits
     from swarm.cli.text import line
@@ -167,7 +158,7 @@ async def _timed(model: Any, name: str) -> EndpointFinding:
     first, whole = reply.t_first_token - reply.t_sent, reply.t_done - reply.t_sent
     text = f"{line(name)} answers: first token after {first:.2f} s, all of it after {whole:.2f} s"
     data = {"model": name, "first_token_s": round(first, 4), "whole_s": round(whole, 4)}
-    return EndpointFinding("model", True, text, needed=True, data=data)
+    return Finding("model", True, text, needed=True, details=data)
 
 
 def _knows(known: Capabilities, aspect: str) -> bool:

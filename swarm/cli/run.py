@@ -42,6 +42,7 @@ CONFIGURED = (
     "park",
     "sandbox",
     "image",
+    "network",
     "tools",
     "mcp",
     "web_hosts",
@@ -105,6 +106,13 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     sandbox.add_argument("--sandbox", choices=SANDBOXES, help="where tools run (default: the strongest there is)")
     sandbox.add_argument(
         "--image", metavar="NAME", help="image of the sandboxes; `host`: this machine's system folders"
+    )
+    sandbox.add_argument(
+        "--network",
+        metavar="HOSTS",
+        type=_names,
+        action="extend",
+        help="let sandboxes reach these hosts and no others: a.org,*.b.org,c.org:8443 (repeatable; default: none)",
     )
 
     tools = parser.add_argument_group("tools (outside the sandbox, but for --tools)")
@@ -194,7 +202,7 @@ def _repository(args: argparse.Namespace) -> Path | None:
 
     import anyio
 
-    from swarm.sandboxes.workspace import find_repository
+    from swarm.sandboxes.git.workspace import find_repository
 
     return anyio.run(find_repository, Path(args.repo or "."))
 

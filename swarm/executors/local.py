@@ -8,34 +8,36 @@ from pathlib import Path
 from swarm.agent import AgentLoop, LoopEnd, ToolBox, ToolKit
 from swarm.conversation import Conversation, Line
 from swarm.events import AgentStarted
+from swarm.pool import Pool
 from swarm.protocols import Sandbox
 from swarm.trajectory import Trajectory, open_trajectory, sha256
 from swarm.types import AgentResult, AgentSpec, Message, Outcome, Role
-from swarm.workshop import Workshop
 
 
 @dataclass(frozen=True, slots=True)
 class LocalExecutor:
     """Makes attempts here. `parent` is the orchestrator's trajectory, empty where one agent is the policy itself."""
 
-    workshop: Workshop
+    pool: Pool
     line: Line
     tools: ToolKit
     parent: str
+
+    def expect(self, count: int, commit: str | None) -> None:
+        """See `swarm.protocols.Executor.expect`."""
+        self.pool.expect(count, commit)
 
     async def run(self, spec: AgentSpec) -> AgentResult:
         tools = self.tools.fitted(spec.subtask)
         async with (
             open_trajectory(self.line.sink, self._started(spec, tools)) as trajectory,
-            self.workshop.copy(spec.base) as copy,
+            self.pool.take(spec.trajectory_id, spec.base) as place,
         ):
-            async with (
-                self.workshop.sandbox(spec.trajectory_id, copy) as sandbox,
-                self.tools.bench(sandbox) as bench,
-            ):
+            async with self.tools.bench(place.sandbox) as bench:
                 ended = await self._work(spec, tools, bench, trajectory)
+            await place.close_sandbox()  # nothing writes any more
             trajectory.end(ended.outcome, ended.stop, ended.text)
-            commit = await self._capture(spec, ended, copy)  # the sandbox is closed: nothing writes any more
+            commit = await self._capture(spec, ended, place.copy.tree)
             trajectory.commit = commit or ""
         return AgentResult(
             subtask_id=spec.subtask.id,
@@ -66,10 +68,11 @@ class LocalExecutor:
             trajectory.tool_calls = loop.tool_calls
 
     async def _capture(self, spec: AgentSpec, ended: LoopEnd, copy: Path) -> str | None:
-        if spec.base is None or self.workshop.repository is None:
+        repository = self.pool.workshop.repository
+        if spec.base is None or repository is None:
             return None
         message = f"{spec.subtask.title}\n\n{ended.text}\n\nSub-task: {spec.subtask.id}\n"
-        return await self.workshop.repository.capture(copy, spec.base, author=spec.trajectory_id, message=message)
+        return await repository.capture(copy, spec.base, author=spec.trajectory_id, message=message)
 
     def _started(self, spec: AgentSpec, tools: ToolBox) -> AgentStarted:
         return AgentStarted(
@@ -88,7 +91,7 @@ class LocalExecutor:
             tools=list(tools.schemas()),
             max_steps=spec.limits.max_steps,
             timeout_s=spec.limits.timeout,
-            sandbox=self.workshop.backend.name,
+            sandbox=self.pool.workshop.backend.name,
         )
 
 

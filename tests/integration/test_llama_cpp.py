@@ -92,8 +92,8 @@ def test_doctor_finds_it_and_tells_what_it_can_do(llama_cli: Cli, llama_cpp: Lla
     findings = {finding["name"]: finding for finding in json.loads(done.out)["findings"]}
     assert findings["endpoint"]["ok"]
     assert findings["model"]["ok"]
-    assert findings["model"]["data"]["whole_s"] > 0
-    able = findings["can do"]["data"]["capabilities"]
+    assert findings["model"]["details"]["whole_s"] > 0
+    able = findings["can do"]["details"]["capabilities"]
     assert able["structured"] == "json_schema"
     assert able["tools"] is False
     assert able["stream_usage"] is True

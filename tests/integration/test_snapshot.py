@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from swarm.errors import UsageError
-from swarm.sandboxes.workspace import find_repository, reopen, snapshot
+from swarm.sandboxes.git.workspace import find_repository, reopen, snapshot
 from tests.integration.checkouts import (
     ODD_NAMES,
     git,

@@ -128,6 +128,7 @@ def test_tools_of_a_server_over_http(
     assert results[0] == ("net__add", "")
     assert all(error in ("unavailable", "raised") for _, error in results[1:3])
     assert process.wait() == 3
+    assert [each["message"] for each in done.of("notice")] == ["the MCP server net is gone; its tools answer no more"]
     assert "Traceback" not in done.err
 
 
@@ -146,7 +147,7 @@ async def test_a_silent_server_is_given_up(configured: Configure, monkeypatch: p
     monkeypatch.setattr(mcp_tools, "START_SECONDS", 2.0)
     servers = load_servers(configured(calc=stdio("silent", env={"TOKEN": "hunter2-secret"})))
     with pytest.raises(MachineError, match=r"calc did not start: no answer in 2 s \(token \*\*\* is wrong\)"):
-        async with mcp_tools.open_servers(servers):
+        async with mcp_tools.open_servers(servers, print):
             pass
 
 

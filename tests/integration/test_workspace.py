@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from swarm.errors import UsageError
-from swarm.sandboxes.workspace import GitRepository, apply_to, create_branch, snapshot
+from swarm.sandboxes.git.workspace import GitRepository, apply_to, create_branch, snapshot
 from tests.integration.checkouts import (
     ODD_NAMES,
     git,

@@ -245,7 +245,7 @@ def test_doctor(proxied: Cli) -> None:
     findings = {finding["name"]: finding for finding in json.loads(done.out)["findings"]}
     assert findings["endpoint"]["ok"]
     assert findings["model"]["ok"]
-    assert findings["can do"]["data"]["capabilities"]["structured"] == "json_schema"
+    assert findings["can do"]["details"]["capabilities"]["structured"] == "json_schema"
     proxied.env["OPENAI_API_KEY"] = "sk-not-the-one"
     done = proxied("doctor", "--json")
     assert "Traceback" not in done.err

@@ -110,7 +110,7 @@ def test_doctor_tells_what_it_lacks(serving: Cli) -> None:
     findings = {finding["name"]: finding for finding in json.loads(done.out)["findings"]}
     assert findings["endpoint"]["ok"]
     assert findings["model"]["ok"]
-    able = Capabilities.model_validate(findings["can do"]["data"]["capabilities"])
+    able = Capabilities.model_validate(findings["can do"]["details"]["capabilities"])
     assert not able.tools
     assert able.structured == "none"
     assert (able.logprobs, able.token_ids, able.stream_usage) == (False, "none", True)

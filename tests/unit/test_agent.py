@@ -78,6 +78,9 @@ class NoSandbox:
     ) -> ExecResult:
         return ExecResult(0, b"", b"")
 
+    async def list_folder(self, path: str = ".") -> list[str]:
+        return []
+
     async def read_file(self, path: str) -> bytes:
         return b""
 

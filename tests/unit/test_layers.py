@@ -28,6 +28,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("tools",),
     # core: what it needs of the rooms named in GIVEN, it is given
     ("trajectory", "workshop", "totals"),
+    ("pool",),
     ("conversation", "gate", "verdict"),
     ("context", "agent", "board"),
     ("orchestrators", "aggregators", "executors", "scheduler"),

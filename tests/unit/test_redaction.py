@@ -121,7 +121,11 @@ def check(event: Event, redactor: Redactor, secret: str) -> None:
         assert shown.redacted
 
 
-secrets = st.text(st.characters(codec="utf-8"), min_size=8).filter(lambda text: len(text.strip()) >= 8)
+# Words of the records' own vocabulary ("subagent") are no secrets: hypothesis finds them in the sources.
+WORDS = json.dumps([strings(event.model_dump(mode="json")) for event in events("")])
+secrets = st.text(st.characters(codec="utf-8"), min_size=8).filter(
+    lambda text: len(text.strip()) >= 8 and text.strip() not in WORDS
+)
 filling = st.text(st.characters(codec="utf-8"), max_size=20)
 
 

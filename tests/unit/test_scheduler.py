@@ -40,6 +40,8 @@ class Player:
     started: list[str] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
 
+    def expect(self, count: int, commit: str | None) -> None: ...
+
     async def run(self, spec: AgentSpec) -> AgentResult:
         self.started.append(spec.trajectory_id)
         self.running += 1

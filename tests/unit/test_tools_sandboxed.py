@@ -69,6 +69,9 @@ class Folder:
         code = 124 if late else process.returncode
         return ExecResult(code if code >= 0 else 128 - code, out, err, timed_out=late, truncated=cut)
 
+    async def list_folder(self, path: str = ".") -> list[str]:
+        return []
+
     async def read_file(self, path: str) -> bytes:
         return (self.root / path).read_bytes()
 
@@ -224,7 +227,7 @@ async def test_files_that_cannot_be_read(box: Folder) -> None:
     assert "Did you mean lib/deep/tokens.py?" in await told(box, "read", path="src/tokens.py")
     assert "does not exist. Use glob" in await told(box, "read", path="src/zzz[*]'")
     assert "does not exist" in await told(box, "read", path="pic/x")
-    assert "src is a directory" in await told(box, "read", path="src")
+    assert "src is a folder. It holds" in await told(box, "read", path="src")
     assert "binary file of 5 bytes" in await told(box, "read", path="pic")
     assert "not UTF-8 (byte 0xe9 on line 2)" in await told(box, "read", path="latin.py")
     assert "too large" in await told(box, "read", path="big")
@@ -281,6 +284,9 @@ async def test_a_broken_sandbox_is_no_tools_failure() -> None:
     class Broken(Folder):
         async def exec(self, *args: object, **options: object) -> ExecResult:
             raise SandboxError("the container is gone")
+
+        async def list_folder(self, path: str = ".") -> list[str]:
+            return []
 
         async def read_file(self, path: str) -> bytes:
             raise SandboxError("the container is gone")

@@ -47,6 +47,9 @@ class Programs:
         assert len(done.stdout) <= max_output
         return ExecResult(done.returncode, done.stdout, done.stderr)
 
+    async def list_folder(self, path: str = ".") -> list[str]:
+        return []
+
     async def read_file(self, path: str) -> bytes:
         raise AssertionError(f"search reads and writes no file itself, but asked for {path}")
 

@@ -1,0 +1,199 @@
+"""Sandboxes by bubblewrap: namespaces of the kernel, on the machine's own programs.
+
+One bubblewrap for each sandbox, whose first process is our agent: no network, no capabilities, a read-only root, and
+its own process table, which dies with the agent.
+
+As an ordinary user that takes a user namespace. As root it must not: there the user inside would still be the real
+root to the kernel, and could write what belongs to root in /proc/sys. So root starts without one, and
+`setpriv` inside turns into a user that nobody else has.
+
+Memory, processes and CPU are limited by cgroups where they may be used (`swarm.sandboxes.limits.cgroups`). Where not,
+by what a process can be given: a number of processes for its user, who is then this sandbox's alone, and memory for
+each.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import anyio.to_thread
+
+from swarm.errors import SandboxError
+from swarm.sandboxes.bubblewrap.namespace import STATUS, namespace
+from swarm.sandboxes.channel.agent import CONTROL, agent_command
+from swarm.sandboxes.channel.channel import Channel
+from swarm.sandboxes.folders import hand_over, private_folder
+from swarm.sandboxes.host_root import HostRoot, find_host_root, made_files
+from swarm.sandboxes.limits import cgroups
+from swarm.sandboxes.limits import known as known_limits
+from swarm.sandboxes.limits.disk import DiskWatch
+from swarm.sandboxes.network.gateway import open_gateway, proxy_environment
+from swarm.sandboxes.proof import Expected, Rlimits, prove
+from swarm.sandboxes.sandbox import ChannelSandbox
+from swarm.sandboxes.toolchain import SYSTEM_PATH
+from swarm.types import SandboxLimits, SandboxRequest
+
+UID = 1000
+_SHM_BYTES = 64 << 20
+_NEVER = ("/", "/bin", "/dev", "/etc", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/tmp", "/usr")
+
+
+class BubblewrapBackend:
+    """Opens sandboxes by bubblewrap."""
+
+    name = "bubblewrap"
+
+    def __init__(self) -> None:
+        self._uid = _some_uid()
+        self._places = cgroups.Places()
+
+    @property
+    def owner(self) -> tuple[int, int] | None:
+        """See `swarm.protocols.SandboxBackend.owner`; known once it was checked.
+
+        None too where each sandbox has a user of its own, because processes can only be counted by user.
+        """
+        return (self._uid, self._uid) if os.geteuid() == 0 and "pids" in self._places.held else None
+
+    @property
+    def known_limits(self) -> Mapping[str, str]:
+        """See `swarm.sandboxes.limits.known`; complete once it was checked."""
+        return known_limits.bubblewrap(self._places.held)
+
+    async def check(self, lease: Path) -> None:
+        """See `swarm.protocols.SandboxBackend.check`: opens a sandbox and closes it again."""
+        async with private_folder(lease, "check") as folder:
+            request = SandboxRequest("check", "check", lease, folder, "/workspace")
+            async with self.open(request):
+                pass
+
+    @asynccontextmanager
+    async def open(self, request: SandboxRequest) -> AsyncIterator[ChannelSandbox]:
+        """See `swarm.protocols.SandboxBackend.open`."""
+        request = replace(request, workspace=request.workspace.resolve())
+        root = os.geteuid() == 0
+        argv = [_program("bwrap", "bubblewrap"), STATUS, *(_AS_ROOT if root else _AS_USER)]
+        host = find_host_root()
+        name = f"bubblewrap-{secrets.token_hex(4)}"
+        async with (
+            private_folder(request.lease, "bubblewrap") as private,
+            cgroups.limited(self._places, request.lease, name, request.limits) as cgroup,
+        ):
+            uid = self._uid if self.owner or not root else _some_uid()
+            after = [*_setpriv(uid)] if root else []
+            made = await anyio.to_thread.run_sync(_prepare, private, request.workspace, uid)
+            watch = DiskWatch([request.workspace], request.limits.disk_bytes)
+            rlimits = Rlimits.beside(cgroup.holds(), request.limits)
+            channel = Channel(private / "control", name, limits=rlimits.shell(), watch=watch.watch)
+            try:
+                argv += [*_base(host, made, request.limits), *_mounts(request, host)]
+                argv += ["--ro-bind", str(channel.folder), CONTROL, "--remount-ro", "/", "--"]
+                command = cgroup.enter([*argv, *after, *agent_command(CONTROL, channel.mark)])
+                async with (
+                    namespace(command, _environment(request), channel) as first,
+                    open_gateway(request.network, first, name, refused=request.refused),
+                ):
+                    sandbox = ChannelSandbox(channel, request.workspace, request.workdir, request.toolchain, (uid, uid))
+                    expected = Expected(request.workspace, request.workdir, isolated=True, rlimits=rlimits)
+                    await prove(sandbox.exec, expected)
+                    trouble = await anyio.to_thread.run_sync(cgroup.trouble, first, request.limits)
+                    if trouble:
+                        raise SandboxError(f"a limit of the sandbox does not hold: {trouble}")
+                    yield sandbox
+            finally:
+                channel.close()
+
+
+def _some_uid() -> int:
+    return 20000 + secrets.randbelow(40000) if os.geteuid() == 0 else UID
+
+
+def _environment(request: SandboxRequest) -> dict[str, str]:
+    return {
+        "PATH": ":".join(SYSTEM_PATH),
+        "HOME": "/tmp/home",
+        "TMPDIR": "/tmp",
+        "LANG": "C.UTF-8",
+        **request.env,
+        **proxy_environment(request.network),
+    }
+
+
+_COMMON = (
+    *("--unshare-pid", "--as-pid-1", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"),
+    *("--hostname", "sandbox", "--die-with-parent", "--new-session", "--cap-drop", "ALL"),
+)
+_AS_USER = (*_COMMON, "--unshare-user", "--uid", str(UID), "--gid", str(UID))
+_AS_ROOT = (*_COMMON, "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_SETPCAP")
+
+
+def _setpriv(uid: int) -> list[str]:
+    return [
+        _program("setpriv", "util-linux"),
+        *("--reuid", str(uid), "--regid", str(uid), "--clear-groups"),
+        *("--inh-caps=-all", "--bounding-set=-all", "--no-new-privs"),
+    ]
+
+
+def _program(name: str, package: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        raise SandboxError(
+            f"{name} is not installed", remedy=f"run `sudo apt-get install {package}`, or choose --sandbox docker"
+        )
+    return found
+
+
+def _prepare(private: Path, workspace: Path, uid: int) -> Mapping[str, Path]:
+    """Lay out the private folder; gives the made files of /etc by their path inside."""
+    made: dict[str, Path] = {}
+    for path, content in made_files(uid, uid).items():
+        made[path] = private / Path(path).name
+        made[path].write_bytes(content)
+    hand_over(workspace, uid, uid)
+    return made
+
+
+def _base(host: HostRoot, made: Mapping[str, Path], limits: SandboxLimits) -> list[str]:
+    argv: list[str] = []
+    inside = {Path(path): file for path, file in made.items()}
+    for folder in dict.fromkeys(path.parent for path in (*host.binds, *inside)):
+        argv += _folders(folder)
+    for path in host.binds:
+        argv += ["--ro-bind", str(path), str(path)]
+    for link, target in host.links.items():
+        argv += ["--symlink", target, link]
+    for path, file in inside.items():
+        argv += ["--ro-bind", str(file), str(path)]
+    argv += ["--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev"]
+    for place, size in (("/dev/shm", _SHM_BYTES), ("/tmp", limits.tmp_bytes)):
+        argv += ["--perms", "1777", "--size", str(size), "--tmpfs", place]
+    return argv
+
+
+def _mounts(request: SandboxRequest, host: HostRoot) -> list[str]:
+    """The workspace and the toolchain, outer ones first so that each inner one lies on top."""
+    workdir = Path(request.workdir)
+    if not workdir.is_absolute() or ".." in workdir.parts or str(workdir) in _NEVER:
+        raise SandboxError(f"{request.workdir} cannot be the workspace's place in a sandbox")
+    binds = [(path, "--ro-bind", path) for path in request.toolchain if path != workdir and not host.shows(path)]
+    binds.append((workdir, "--bind", request.workspace))
+    argv: list[str] = []
+    for path, how, source in sorted(binds, key=lambda bind: len(bind[0].parts)):
+        if workdir not in path.parents:
+            argv += _folders(path.parent)
+        argv += [how, str(source), str(path)]
+    return argv
+
+
+def _folders(folder: Path) -> list[str]:
+    """Make a folder and those above it so that everyone may pass: bubblewrap's own are for their owner alone."""
+    return [
+        word for path in (*reversed(folder.parents), folder)[1:] for word in ("--perms", "0755", "--dir", str(path))
+    ]

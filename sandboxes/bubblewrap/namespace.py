@@ -1,0 +1,137 @@
+"""The life of one bubblewrap: its agent is the first process of a namespace, and killing that one kills them all."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager, suppress
+
+import anyio
+
+from swarm.errors import SandboxError
+from swarm.sandboxes.channel.channel import Channel
+
+_STARTS_S = 30.0
+_TELLS_S = 2.0
+"""Seconds in which a bubblewrap that was started has told its first process."""
+
+STATUS = "\0status"
+"""Stands in a command line for options that are known only when it is started."""
+
+_BOUND = 15.0
+REMEDY = "install it with `sudo apt-get install bubblewrap`, or choose --sandbox docker"
+
+
+@asynccontextmanager
+async def namespace(argv: Sequence[str], env: Mapping[str, str], channel: Channel) -> AsyncIterator[int]:
+    """Run bubblewrap with an agent in it for the length of the block, and end every process inside.
+
+    Gives the first process inside by its id on the host. `argv` is what comes to be bubblewrap in the end, with
+    `STATUS` where the options go by which it tells us.
+
+    Raises:
+        SandboxError: it cannot be started; the message is bubblewrap's own.
+    """
+    with ExitStack() as stack:
+        told, tell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        stack.callback(os.close, told)
+        try:
+            at = list(argv).index(STATUS)
+            process = _start([*argv[:at], "--json-status-fd", str(tell), *argv[at + 1 :]], env, tell)
+        finally:
+            os.close(tell)
+        stack.enter_context(process)
+        outer = os.pidfd_open(process.pid)
+        stack.callback(os.close, outer)
+        status = bytearray()
+        first: int | None = None
+        try:
+            with anyio.move_on_after(_STARTS_S):
+                await _tell(told, status)
+                first = _first(status, stack)  # now, before its id could be another's
+                await _greeted(channel, outer)
+            if not channel.open or process.poll() is not None:
+                raise SandboxError(f"bubblewrap could not start: {_complaint(process)}", remedy=REMEDY)
+            yield _told_id(status)
+        finally:
+            try:
+                with anyio.move_on_after(_BOUND, shield=True):
+                    # Killed before it has told its first process, bubblewrap might leave that one behind.
+                    with anyio.move_on_after(_TELLS_S):
+                        await _tell(told, status)
+                    first = _first(status, stack) if first is None else first
+                    if first is not None:
+                        with suppress(ProcessLookupError):
+                            signal.pidfd_send_signal(first, signal.SIGKILL)
+                        # Readable only when the kernel has ended all others of the namespace too.
+                        await anyio.wait_readable(first)
+            finally:
+                process.kill()
+
+
+def _start(argv: Sequence[str], env: Mapping[str, str], tell: int) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            argv,
+            bufsize=0,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=dict(env),
+            start_new_session=True,
+            pass_fds=(tell,),
+        )
+    except OSError as error:
+        raise SandboxError(f"bubblewrap could not be started: {error}", remedy=REMEDY) from error
+
+
+async def _greeted(channel: Channel, outer: int) -> None:
+    """Wait for the agent, or for bubblewrap's end."""
+    async with anyio.create_task_group() as group:
+
+        async def watch() -> None:
+            await anyio.wait_readable(outer)
+            group.cancel_scope.cancel()
+
+        group.start_soon(watch)
+        await channel.greet()
+        group.cancel_scope.cancel()
+
+
+async def _tell(told: int, status: bytearray) -> None:
+    """Read the line that names the namespace's first process; may be called again when it was cancelled."""
+    while b"\n" not in status:
+        await anyio.wait_readable(told)
+        try:
+            chunk = os.read(told, 1 << 12)
+        except BlockingIOError:
+            continue
+        if not chunk:
+            return
+        status += chunk
+
+
+def _first(status: bytearray, stack: ExitStack) -> int | None:
+    """The namespace's first process as a file descriptor; None where there is none, or none any more."""
+    if b"\n" not in status:
+        return None
+    try:
+        first = os.pidfd_open(_told_id(status))
+    except ProcessLookupError:
+        return None
+    stack.callback(os.close, first)
+    return first
+
+
+def _told_id(status: bytearray) -> int:
+    return int(json.loads(bytes(status).partition(b"\n")[0])["child-pid"])
+
+
+def _complaint(process: subprocess.Popen[bytes]) -> str:
+    assert process.stderr is not None
+    os.set_blocking(process.stderr.fileno(), False)
+    text = (process.stderr.read(1 << 12) or b"").decode(errors="replace").strip()
+    return text or "it says nothing"

@@ -1,0 +1,135 @@
+"""Processes of this machine that belong to a command, told by its mark, its session or its streams."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from swarm.sandboxes.channel.agent import CONTROL, MARK
+from swarm.sandboxes.leases.leftover import VARIABLE
+
+
+def send(signal_number: signal.Signals, belongs: Callable[[Path], bool]) -> int:
+    """Send a signal to every process for which it holds; gives how many there were. Blocks."""
+    found = 0
+    for process in _processes():
+        try:
+            if belongs(process) and _state(process)[0] != "Z":
+                os.kill(int(process.name), signal_number)
+                found += 1
+        except OSError:  # gone meanwhile, or another user's
+            continue
+    return found
+
+
+def find(belongs: Callable[[Path], bool]) -> list[Path]:
+    """Every process for which it holds, as its folder in /proc. Blocks."""
+    found = []
+    for process in _processes():
+        try:
+            if belongs(process) and _state(process)[0] != "Z":
+                found.append(process)
+        except OSError:
+            continue
+    return found
+
+
+def command_of(process: Path) -> str:
+    """The start of a process's command line, or nothing."""
+    try:
+        return (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")[:80].strip()
+    except OSError:
+        return ""
+
+
+def of_lease(folder: Path) -> Callable[[Path], bool]:
+    """Whether a process was made for a lease: it has its folder in the environment, holds a FIFO of one of its
+    sandboxes, lives in one of them, or is a bubblewrap that starts one."""
+    tests = [lambda process: f"\0{VARIABLE}={folder}\0".encode() in b"\0" + (process / "environ").read_bytes()]
+    tests += [_starts(folder)]
+    controls = [path for path in folder.glob("*/control") if path.is_dir()]
+    if controls:
+        tests += [_holds_below(controls), _lives_over(controls)]
+    return any_of(*tests)
+
+
+def _starts(folder: Path) -> Callable[[Path], bool]:
+    wanted = os.fsencode(folder) + b"/"
+
+    def belongs(process: Path) -> bool:
+        program, *words = (process / "cmdline").read_bytes().split(b"\0")
+        return program.endswith(b"/bwrap") and any(word.startswith(wanted) for word in words)
+
+    return belongs
+
+
+def _holds_below(folders: list[Path]) -> Callable[[Path], bool]:
+    starts = tuple(f"{folder}/" for folder in folders)
+
+    def belongs(process: Path) -> bool:
+        return any(str(fd.readlink()).startswith(starts) for fd in (process / "fd").iterdir())
+
+    return belongs
+
+
+def _lives_over(folders: list[Path]) -> Callable[[Path], bool]:
+    """Whether what a process sees as the control folder is one of these."""
+    known = {(seen.st_dev, seen.st_ino) for seen in (folder.stat() for folder in folders)}
+
+    def belongs(process: Path) -> bool:
+        seen = (process / f"root{CONTROL}").stat()
+        return (seen.st_dev, seen.st_ino) in known
+
+    return belongs
+
+
+def marked(mark: str) -> Callable[[Path], bool]:
+    """Whether a process has a mark that begins so in the environment that it was started with."""
+    wanted = f"\0{MARK}={mark}".encode()
+
+    def belongs(process: Path) -> bool:
+        return wanted in b"\0" + (process / "environ").read_bytes()
+
+    return belongs
+
+
+def in_session(leader: str) -> Callable[[Path], bool]:
+    """Whether a process is in the session of that leader."""
+    return lambda process: _state(process)[3] == leader
+
+
+def holding(*paths: Path) -> Callable[[Path], bool]:
+    """Whether a process has one of these files open."""
+    names = {str(path) for path in paths}
+
+    def belongs(process: Path) -> bool:
+        return any(str(fd.readlink()) in names for fd in (process / "fd").iterdir())
+
+    return belongs
+
+
+def any_of(*tests: Callable[[Path], bool]) -> Callable[[Path], bool]:
+    """Whether one of the tests holds; one that may not look says no."""
+
+    def belongs(process: Path) -> bool:
+        for test in tests:
+            try:
+                if test(process):
+                    return True
+            except OSError:
+                continue
+        return False
+
+    return belongs
+
+
+def _processes() -> Iterator[Path]:
+    own = str(os.getpid())
+    return (path for path in Path("/proc").iterdir() if path.name.isdigit() and path.name != own)
+
+
+def _state(process: Path) -> list[str]:
+    """State, parent, group, session and so on: what follows the name."""
+    return (process / "stat").read_text(errors="replace").rpartition(")")[2].split()

@@ -1,0 +1,144 @@
+"""Folders with the tree of a commit, and an index for each: what is unchanged need not be read to find what is changed.
+
+All of it blocks. An index is known by the path of its folder, and kept in the store, out of the folder's reach.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from swarm.sandboxes.copies.staging import add_all, split
+from swarm.sandboxes.folders import hand_over, settle
+from swarm.sandboxes.git.command import Git, own_git
+from swarm.sandboxes.git.index import restat
+from swarm.sandboxes.git.local import LocalGit
+
+Owner = tuple[int, int] | None
+"""User and group to whom files are given; None: they stay this process's own."""
+
+_AGE_S = 10
+"""Seconds by which files are dated back at least: git must not doubt whether one was changed in the second in which it
+was written, else it would read them all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkouts:
+    """Folders over one store. `date`, in Unix seconds, is given to all files, so that two copies look the same;
+    `local_git`: whether a checkout gets a small repository of its own, in which `git diff` and `git status` work.
+    """
+
+    store: Path
+    date: int
+    local_git: bool = True
+
+    def make(self, commit: str | None, folder: Path, owner: Owner = None) -> None:
+        """Write the tree of a commit into an empty folder that nobody else can reach yet; None: it stays empty.
+
+        Raises:
+            MachineError: git cannot.
+        """
+        git, index = self._on(folder)
+        index.unlink(missing_ok=True)
+        git.run("read-tree", *(("--reset", "-u", commit) if commit else ("--empty",)))
+        settle(folder, self._past(), owner)
+        restat(index, folder)
+        if commit and self.local_git:
+            LocalGit(self.store, self.date).add(own_git(self.store), folder, commit, index)
+        if owner is not None:
+            if (folder / ".git").is_dir() and not (folder / ".git").is_symlink():
+                hand_over(folder / ".git", *owner)
+            os.chown(folder, *owner)
+        _filled_from(index).write_text(commit or self.empty())
+
+    def lend(self, source: Path, folder: Path, *, copied: bool) -> None:
+        """Let `folder`, which shows what `source` does, begin with the index of that. `copied`: its files are others
+        than those of `source`, not the same under another path."""
+        index, mine = self._on(source)[1], self._on(folder)[1]
+        if not index.exists():
+            return
+        # The same file, with its time, by which git tells what may have changed in the same second: neither git nor we
+        # ever write into an index, but put a new one in its place.
+        mine.unlink(missing_ok=True)
+        mine.hardlink_to(index)
+        if _filled_from(index).exists():
+            shutil.copyfile(_filled_from(index), _filled_from(mine))
+        if copied:
+            restat(mine, folder, source=source)
+
+    def forget(self, folder: Path) -> None:
+        """Remove the index of a folder."""
+        index = self._on(folder)[1]
+        for path in (index, _filled_from(index)):
+            path.unlink(missing_ok=True)
+
+    def stage(self, folder: Path, parent: str) -> str:
+        """Record the folder as it stands; gives the tree. `parent`, a commit or a tree, says what is tracked."""
+        git, index = self._on(folder)
+        filled = _filled_from(index)
+        if not index.exists() or not filled.exists() or filled.read_text() != parent:
+            filled.unlink(missing_ok=True)
+            git.run("read-tree", *(("-m", "-i") if index.exists() else ("--reset",)), parent)
+        tree = add_all(git, folder)
+        filled.unlink(missing_ok=True)
+        return tree
+
+    def unchanged(self, folder: Path, commit: str) -> bool:
+        """Whether a folder is what a commit says."""
+        same = self.stage(folder, commit) == own_git(self.store).run("rev-parse", f"{commit}^{{tree}}").text
+        if same:
+            _filled_from(self._on(folder)[1]).write_text(commit)
+        return same
+
+    def move(self, folder: Path, old: str, new: str, owner: Owner = None) -> None:
+        """Bring an unchanged checkout to another commit, in place.
+
+        Raises:
+            MachineError: git cannot.
+        """
+        git, index = self._on(folder)
+        _filled_from(index).unlink(missing_ok=True)
+        git.run("read-tree", "-m", "-u", old, new)
+        listed = git.run("diff-tree", "-r", "-z", "--name-only", "--no-renames", old, new).out
+        changed = split(listed)
+        when = (self._past(),) * 2
+        above = {parent for path in changed for parent in Path(os.fsdecode(path)).parents}
+        for path in (*(Path(os.fsdecode(path)) for path in changed), *above):
+            if os.path.lexists(folder / path):
+                if owner is not None:
+                    os.chown(folder / path, *owner, follow_symlinks=False)
+                os.utime(folder / path, when, follow_symlinks=False)
+        restat(index, folder, only=frozenset(changed))
+        _filled_from(index).write_text(new)
+        if self.local_git:
+            for made in LocalGit(self.store, self.date).move(own_git(self.store), folder, old, new, index):
+                if owner is not None:
+                    os.chown(made, *owner, follow_symlinks=False)
+
+    def empty(self) -> str:
+        """The name of the tree that holds nothing."""
+        return own_git(self.store).run("hash-object", "-w", "-t", "tree", "--stdin").text
+
+    def index_of(self, folder: Path) -> Path:
+        """Where the index of a folder is kept."""
+        return self.store / "indexes" / hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:32]
+
+    def _past(self) -> int:
+        return min(self.date, int(time.time()) - _AGE_S)
+
+    def _on(self, folder: Path) -> tuple[Git, Path]:
+        """git with `folder` as its tree and the index of this folder; and that index."""
+        index = self.index_of(folder)
+        index.parent.mkdir(exist_ok=True)
+        own = own_git(self.store)
+        env = {**own.env, "GIT_WORK_TREE": str(folder.resolve()), "GIT_INDEX_FILE": str(index)}
+        return Git(env, folder.resolve()), index
+
+
+def _filled_from(index: Path) -> Path:
+    """Remembers which commit an index was filled from."""
+    return index.with_name(index.name + ".commit")

@@ -1,0 +1,1 @@
+"""git, and the trees that a run works on."""

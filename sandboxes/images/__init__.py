@@ -1,0 +1,1 @@
+"""Base images made of this machine's own packages."""

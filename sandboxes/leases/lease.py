@@ -1,0 +1,152 @@
+"""Leases: one folder for whatever a run makes on this machine beside its record, and a lock that tells whether its
+maker lives.
+
+    HOME/leases/ID/lock    locked (flock) by the process that made it, for as long as it lives; says who that is
+    HOME/leases/ID/...     working copies, mounts, control folders of sandboxes
+
+Whatever is made elsewhere (containers, cgroups) bears the folder's path as its label. The kernel frees the lock of a
+process that ended, however it ended: a lease that can be locked is dead, and all of it may be removed
+(`swarm.sandboxes.leases.reaper`). A lease comes, goes and is tried under `HOME/leases/.lock`, so nobody sees one
+half-way.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+
+from swarm.errors import MachineError
+from swarm.sandboxes.docker.leftovers import Engines
+from swarm.sandboxes.leases.clearing import KEPT, LOCK, clear, look
+
+FOLDER = "leases"
+_CLOSES_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A lease that is held by this process. `folder` is for whatever the run makes."""
+
+    id: str
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who made a lease, as far as its lock tells."""
+
+    pid: int = 0
+    program: str = ""
+    since: str = ""
+
+
+@asynccontextmanager
+async def open_lease(home: Path, id: str) -> AsyncIterator[Lease]:
+    """Hold a lease for the length of the block; all that bears it is gone at the end. What cannot be removed then
+    stays as a dead lease, for a later try.
+
+    Raises:
+        MachineError: the folder cannot be made.
+    """
+    folder = home.absolute() / FOLDER / id
+    try:
+        held = await anyio.to_thread.run_sync(_take, folder)
+    except OSError as error:
+        raise MachineError(f"{folder} cannot be made: {error.strerror or error}", remedy="set SWARM_HOME") from error
+    folder = folder.resolve()
+    try:
+        yield Lease(id, folder)
+    finally:
+        try:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(_release, folder)
+        finally:
+            os.close(held)
+
+
+def leases_of(home: Path) -> Path:
+    """The folder of a home's leases, free of links; it need not be there."""
+    return home.absolute().resolve() / FOLDER
+
+
+@contextmanager
+def all_leases(home: Path) -> Iterator[Path]:
+    """The folder of leases, while nobody makes, tries or removes one: to be left soon. Blocks."""
+    folder = leases_of(home)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    fd = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield folder
+    finally:
+        os.close(fd)
+
+
+def try_lock(folder: Path) -> int | None:
+    """The lock of a lease whose holder is gone, to be closed by the caller; None while it lives. In `all_leases`."""
+    fd = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        return None
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def holder(lock: int) -> Holder:
+    """Who wrote a lock."""
+    try:
+        about = json.loads(os.pread(lock, 1 << 12, 0))
+    except ValueError:  # killed before it had told
+        return Holder()
+    if not isinstance(about, dict):
+        return Holder()
+    pid, program, since = (about.get(key) for key in ("pid", "program", "since"))
+    return Holder(pid if isinstance(pid, int) else 0, str(program or ""), str(since or ""))
+
+
+def forget(folder: Path) -> None:
+    """Take away what is left of a lease whose lock is held here, when all else of it is gone. Blocks.
+
+    Raises:
+        OSError: something is left in it.
+    """
+    with all_leases(folder.parent.parent):
+        for name in KEPT:
+            (folder / name).unlink(missing_ok=True)
+        folder.rmdir()
+
+
+def _take(folder: Path) -> int:
+    with all_leases(folder.parent.parent):
+        folder.mkdir(mode=0o711)
+        folder.chmod(0o711)  # whatever the umask: sandboxes of another user pass through it
+        fd = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            about = {"pid": os.getpid(), "since": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+            os.write(fd, json.dumps({**about, "program": Path(sys.argv[0]).name}).encode() + b"\n")
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+
+def _release(folder: Path) -> None:
+    with suppress(OSError), Engines() as engines:  # what stays, stays for a later try
+        found = look(folder, engines)
+        if not clear(found.leftovers, time.monotonic() + _CLOSES_S) and not found.unseen:
+            forget(folder)

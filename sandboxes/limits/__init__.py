@@ -1,0 +1,1 @@
+"""What a sandbox may use, and how that is held."""

@@ -1,0 +1,55 @@
+"""What one can do inside a sandbox whose commands go through a channel: the same for every backend of ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from swarm.sandboxes.channel.channel import Channel
+from swarm.sandboxes.files import WorkspaceFiles
+from swarm.sandboxes.shell import absolute
+from swarm.types import ExecResult
+
+
+class ChannelSandbox:
+    """See `swarm.protocols.Sandbox` and `Pausable`. `workspace` is the folder of the host that is `workdir` inside;
+    `mounts` hide what the workspace has there; `owner` is who new files belong to (None: this process's user)."""
+
+    def __init__(
+        self,
+        channel: Channel,
+        workspace: Path,
+        workdir: str,
+        mounts: tuple[Path, ...] = (),
+        owner: tuple[int, int] | None = None,
+    ) -> None:
+        self.id = channel.mark
+        self.workdir = workdir
+        self._channel = channel
+        files = WorkspaceFiles(workspace, workdir, self.exec, mounts=mounts, owner=owner)
+        self.read_file = files.read
+        self.write_file = files.write
+        self.list_folder = files.list
+
+    def __repr__(self) -> str:
+        return f"<sandbox {self.id} at {self.workdir}>"
+
+    async def exec(
+        self,
+        command: str,
+        *,
+        timeout: float = 120.0,
+        cwd: str | None = None,
+        stdin: bytes = b"",
+        max_output: int = 1 << 20,
+    ) -> ExecResult:
+        """See `swarm.protocols.Sandbox.exec`."""
+        folder = absolute(cwd or "", self.workdir)
+        return await self._channel.exec(command, folder=folder, stdin=stdin, timeout=timeout, max_output=max_output)
+
+    async def pause(self) -> None:
+        """See `swarm.protocols.Pausable`."""
+        await self._channel.pause()
+
+    async def resume(self) -> None:
+        """See `swarm.protocols.Pausable`."""
+        await self._channel.resume()

@@ -1,0 +1,125 @@
+"""Leases: who holds one, what a dead one leaves, and what is never touched when it is cleared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import anyio
+import docker
+import pytest
+
+from swarm.sandboxes.docker.leftovers import note_engine
+from swarm.sandboxes.leases.lease import open_lease
+from swarm.sandboxes.leases.reaper import dead_leases, reap, remove
+
+pytestmark = pytest.mark.anyio
+Require = Callable[[object, str], None]
+
+
+@pytest.fixture
+def dead(tmp_path: Path) -> Path:
+    """The folder of a lease whose holder was killed."""
+    folder = tmp_path.resolve() / "leases/dead"
+    (folder / "ws-1/tree").mkdir(parents=True)
+    (folder / "ws-1/tree").chmod(0)
+    (folder / "lock").write_text('{"pid": 1, "program": "swarm", "since": "then"}\n')
+    return folder
+
+
+async def test_a_lease_is_gone_at_its_end_and_held_until_then(tmp_path: Path) -> None:
+    async with open_lease(tmp_path, "one") as lease:
+        (lease.folder / "file").touch()
+        assert await reap(tmp_path) == ""
+        assert (lease.folder / "file").exists()
+    assert not lease.folder.exists()
+
+
+async def test_a_dead_lease_is_shown_held_and_removed_once(tmp_path: Path, dead: Path) -> None:
+    with dead_leases(tmp_path) as first:
+        (shown,) = first.leases
+        assert (shown.id, shown.holder.pid, shown.holder.since) == ("dead", 1, "then")
+        assert [thing.kind for thing in shown.leftovers] == ["folder"]
+        with dead_leases(tmp_path) as second:  # whoever shows it will remove it: nobody else does
+            assert second.leases == ()
+        assert dead.exists()
+    assert "1 folder" in await reap(tmp_path)
+    assert not dead.exists()
+    assert await reap(tmp_path) == ""
+
+
+@pytest.mark.parametrize("lock", [None, b"", b"{", b"[1]", b"\xff\xfe", b'{"pid": "x", "since": 3}'])
+async def test_a_lock_that_says_nothing_is_as_good(tmp_path: Path, dead: Path, lock: bytes | None) -> None:
+    (dead / "lock").unlink()
+    if lock is not None:
+        (dead / "lock").write_bytes(lock)
+    assert "dead" in await reap(tmp_path)
+    assert not dead.exists()
+
+
+async def test_a_lease_is_remembered_while_its_engine_is_away(tmp_path: Path, dead: Path) -> None:
+    note_engine(dead, f"unix://{tmp_path}/nothing")
+    note_engine(dead, "tcp://127.0.0.1:1")
+    assert await reap(tmp_path) == ""
+    assert sorted(path.name for path in dead.iterdir()) == ["engines", "lock"]
+    with dead_leases(tmp_path) as found:
+        assert len(found.leases[0].unseen) == 2
+        assert found.unseen == ()
+        assert remove(found.leases[0], float("inf")) == []
+    assert dead.exists()
+
+
+async def test_what_is_mounted_in_a_lease_is_not_removed(tmp_path: Path, dead: Path, require: Require) -> None:
+    place, source = dead / "a place", tmp_path / "source"
+    place.mkdir()
+    source.mkdir()
+    (source / "precious").touch()
+    mounted = await anyio.run_process(["mount", "--bind", source, place], check=False)
+    require(mounted.returncode == 0, "nothing can be mounted here")
+    assert "1 mount" in await reap(tmp_path)
+    assert not dead.exists()
+    assert (source / "precious").exists()
+
+
+async def test_no_time_is_no_reason_to_fail(tmp_path: Path, dead: Path) -> None:
+    with dead_leases(tmp_path) as found:
+        (wrong,) = remove(found.leases[0], 0.0)
+    assert "no time" in wrong
+    assert dead.exists()
+
+
+@pytest.fixture
+def containers(docker_box: str) -> Iterator[Callable[[Path], str]]:
+    """Makes containers that bear a label, and tells their ids."""
+    client = docker.APIClient(docker_box, version="auto")
+    made: list[str] = []
+    client.import_image_from_data(b"\0" * 1024, repository="swarm-test", tag="empty")
+
+    def make(lease: Path) -> str:
+        made.append(client.create_container("swarm-test:empty", ["/none"], labels={"swarm.lease": str(lease)})["Id"])
+        return made[-1]
+
+    yield make
+    for id in {one["Id"] for one in client.containers(all=True)} & set(made):
+        client.remove_container(id)
+    client.remove_image("swarm-test:empty")
+    client.close()
+
+
+async def test_containers_are_removed_by_the_lease_that_they_bear(
+    containers: Callable[[Path], str], docker_box: str, tmp_path: Path, dead: Path
+) -> None:
+    home = tmp_path.resolve()
+    note_engine(dead, docker_box)
+    async with open_lease(home, "alive") as alive:
+        of_the_dead, of_a_folder_that_is_gone = containers(dead), containers(home / "leases/gone")
+        kept = {containers(alive.folder), containers(home / "elsewhere/leases/gone"), containers(home / "leases")}
+        with dead_leases(home, [docker_box]) as found:
+            assert [one.id for one in found.leases] == ["dead", "gone"]
+            assert [remove(one, float("inf")) for one in found.leases] == [[], []]
+        client = docker.APIClient(docker_box, version="auto")
+        left = {one["Id"] for one in client.containers(all=True)}
+        client.close()
+        assert kept <= left
+        assert not {of_the_dead, of_a_folder_that_is_gone} & left
+    assert [path.name for path in (home / "leases").iterdir()] == [".lock"]
