@@ -23,6 +23,9 @@ from swarm.types import AgentLimits, JsonObject, Message, Outcome, Submission, S
 REPEATS = 6
 """The same call with the same result so many times in a row ends an attempt."""
 
+_NOT_WHOLE = frozenset({"length", "content_filter", "error"})
+"""Reasons to finish of a text that is no last word: it was cut off, taken back, or broke off."""
+
 _NUDGE = "You gave neither an answer nor a tool call. Go on with the sub-task, or call submit to end it."
 
 
@@ -93,7 +96,7 @@ class AgentLoop:
                 ended = await self._use_tools(reply)
                 if ended is not None:
                     return ended
-            elif reply.content.strip() and reply.finish_reason != "length":
+            elif reply.content.strip() and reply.finish_reason not in _NOT_WHOLE:
                 return LoopEnd(Outcome.COMPLETED, "answered", reply.content.strip())
             elif nudged:
                 return LoopEnd(Outcome.FAILED, "no_answer", "the model gave neither an answer nor a tool call")

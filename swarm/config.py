@@ -8,8 +8,9 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from swarm.errors import UsageError
 
@@ -51,7 +52,7 @@ class Capabilities(BaseModel):
     structured: Literal["json_schema", "json_object", "none"] | None = None
     stream_usage: bool | None = None
     logprobs: bool | None = None
-    token_ids: Literal["vllm", "sglang", "none"] | None = None
+    token_ids: Literal["vllm", "none"] | None = None
     reasoning: str | None = None
     seed: bool | None = None
 
@@ -79,13 +80,39 @@ class Quirks(BaseModel):
     extra_body: dict[str, Any] = Field(default_factory=dict)
 
 
+def _address(url: str) -> str:
+    """The address of an endpoint, as it is.
+
+    Raises:
+        ValueError: a request could not be sent there. The message tells no password.
+    """
+    shown = re.sub(r"//[^/]*@|[?#].*", lambda match: "//" if match[0].endswith("@") else match[0][0] + "...", url)
+    if not re.match(r"https?://[^/\s]", url):
+        raise ValueError(f"{shown!r} is no address like http://host:8000/v1")
+    if re.search(r"[\s\x00-\x1f\x7f]", url):
+        raise ValueError(f"{shown!r} holds a blank or a control character")
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+        host.encode("idna")
+    except ValueError:  # also UnicodeError
+        raise ValueError(f"{shown!r}: its host or port cannot be used (ports go from 1 to 65535)") from None
+    if not host or port == 0:
+        raise ValueError(f"{shown!r}: its {'port' if host else 'host'} cannot be used")
+    if "%" in host:
+        raise ValueError(f"{shown!r}: a host may hold no %, so no IPv6 zone")
+    if "?" in url or "#" in url:
+        raise ValueError(f"{shown!r}: an endpoint's address takes no query and no fragment")
+    return url
+
+
 class Provider(BaseModel):
     """A known endpoint. `key_env` names the environment variable with its key, `price_id` its prices in the library
     of prices; `like` is a known provider that gives what is not set here (but not its address or key)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    base_url: str = Field(pattern=r"^https?://[^/\s]+")
+    base_url: Annotated[str, AfterValidator(_address)]
     key_env: str | None = None
     key_needed: bool = True
     price_id: str | None = None
@@ -99,9 +126,10 @@ def _addresses(value: Any) -> Any:
     parts = re.split(r"[,\s]+", value.strip()) if isinstance(value, str) else value
     if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
         return value
-    wrong = [part for part in parts if not re.match(r"https?://[^/\s]+", part)]
-    if wrong or not parts:
-        raise ValueError(f"{wrong[0] if wrong else 'nothing'!r} is no address like http://host:8000/v1")
+    if not parts:
+        raise ValueError("nothing is no address like http://host:8000/v1")
+    for part in parts:
+        _address(part)
     each = tuple(dict.fromkeys(part.rstrip("/") for part in parts)) if len(parts) > 1 else tuple(parts)
     return each[0] if len(each) == 1 else each
 

@@ -76,6 +76,11 @@ class _Teller:
         return id(self.sink)
 
 
+def _may_be_billed(error: EndpointError) -> bool:
+    """Not where its status says that the request was turned away."""
+    return error.kind in _MAY_BE_BILLED and not (error.status is not None and 300 <= error.status < 500)
+
+
 class Conversation:
     """The messages of one trajectory, and the calls that made them."""
 
@@ -213,16 +218,17 @@ class Conversation:
         try:
             reply = await model.complete(request)
         except EndpointError as error:
-            if error.kind in _MAY_BE_BILLED:
+            if _may_be_billed(error):
                 reservation.forfeit()
+                self._estimate(record, request, error.completion_tokens)
             else:
                 reservation.release()
             record.error, record.error_message, record.t_done = error.kind, error.message, time.monotonic()
-            record.usage = Usage(completion_tokens=error.completion_tokens)  # what had come, estimated
             line.sink.emit(record)
             return error
         except BaseException:  # cancelled: what was in flight may still be billed
             reservation.forfeit()
+            self._estimate(record, request, 0)
             record.error, record.t_done = "cancelled", time.monotonic()
             line.sink.emit(record)
             raise
@@ -232,6 +238,13 @@ class Conversation:
         reservation.settle(reply.usage.total_tokens, dollars or 0.0)
         self._accept(call_id, record, reply, dollars)
         return reply
+
+    def _estimate(self, record: CallFinished, request: ModelRequest, completion_tokens: int) -> None:
+        """What a failed attempt may be billed for: the prompt, and what had come of the answer."""
+        prompt = self._line.ratio.tokens(self._prompt_bytes + len(request.encoded_tools))
+        record.usage = Usage(prompt_tokens=prompt, completion_tokens=completion_tokens)
+        record.cost_usd = cost(self._line.price, record.usage)
+        record.estimated = True
 
     def _needs(self, prompt_tokens: int) -> tuple[int, float, int | None]:
         """Tokens and dollars for the prompt and an answer, and where tokens are limited the most that it may have."""

@@ -10,6 +10,7 @@ from swarm.errors import EndpointError, EndpointFault
 FATAL = frozenset(
     {
         EndpointFault.UNREACHABLE,
+        EndpointFault.CONNECT_TIMED_OUT,
         EndpointFault.UNTRUSTED,
         EndpointFault.QUOTA_EXHAUSTED,
         EndpointFault.WRONG_KEY,
@@ -25,10 +26,11 @@ PATIENCE = 300.0
 PARKED = frozenset({EndpointFault.QUOTA_EXHAUSTED, EndpointFault.WRONG_KEY})
 """Faults that somebody may mend while the run waits, where it is told to."""
 
+OUTAGE = frozenset({EndpointFault.UNREACHABLE, EndpointFault.CONNECT_TIMED_OUT})
+"""Faults after which one call at a time tries whether the endpoint is there again: see `swarm.models.halts`."""
+
 _TRIES = {
     EndpointFault.OVERLOADED: 8,
-    EndpointFault.UNREACHABLE: 16,
-    EndpointFault.CONNECT_TIMED_OUT: 4,
     EndpointFault.NO_FIRST_TOKEN: 3,
     EndpointFault.STALLED: 4,
     EndpointFault.TIMED_OUT: 3,
@@ -41,9 +43,9 @@ _TRIES = {
 class RetryPolicy:
     """Exponential backoff with jitter, in seconds; what the server asks for comes first.
 
-    A rate limit is no failed try: the call goes back to admission, which knows when the next may be sent and gives up
-    an endpoint that answers nobody. With `park`, so does a call that met a fault that somebody may mend; and one that
-    another replica may answer.
+    A rate limit is no failed try, nor is an outage: the call goes back to admission, which knows when the next may be
+    sent and gives up an endpoint that answers nobody. With `park`, so does a call that met a fault that somebody may
+    mend; and one that another replica may answer.
     """
 
     base: float = 0.5
@@ -53,6 +55,8 @@ class RetryPolicy:
     def counts(self, error: EndpointError) -> bool:
         """Whether such a failure is a try."""
         if error.kind is EndpointFault.RATE_LIMITED or error.elsewhere:
+            return False
+        if error.kind in OUTAGE and error.status is None:  # with a status somebody answers: it sends us elsewhere
             return False
         return not (self.park and error.kind in PARKED)
 

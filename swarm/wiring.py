@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from swarm.calls import StreamLimits
-from swarm.config import HOST_IMAGE, Capabilities, Price, RunConfig, home
+from swarm.config import HOST_IMAGE, Price, RunConfig, home
 from swarm.errors import UsageError
 from swarm.models.capabilities import Knowledge, knowledge_of
 from swarm.models.governors import open_governor
 from swarm.models.pricing import known_price
-from swarm.models.providers import EMBEDDED, EMBEDDED_CAPABILITIES, Endpoint, endpoint_of, names_provider, replicas_of
+from swarm.models.providers import EMBEDDED, Endpoint, endpoint_of, names_provider, replicas_of
 from swarm.models.service import GovernedModel
 from swarm.models.tokens import TokenRatio
 from swarm.protocols import ModelService, Repository, SandboxBackend, WorkingCopies
@@ -136,7 +136,8 @@ async def _open_model(stack: AsyncExitStack, name: str, config: RunConfig) -> Mo
         key = where.key.get_secret_value() if where.key else None
         governor = open_governor(where.base_url, key, config.max_in_flight, config.park)
         client = await stack.enter_async_context(open_client(where.base_url, key))
-        model = FittedModel(OpenAIModel(client, where.model, where.quirks), knowledge, where.quirks)
+        plain = OpenAIModel(client, where.model, where.quirks)
+        model = FittedModel(plain, knowledge, where.quirks, plain.declared)
         service = GovernedModel(model, await stack.enter_async_context(governor))
         caches = config.warm_prefix and where.model != EMBEDDED
         replicas.append(WarmedModel(service) if caches else service)
@@ -144,8 +145,7 @@ async def _open_model(stack: AsyncExitStack, name: str, config: RunConfig) -> Mo
 
 
 async def _places(stack: AsyncExitStack, name: str, config: RunConfig) -> list[tuple[Endpoint, Knowledge]]:
-    """Where a model is served, and what is known of it. The embedded endpoint lacks nothing but where its script says
-    so; then it is asked like any other."""
+    """Where a model is served, and what is known of it."""
     if not _in_process(name, config):
         where = endpoint_of(name, config, os.environ)
         return [(each, knowledge_of(each, config, home(os.environ))) for each in replicas_of(where, config)]
@@ -154,9 +154,7 @@ async def _places(stack: AsyncExitStack, name: str, config: RunConfig) -> list[t
 
     policies, faults = load_policies(name.partition(":")[2] or "repair")
     url = await stack.enter_async_context(running_endpoint(policies, faults=faults))
-    whole = faults is None or not faults.lacks
-    provider = EMBEDDED_CAPABILITIES if whole else Capabilities()
-    return [(Endpoint(url, EMBEDDED), Knowledge(url, EMBEDDED, given=config.capabilities, provider=provider))]
+    return [(Endpoint(url, EMBEDDED), Knowledge(url, EMBEDDED, given=config.capabilities))]
 
 
 def _in_process(name: str, config: RunConfig) -> bool:
@@ -168,8 +166,10 @@ async def _how_to_name_one(config: RunConfig) -> str:
     from swarm.models.local_servers import find
 
     ways = []
-    for url, models in await find():
-        ways.append(f"found {url} with {', '.join(models[:3]) or 'no model'}: --base-url {url} --model NAME")
+    for server in await find():
+        held = "which needs a key" if server.needs_key else f"with {', '.join(server.models[:3]) or 'no model'}"
+        key = "OPENAI_API_KEY and " if server.needs_key else ""
+        ways.append(f"found {server.base_url} {held}: {key}--base-url {server.base_url} --model NAME")
     ways.append("give --model and --base-url (or SWARM_MODEL and OPENAI_BASE_URL)")
     ways.append("or a known provider with its model, such as --model moonshot/kimi-k2.5")
     ways.append("or --model embedded for the repair of Python programs without a language model")

@@ -12,6 +12,8 @@ from swarm.cli.findings import Finding
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from swarm.journal.redaction import Redactor
+
 NOT_POSSIBLE = 3
 
 
@@ -70,21 +72,40 @@ def _below(finding: Finding) -> list[str]:
 
 
 async def _look(probe: bool) -> list[Finding]:
+    """All findings, without secrets: endpoints and tools may tell what they were told."""
     import sys
 
     from swarm import __version__
     from swarm.cli.doctor_endpoint import look_at_endpoints
     from swarm.config import home, load_config
+    from swarm.journal.redaction import Redactor, secrets_of
+    from swarm.models.providers import secrets_in
 
+    config = load_config({}, os.environ, await _repository())
+    redactor = Redactor(secrets_of(os.environ) | secrets_in(config, os.environ))
     python = ".".join(str(part) for part in sys.version_info[:3])
-    return [
+    findings = [
         Finding("swarm", None, __version__),
         Finding("python", sys.version_info >= (3, 11), python, needed=True),
         await _git(),
         _home(home(os.environ)),
         *await look(),
-        *await look_at_endpoints(load_config({}, os.environ, await _repository()), probe=probe),
+        *await look_at_endpoints(config, redactor, probe=probe),
     ]
+    return [finding._replace(**_without_secrets(_told(finding), redactor)) for finding in findings]
+
+
+def _told(finding: Finding) -> dict[str, Any]:
+    """The parts of a finding that others may have written."""
+    return {"text": finding.text, "remedy": finding.remedy, "details": finding.details}
+
+
+def _without_secrets(value: Any, redactor: Redactor) -> Any:
+    if isinstance(value, str):
+        return redactor.redact(value)[0]
+    if isinstance(value, dict):
+        return {name: _without_secrets(each, redactor) for name, each in value.items()}
+    return [_without_secrets(each, redactor) for each in value] if isinstance(value, list | tuple) else value
 
 
 async def _git() -> Finding:

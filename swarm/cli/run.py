@@ -152,6 +152,7 @@ def run(args: argparse.Namespace) -> int:
     import anyio
 
     from swarm.cli.deliver import check_targets
+    from swarm.cli.open_files import allow_many_open_files
     from swarm.cli.stdio import complain
     from swarm.config import load_config
     from swarm.result import RunResult
@@ -159,6 +160,7 @@ def run(args: argparse.Namespace) -> int:
     flags = {key: value for key in CONFIGURED if (value := getattr(args, key)) is not None}
     config = load_config(flags, os.environ, repo)
     check_targets(args, repo)
+    allow_many_open_files()
     display, result = anyio.run(_run, task, config, repo, args)
     if result is None and display.view.result:  # it ended in order all the same
         result = RunResult.model_validate(display.view.result)

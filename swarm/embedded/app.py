@@ -24,6 +24,7 @@ from swarm.embedded.limits import Meter
 from swarm.embedded.policy import Pace, Policy, PolicyReply, PolicyRequest
 from swarm.embedded.wire import ApiError, ChatRequest, parse_request
 from swarm.errors import UsageError
+from swarm.models.providers import DECLARED, EMBEDDED_CAPABILITIES
 
 POLICY_THREADS = 8
 """Policies that compute at once. More would only take the interpreter from the event loop; waiting costs no thread."""
@@ -69,7 +70,10 @@ class _Api:
 
     async def models(self, request: Request) -> Response:
         self.authorize(request)
-        data = [{"id": name, "object": "model", "created": 0, "owned_by": "swarm"} for name in self._policies]
+        entry: dict[str, Any] = {"object": "model", "created": 0, "owned_by": "swarm"}
+        if not self.faults.lacks:
+            entry[DECLARED] = EMBEDDED_CAPABILITIES.model_dump()
+        data = [{"id": name} | entry for name in self._policies]
         return JSONResponse({"object": "list", "data": data})
 
     @contextmanager

@@ -43,6 +43,7 @@ class _Message(BaseModel):
 class _Choice(BaseModel):
     message: dict[str, Any]
     finish_reason: str | None = None
+    error: Any = None
     logprobs: Any = None
     token_ids: Any = None
 
@@ -53,6 +54,7 @@ class Answer(BaseModel):
     choices: list[_Choice] = Field(min_length=1)
     model: str | None = None
     usage: Any = None
+    error: Any = None
     prompt_token_ids: Any = None
 
     @property
@@ -72,8 +74,8 @@ class Answer(BaseModel):
 def read_message(message: Message) -> tuple[Message, str, tuple[ToolCall, ...]]:
     """The assistant's message as it is sent back, its text, and its tool calls.
 
-    It is sent back as it came, with all that a provider put into it, but for what is null, for ids that the server left
-    out, and for arguments that it parsed.
+    It is sent back as it came, with all that a provider put into it, but for what is null, for another role, for ids
+    that the server left out, and for arguments that it parsed.
 
     Raises:
         ValidationError: it is in another form.
@@ -84,7 +86,7 @@ def read_message(message: Message) -> tuple[Message, str, tuple[ToolCall, ...]]:
         for call in read.tool_calls or ()
     )
     sent = {key: value for key, value in message.items() if value is not None or key == "content"}
-    sent.setdefault("role", "assistant")
+    sent["role"] = "assistant"  # it is nothing else, whatever a server says
     sent.setdefault("content", None)
     if calls:
         raw = zip(message["tool_calls"], calls, strict=True)

@@ -182,7 +182,7 @@ def _hermes(inner: str, tools: Parameters) -> list[TextCall]:
     text = inner.strip()
     if text.startswith("<function="):
         return _function(text.removeprefix("<function=").removesuffix("</function>"), tools)
-    if "<arg_key>" in text:
+    if "<arg_key>" in text and not text.startswith("{"):  # else a word inside a string
         return [_glm(text, tools)]
     return [call_of(each) for each in json_values(SPECIAL.sub("", unfenced(text)))]
 

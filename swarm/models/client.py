@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import ssl
 import time
 import urllib.request
@@ -21,17 +22,19 @@ import anyio
 import httpx2
 import openai
 from pydantic import ValidationError
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from swarm.calls import ModelReply, ModelRequest
-from swarm.config import Quirks
+from swarm.config import Capabilities, Quirks
 from swarm.errors import EndpointError, EndpointFault
 from swarm.models.answers import Answer, read_message, usage_of, where_wrong
-from swarm.models.faults import CHECK_URL, fault_of, fault_said, status_said
+from swarm.models.bounded import bound
+from swarm.models.faults import fault_of
 from swarm.models.lean import LeanClient
-from swarm.models.providers import adapted
+from swarm.models.providers import adapted, declared_in
 from swarm.models.rate_headers import of_rates, rate_limits
-from swarm.models.stream import DONE, Assembly, EventParser, chunk_of
+from swarm.models.reading import AnswerReader
+from swarm.models.stream import Assembly
 from swarm.models.transport import DirectTransport, on_sent
 from swarm.models.watch import Watch
 from swarm.types import JsonObject
@@ -42,13 +45,11 @@ NO_KEY = "no-key"
 CONNECT_S = 30.0
 """Seconds for one connection. Generous: a thousand agents that start at once keep the event loop busy."""
 
-MAX_ANSWER = 64 << 20
-"""Bytes of an answer; a longer one is no answer to a chat."""
-
-_LAST_S = 0.25
-"""Seconds that the end of a stream may take after its last event. Longer, and the connection is given up."""
-
 _CLOSE_S = 2.0
+
+_LIST_S = 10.0
+"""Seconds that the list of models may take."""
+
 _LIMITS = httpx2.Timeout(None, connect=CONNECT_S)
 
 
@@ -63,6 +64,7 @@ class OpenAIModel:
         self.endpoint = f"{url.hostname}:{url.port}" if url.port else str(url.hostname)
         self._head = b'{"model":' + to_json(name) + b',"messages":['
         self._counts_streams = True
+        self._reader = AnswerReader(name, self.endpoint)
 
     def __repr__(self) -> str:
         return f"<OpenAIModel {self.name} at {self.endpoint}>"
@@ -72,11 +74,21 @@ class OpenAIModel:
         try:
             return await self._complete(request)
         except EndpointError as error:
-            # An old server that does not know how to count a stream says so before it does anything.
-            if error.kind is EndpointFault.BAD_REQUEST and self._counts_streams and "stream_options" in error.message:
-                self._counts_streams = False
-                return await self._complete(request)
-            raise
+            # A server that does not know an option says so before it does anything.
+            if error.kind is not EndpointFault.BAD_REQUEST or not self._adapt(request, error.message):
+                raise
+        return await self.complete(request)
+
+    def _adapt(self, request: ModelRequest, refusal: str) -> bool:
+        """Whether a refusal names an option that can be sent in another way, which is done from now on."""
+        if self._counts_streams and "stream_options" in refusal:
+            self._counts_streams = False
+            return True
+        standard = request.max_tokens is not None and self._quirks.max_tokens_field == "max_tokens"
+        if standard and "max_completion_tokens" in refusal and re.search(r"\bmax_tokens\b", refusal):
+            self._quirks = self._quirks.model_copy(update={"max_tokens_field": "max_completion_tokens"})
+            return True
+        return False
 
     async def _complete(self, request: ModelRequest) -> ModelReply:
         watch = Watch(request.timeout, None if request.tokens else request.stream, CONNECT_S, request.began)
@@ -108,15 +120,22 @@ class OpenAIModel:
         response = cast(httpx2.Response, stream)  # what the package gives for this `cast_to`
         headers = of_rates(response.headers.raw)
         try:
-            if "text/event-stream" in response.headers.get("content-type", ""):
-                await self._read_stream(response, watch, assembly, headers)
-                answer = _put_together(assembly)
-            else:
-                answer = self._read_whole(await _read(response, self.endpoint), headers)
+            answer = await self._reader.read(response, watch, assembly, headers)
         finally:
             with anyio.move_on_after(_CLOSE_S, shield=True):
                 await response.aclose()
         return self._reply(answer, watch, headers)
+
+    async def declared(self) -> Capabilities:
+        """What the endpoint says in its list of models that this one can do; nothing where it says nothing, which is
+        the rule: only the embedded endpoint is known to."""
+        with anyio.move_on_after(_LIST_S):
+            try:
+                response = await self._client.get("/models", cast_to=httpx2.Response, options={"timeout": _LIMITS})
+                return declared_in(response.content, self.name)
+            except (openai.OpenAIError, httpx2.HTTPError, httpx2.InvalidURL, ssl.SSLError, anyio.EndOfStream):
+                return Capabilities()  # a real call will say what is wrong
+        return Capabilities()
 
     def _body(self, request: ModelRequest) -> bytes:
         messages, tools = request.encoded, request.encoded_tools
@@ -144,73 +163,13 @@ class OpenAIModel:
         parts += [b"," if len(rest) > 2 else b"", rest[1:]]
         return b"".join(parts)
 
-    async def _read_stream(
-        self, response: httpx2.Response, watch: Watch, assembly: Assembly, headers: dict[str, str]
-    ) -> None:
-        """Read a stream to its end: [DONE], or where the connection ends after a reason to finish."""
-        parser = EventParser()
-        parts = response.aiter_bytes()
-        done = False
-        try:
-            async for part in parts:
-                done = self._add(parser.feed(part), assembly, headers)
-                if done:
-                    break
-                watch.came(assembly.events, parser.heartbeats)
-            else:
-                done = self._add(parser.end(), assembly, headers)
-        except httpx2.TransportError:
-            if assembly.finish_reason is None:
-                raise
-        if done:
-            with anyio.move_on_after(_LAST_S):  # to the end, so that the connection can be used again
-                async for _ in parts:
-                    pass
-        if assembly.finish_reason is None and not assembly.events and done:
-            raise self._malformed("a stream without an answer")
-        if assembly.finish_reason is None and not done:
-            raise EndpointError(EndpointFault.CUT, f"{self.endpoint} ended the stream before the answer was whole")
-        watch.came(assembly.events, parser.heartbeats)
-
-    def _add(self, events: list[bytes], assembly: Assembly, headers: dict[str, str]) -> bool:
-        """Add events to the answer; gives whether they say that it is whole."""
-        for data in events:
-            if data == DONE:
-                return True
-            try:
-                chunk = chunk_of(data)
-                if "error" in chunk or chunk.get("object") == "error":
-                    raise fault_said(chunk, status_said(chunk, 502), self.name, self.endpoint, headers)
-                assembly.add(chunk)
-            except (ValueError, TypeError, AttributeError, KeyError, LookupError):
-                raise self._malformed("an event of the stream cannot be read") from None
-        return False
-
-    def _read_whole(self, body: bytes, headers: dict[str, str]) -> Answer:
-        try:
-            return Answer.model_validate_json(body)
-        except ValidationError as error:
-            try:
-                said = from_json(body)
-            except ValueError:
-                said = None
-            if isinstance(said, dict) and said.get("error"):  # some send an error with status 200
-                raise fault_said(said, status_said(said, 502), self.name, self.endpoint, headers) from None
-            raise self._malformed(where_wrong(error)) from None
-
     def _reply(self, answer: Answer, watch: Watch, headers: dict[str, str]) -> ModelReply:
         choice = answer.choices[0]
         try:
             message, content, calls = read_message(choice.message)
         except ValidationError as error:
-            raise self._malformed(where_wrong(error)) from None
+            raise self._reader.malformed(where_wrong(error)) from None
         usage = usage_of(answer.usage)
-        if choice.finish_reason == "content_filter" and not content and not calls:
-            raise EndpointError(
-                EndpointFault.REFUSED,
-                f"{self.endpoint} refused the content: its filter left nothing of the answer",
-                completion_tokens=usage.completion_tokens,
-            )
         t_done = time.monotonic()
         return ModelReply(
             message=message,
@@ -226,27 +185,9 @@ class OpenAIModel:
             tokens=answer.tokens,
         )
 
-    def _malformed(self, what: str) -> EndpointError:
-        return EndpointError(
-            EndpointFault.MALFORMED,
-            f"{self.endpoint} answered in another form than /chat/completions: {what}",
-            remedy=CHECK_URL,
-        )
 
-
-def _put_together(assembly: Assembly) -> Answer:
-    choice = {"message": assembly.message(), "finish_reason": assembly.finish_reason}
-    return Answer.model_validate({"choices": [choice], "model": assembly.model, "usage": assembly.usage})
-
-
-async def _read(response: httpx2.Response, endpoint: str) -> bytes:
-    parts, size = [], 0
-    async for part in response.aiter_bytes():
-        parts.append(part)
-        size += len(part)
-        if size > MAX_ANSWER:
-            raise EndpointError(EndpointFault.MALFORMED, f"{endpoint} does not come to an end: {size} bytes so far")
-    return b"".join(parts)
+def _proxied() -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(timeout=_LIMITS, limits=httpx2.Limits(), event_hooks={"response": [bound]})
 
 
 @asynccontextmanager
@@ -256,7 +197,7 @@ async def open_client(base_url: str | None, api_key: str | None) -> AsyncIterato
     Where the environment names a proxy for the endpoint, the HTTP library's own transport is used.
     """
     url = base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
-    through = httpx2.AsyncClient(timeout=_LIMITS, limits=httpx2.Limits()) if behind_proxy(url) else None
+    through = _proxied() if behind_proxy(url) else None
     async with (
         through or LeanClient(DirectTransport(), _LIMITS) as http,
         openai.AsyncOpenAI(

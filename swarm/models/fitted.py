@@ -1,16 +1,15 @@
 """A model as the program wants it, whatever its endpoint can do: `Model` around `Model`.
 
-What a request wants and an endpoint lacks is done here: tools by text, structured output by prompt, check and one
-repair. What is not known of an endpoint is asked of it when a request first needs it. Above, nothing knows; the
-record does, by `ModelReply.fitted`.
+What a request wants and an endpoint lacks is done here: tools by text, structured output by prompt and check. What is
+not known of an endpoint is asked of it when a request first needs it. Above, nothing knows; the record does, by
+`ModelReply.fitted`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from swarm.calls import ModelReply, ModelRequest
@@ -19,14 +18,21 @@ from swarm.errors import EndpointError, EndpointFault
 from swarm.models.capabilities import Knowledge
 from swarm.models.probe import Aspect, Probing, probe
 from swarm.models.providers import without_reasoning
-from swarm.models.structured import format_text, read_json, repair_text, schema_of
+from swarm.models.structured import format_text, read_json, schema_of
 from swarm.models.text_calls import find_calls, find_leaked
-from swarm.models.text_tools import PARSED, PROTOCOL, as_native, as_text, marked, protocol_text, with_system
+from swarm.models.text_tools import (
+    BROKEN,
+    PARSED,
+    PROTOCOL,
+    as_native,
+    as_text,
+    marked,
+    protocol_text,
+    with_broken_marked,
+    with_system,
+)
 from swarm.protocols import Model
 from swarm.types import JsonObject, Message, Usage
-
-_MISFITS = 2
-"""Answers in a row that do not fit their schema, after which the schema is told in the prompt as well."""
 
 _DOWNGRADES = 3
 """Requests that one call may change to what the endpoint takes."""
@@ -60,15 +66,23 @@ class _Shape:
 
 
 class FittedModel:
-    """`swarm.protocols.Model` over one whose endpoint may lack what a request wants."""
+    """`swarm.protocols.Model` over one whose endpoint may lack what a request wants. `declared` gives what the endpoint
+    says of itself, which is asked for before anything is tried out."""
 
-    def __init__(self, model: Model, knowledge: Knowledge, quirks: Quirks | None = None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        knowledge: Knowledge,
+        quirks: Quirks | None = None,
+        declared: Callable[[], Awaitable[Capabilities]] | None = None,
+    ) -> None:
         self.name = model.name
         self.endpoint = model.endpoint
         self.knowledge = knowledge
         self._model = model
         self._quirks = quirks or Quirks()
-        self._misfits = 0
+        self._declared = declared
+        self._misfit = False  # of the last answer that was wanted by schema: then the prompt tells the schema too
         self._owed = Usage()  # what calls cost that gave no answer of their own
 
     def __repr__(self) -> str:
@@ -76,18 +90,17 @@ class FittedModel:
 
     async def complete(self, request: ModelRequest) -> ModelReply:
         """See `swarm.protocols.Model.complete`. The usage is that of all that was exchanged for the answer."""
-        deadline = time.monotonic() + request.timeout
         story = _Story()
         await self._find_out(request, story)
         for _ in range(_DOWNGRADES):
             shape = self._shape(request)
             try:
-                return await self._attempt(request, shape, story, deadline)
+                return await self._attempt(request, shape, story)
             except EndpointError as error:
                 if not self._learn(error, request, shape):
                     raise
                 story.exchanges.append({"purpose": "refused", "error": f"{error.kind}: {error.message}"})
-        return await self._attempt(request, self._shape(request), story, deadline)
+        return await self._attempt(request, self._shape(request), story)
 
     # ── before ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -98,6 +111,8 @@ class FittedModel:
             return
         async with knowledge.lock:
             await knowledge.load()
+            if self._declared is not None and self._unknown(request, knowledge.current):
+                knowledge.assume(await self._declared())
             done = Probing()
             try:
                 for aspect in self._unknown(request, knowledge.current):
@@ -105,6 +120,7 @@ class FittedModel:
             finally:
                 self._owed = self._owed + done.usage
                 story.exchanges += done.exchanges
+                knowledge.assume(done.assumed)
                 if done.found != Capabilities():
                     await knowledge.keep(done.found)
             # Still not decided: taken for able, without keeping it; a refusal or a misfit will tell.
@@ -130,7 +146,7 @@ class FittedModel:
         structured = (known.structured or "json_schema") if schema is not None else "none"
         if request.tools and not text_tools and not self._quirks.format_with_tools:
             structured = "none"
-        told = schema is not None and (structured != "json_schema" or self._misfits >= _MISFITS)
+        told = schema is not None and (structured != "json_schema" or self._misfit)
         dropped = []
         if request.seed is not None and known.seed is False:
             dropped.append("seed")
@@ -163,24 +179,27 @@ class FittedModel:
 
     # ── the call ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _attempt(self, request: ModelRequest, shape: _Shape, story: _Story, deadline: float) -> ModelReply:
+    async def _attempt(self, request: ModelRequest, shape: _Shape, story: _Story) -> ModelReply:
         sent, added = self._shaped(request, shape)
         reply = await self._model.complete(sent)
         story.usage = story.usage + reply.usage
-        first_sent = reply.t_sent
         if request.tools:
             reply = self._with_calls(reply, request, shape)
         schema = schema_of(request.response_format)
         if schema is not None and not reply.tool_calls:
-            reply = await self._checked(reply, sent, schema, story, deadline)
+            content = read_json(reply.content, schema)
+            self._misfit = content is None
+            reply = reply if content is None else replace(reply, content=content)
         usage, self._owed = self._owed + story.usage, Usage()
         fitted = _told(request, shape, added, story)
-        return replace(reply, usage=usage, t_sent=first_sent, fitted=fitted)
+        return replace(reply, usage=usage, fitted=fitted)
 
     def _with_calls(self, reply: ModelReply, request: ModelRequest, shape: _Shape) -> ModelReply:
-        """The reply with the calls that stand in its text."""
+        """The reply with the calls that stand in its text, or with a mark where it holds calls that cannot be sent back
+        as they are."""
         if reply.tool_calls or not reply.content:
-            return reply
+            message = with_broken_marked(reply.message)
+            return reply if message is reply.message else replace(reply, message=message)
         functions = [tool["function"] for tool in request.tools]
         tools = {each["name"]: each.get("parameters") or {} for each in functions}
         if shape.text_tools:
@@ -191,35 +210,6 @@ class FittedModel:
             return reply
         message, calls = marked(reply.message, found, len(request.messages))
         return replace(reply, message=message, content=found.rest, tool_calls=calls)
-
-    async def _checked(
-        self, reply: ModelReply, sent: ModelRequest, schema: JsonObject, story: _Story, deadline: float
-    ) -> ModelReply:
-        """The reply with JSON that fits, after one repair turn at most. One that never fits is given as it came: who
-        asked will say so to the model in its own words."""
-        content, problems = read_json(reply.content, schema)
-        if content is not None:
-            self._misfits = 0
-            return replace(reply, content=content)
-        self._misfits += 1
-        left = deadline - time.monotonic()
-        room = None if sent.max_tokens is None else sent.max_tokens - reply.usage.completion_tokens
-        if left <= 1 or (room is not None and room < 1):
-            return reply
-        repair = repair_text(schema, problems)
-        turn: JsonObject = {"purpose": "answer that did not fit", "message": reply.message}
-        story.exchanges.append(turn | {"usage": reply.usage.model_dump(), "then": repair})
-        again = replace(
-            sent, messages=[*sent.messages, reply.message, repair], encoded=(), timeout=left, max_tokens=room
-        )
-        try:
-            second = await self._model.complete(again)
-        except EndpointError as error:
-            story.exchanges.append({"purpose": "repair", "error": f"{error.kind}: {error.message}"})
-            return reply
-        story.usage = story.usage + second.usage
-        content, _ = read_json(second.content, schema)
-        return second if content is None else replace(second, content=content)
 
     # ── after ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -250,6 +240,8 @@ def _told(request: ModelRequest, shape: _Shape, added: str, story: _Story) -> Js
         told |= {"tools": "text", "protocol": PROTOCOL}
     elif any(PARSED in message for message in request.messages):
         told["tools"] = "native, earlier calls read out of text"
+    if not shape.text_tools and any(BROKEN in message for message in request.messages):
+        told["broken_arguments"] = "sent back as {}"
     if request.response_format is not None and (shape.structured != "json_schema" or shape.told):
         told["structured"] = shape.structured
     if shape.dropped:

@@ -13,8 +13,9 @@ import anyio
 
 from swarm.calls import Ask, ModelReply
 from swarm.errors import EndpointError, EndpointFault, RateLimits
+from swarm.models.apart import Apart
 from swarm.models.halts import Halt
-from swarm.models.rates import Allowance, LearntRate
+from swarm.models.rates import Allowance, LearntRate, pause_told
 from swarm.models.waiting import Admission, Waiter, WaitingCalls
 from swarm.models.window import Window
 
@@ -53,6 +54,8 @@ class Governor:
         self._clock = clock
         self._window = Window(ceiling)
         self._rate = LearntRate()
+        self._apart = Apart()
+        self._met_the_rate: set[tuple[str, float | None]] = set()  # the calls of whose refusals it was learnt
         self._requests, self._tokens = Allowance(), Allowance()
         self._halt = Halt(park)
         self._waiting = WaitingCalls()
@@ -87,6 +90,15 @@ class Governor:
             refused=self._refused,
         )
 
+    def limit(self, ceiling: int) -> None:
+        """From now on at most so many calls in flight."""
+        self._window.limit(ceiling)
+        self._dispatch()
+
+    def tell_all(self, text: str) -> None:
+        """Tell every run that has calls here, or will have soon."""
+        self._announce(text, self._clock(), again=True)
+
     def estimated_wait(self, ask: Ask) -> float:
         """Seconds that such a call would about wait; infinite where it would be refused, or another one tries it."""
         now = self._clock()
@@ -94,7 +106,7 @@ class Governor:
         if halted is None or self._halt.stopped(now):
             return inf
         waiting = len(self._waiting)
-        wait = max(self._held_until - now, self._rate_delay(now, ask), halted)
+        wait = max(self._held_until - now, self._rate_delay(now, ask), halted, self._apart.delay(ask, now))
         if self._rate.rate is not None:
             wait += waiting / self._rate.rate
         rounds = (len(self._in_flight) + waiting + 1 - self._window.size) / self._window.size
@@ -105,8 +117,14 @@ class Governor:
         """Wait until one more call may be in flight, and hold its place for the length of the block.
 
         Raises on entering:
-            EndpointError: a fault meets every call (a wrong key, a used-up quota), and waiting is no use.
+            EndpointError: a fault meets every call (a wrong key, a used-up quota), or this one alone time and again,
+                and waiting is no use.
         """
+        if times := self._apart.hopeless(ask):
+            text = f"the endpoint limits the rate of this call: refused {times} times while other calls pass"
+            raise EndpointError(EndpointFault.RATE_LIMITED, text, remedy="it may be larger than the limit allows")
+        if delay := self._apart.delay(ask, self._clock()):
+            await anyio.sleep(delay)
         now = self._clock()
         waiter = Waiter(ask, model, now if ask.since is None else ask.since, entered=now)
         self._waiting.add(waiter)
@@ -128,6 +146,8 @@ class Governor:
             ratio = reply.usage.total_tokens / max(1, admission.ask.tokens)
             self._tokens_ratio += 0.2 * (ratio - self._tokens_ratio)
         sent_at = admission.at if admission else reply.t_sent
+        if admission is not None:
+            self._apart.passed(admission.ask, sent_at)
         self._learn_limits(reply.limits, sent_at)
         if self._halt.ended(sent_at):
             self._announce("the endpoint answers again: calls go on", now, again=True)
@@ -139,7 +159,7 @@ class Governor:
         sent_at = admission.at if admission else now
         self._learn_limits(error.limits, sent_at)
         if error.kind is EndpointFault.RATE_LIMITED:
-            self._limited(error, now, sent_at)
+            self._limited(error, now, sent_at, admission)
         elif error.kind in _CONGESTION:
             self._refused += error.kind is EndpointFault.OVERLOADED
             if self._window.congested(now, sent_at, len(self._in_flight)) and error.retry_after is not None:
@@ -151,11 +171,11 @@ class Governor:
             self._halt.reached()
         self._dispatch()
 
-    def _limited(self, error: EndpointError, now: float, sent_at: float) -> None:
+    def _limited(self, error: EndpointError, now: float, sent_at: float, admission: Admission | None) -> None:
         self._refused += 1
         pause = error.retry_after
         if pause is None and error.limits is not None:
-            pause = _pause_told(error.limits)
+            pause = pause_told(error.limits)
         if (pause or 0.0) > PATIENCE_S or (now - self._answered_at > PATIENCE_S and sent_at > self._answered_at):
             text = self._halt.met(_as_quota(error), "", now, sent_at)
             self._announce(text, now, again=True)
@@ -165,8 +185,25 @@ class Governor:
             pause = pause or 0.0
             self._held_until = max(self._held_until, now + pause + _jitter(pause))
             return
-        if self._rate.refused(now, sent_at, pause, jitter=_jitter(pause or 0.0)):
+        jitter = _jitter(max(pause or 0.0, self._rate.floor_s))
+        if admission is not None and self._its_own(error, admission.ask, now, pause, jitter):
+            return
+        if self._rate.refused(now, sent_at, pause, jitter):
             self._announce(f"{error.message}; calls wait and go on by themselves", now)
+
+    def _its_own(self, error: EndpointError, ask: Ask, now: float, pause: float | None, jitter: float) -> bool:
+        """Whether a rate limit is met by this call alone; then the others go on as if nothing was."""
+        name = (ask.trajectory_id, ask.since)
+        if self._rate.rate is None:
+            self._met_the_rate.clear()
+        if not self._apart.refused(ask, now, pause, jitter):
+            if len(self._met_the_rate) < 2:
+                self._met_the_rate.add(name)
+            return False
+        if self._met_the_rate == {name}:
+            self._rate.forget()
+            self._met_the_rate.clear()
+        return True
 
     def _learn_limits(self, limits: RateLimits | None, sent_at: float) -> None:
         if limits is not None:
@@ -199,6 +236,7 @@ class Governor:
         finally:
             if self._leader is waiter:
                 self._leader = None
+            if self._leader is None:  # also where this one was to lead next, and was admitted before it woke
                 following = self._waiting.first()
                 if following is not None:
                     following.event.set()
@@ -293,17 +331,6 @@ class Governor:
 def _again(error: EndpointError) -> EndpointError:
     """The same for another call: an exception collects the traces of whoever raises it."""
     return EndpointError(error.kind, error.message, remedy=error.remedy, status=error.status)
-
-
-def _pause_told(limits: RateLimits) -> float | None:
-    """How long to wait where only `x-ratelimit-*` says so: by half of the time a bucket is half full, a window half
-    over."""
-    resets = []
-    if limits.requests_left == 0 and limits.requests_reset_s is not None:
-        resets.append(limits.requests_reset_s)
-    if limits.tokens_left == 0 and limits.tokens_reset_s is not None:
-        resets.append(limits.tokens_reset_s)
-    return max((max(reset / 2, min(reset, 1.0)) for reset in resets), default=None)
 
 
 def _jitter(seconds: float) -> float:

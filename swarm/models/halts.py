@@ -12,12 +12,18 @@ through: the next run may find a quota that was topped up."""
 
 STOP_UNREACHED_S = 1.0
 FIRST_TRIES = 4
-"""Times that nobody answers at an endpoint that has not answered before, until it is given up."""
+"""Times that nobody answers at an endpoint that has not answered before, until it is given up; ..."""
+
+FIRST_S = 10.0
+"""... or seconds, where each try takes long."""
 
 OUTAGE_S = 60.0
 """Seconds after which an endpoint that had answered before is given up."""
 
 _BACKOFF_S = (0.25, 8.0)
+_TOLD_S = (1.0, 4.0)
+"""Pauses that are told to the user: from the first on where the endpoint never answered, and again the longer ones."""
+
 _OUTAGE = frozenset({EndpointFault.UNREACHABLE, EndpointFault.CONNECT_TIMED_OUT})
 
 
@@ -51,24 +57,28 @@ class Halt:
             case EndpointFault.UNKNOWN_MODEL:
                 self._unknown[model] = (error, now + STOP_S)
             case EndpointFault.UNREACHABLE | EndpointFault.CONNECT_TIMED_OUT if sent_at >= self._tried_at:
-                return self._unreachable(error, now)
+                return self._unreachable(error, now, sent_at)
             case _:
                 pass
         return ""
 
-    def _unreachable(self, error: EndpointError, now: float) -> str:
+    def _unreachable(self, error: EndpointError, now: float, sent_at: float) -> str:
         if self._tries == 0:
-            self._outage_since = now
+            self._outage_since = now if self._ever_reached else sent_at
         self._tries += 1
         self._tried_at = now
-        given_up = now - self._outage_since > OUTAGE_S if self._ever_reached else self._tries >= FIRST_TRIES
-        if given_up:
+        so_long = now - self._outage_since
+        if so_long > OUTAGE_S if self._ever_reached else self._tries >= FIRST_TRIES or so_long > FIRST_S:
             self._tries = 0
             self._hold(error, now, STOP_UNREACHED_S, stopped=True)
             return ""
         wait = min(_BACKOFF_S[1], _BACKOFF_S[0] * 2.0 ** (self._tries - 1))
         self._hold(error, now, wait, stopped=False)
-        return f"{error.message}; calls wait for it to come back" if self._ever_reached and self._tries == 1 else ""
+        if self._ever_reached and self._tries == 1:
+            return f"{error.message}; again in {wait:g} s, for {OUTAGE_S:g} s; calls wait for it to come back"
+        if wait >= _TOLD_S[self._ever_reached] and self._tries < 7:  # not every 8 s
+            return f"{error.message}; again in {wait:g} s"
+        return ""
 
     def _hold(self, error: EndpointError, now: float, seconds: float, *, stopped: bool) -> None:
         self._fault, self._met_at, self._until, self._stopped = error, now, now + seconds, stopped

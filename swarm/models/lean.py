@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx2
 
+from swarm.models.bounded import bound
 from swarm.models.transport import DirectTransport
 
 
@@ -37,6 +38,7 @@ class LeanClient(httpx2.AsyncClient):
         """Raises: httpx2.TransportError."""
         response = await self._direct.handle_async_request(request)
         response.request = request
+        await bound(response)
         if not stream:
             try:
                 await response.aread()

@@ -1,7 +1,8 @@
 """Asks a model what it can do: a few small calls through its own client, each for one capability.
 
-A probe that fails by the network, the rate or the key decides nothing: its error is raised. One that is refused, or
-that makes the server fail each time while it answers plain ones, decides "no".
+A probe that fails by the network, the rate or the key decides nothing: its error is raised. One that is refused while
+the same request without what it asks for is taken decides "no". So does one that makes the server fail each time while
+it answers plain ones, but for this process alone.
 """
 
 from __future__ import annotations
@@ -72,9 +73,12 @@ _FORMAT: JsonObject = {
 
 @dataclass
 class Probing:
-    """What was found, what it cost, and each exchange for the record."""
+    """What was found, what it cost, and each exchange for the record. `assumed` was concluded from failures of the
+    server, which may be mended tomorrow."""
 
     found: Capabilities = field(default_factory=Capabilities)
+    assumed: Capabilities = field(default_factory=Capabilities)
+    failed: bool = False  # whether the aspect that is asked about made the server fail
     usage: Usage = field(default_factory=Usage)
     exchanges: list[JsonObject] = field(default_factory=list)
 
@@ -85,8 +89,19 @@ async def probe(model: Model, aspect: Aspect, done: Probing) -> None:
     Raises:
         EndpointError: nothing was found out, for a reason that is not the aspect's.
     """
-    found = await _PROBES[aspect](model, done)
-    done.found = Capabilities(**found).over(done.found)
+    done.failed = False
+    try:
+        found = Capabilities(**await _PROBES[aspect](model, done))
+    except _RefusedAnyway:
+        return  # the request at hand, which is another one, will tell
+    if done.failed:
+        done.assumed = found.over(done.assumed)
+    else:
+        done.found = found.over(done.found)
+
+
+class _RefusedAnyway(Exception):
+    """A request is refused, also without what it asks for."""
 
 
 async def _tools(model: Model, done: Probing) -> dict[str, Any]:
@@ -149,13 +164,18 @@ _PROBES: dict[Aspect, Callable[[Model, Probing], Awaitable[dict[str, Any]]]] = {
 
 
 async def _ask(model: Model, done: Probing, what: str, request: ModelRequest) -> ModelReply | None:
-    """The answer to one probe, None where what it asks for is refused."""
+    """The answer to one probe, None where what it asks for is refused.
+
+    Raises:
+        _RefusedAnyway: the reason is another.
+    """
     request = replace(request, timeout=TIMEOUT)
     for _ in range(_TRIES):
         try:
             return await _exchange(model, done, f"probe {what}", request)
         except EndpointError as error:
             if error.kind in _REFUSALS:
+                await _is_taken(model, done, what, request)
                 return None
             if error.kind not in _UNCLEAR:
                 raise
@@ -163,7 +183,19 @@ async def _ask(model: Model, done: Probing, what: str, request: ModelRequest) ->
         # several servers behind one address may be down, and a failure now and then tells nothing.
         plain = ModelRequest(request.messages, max_tokens=_LITTLE, timeout=TIMEOUT)
         await _exchange(model, done, f"probe {what}: plain", plain)
+    done.failed = True
     return None
+
+
+async def _is_taken(model: Model, done: Probing, what: str, request: ModelRequest) -> None:
+    """See that a request is refused for what it asks for: without, and with the same limits, it is taken."""
+    plain = ModelRequest(request.messages, max_tokens=request.max_tokens, timeout=TIMEOUT)
+    try:
+        await _exchange(model, done, f"probe {what}: plain", plain)
+    except EndpointError as error:
+        if error.kind in _REFUSALS:
+            raise _RefusedAnyway from error
+        raise
 
 
 async def _exchange(model: Model, done: Probing, purpose: str, request: ModelRequest) -> ModelReply:

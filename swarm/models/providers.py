@@ -8,8 +8,10 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib.resources import files
+from urllib.parse import unquote, urlsplit
 
 from pydantic import SecretStr
+from pydantic_core import from_json
 
 from swarm.config import Capabilities, Provider, Quirks, RunConfig
 from swarm.errors import UsageError
@@ -28,7 +30,10 @@ EMBEDDED_CAPABILITIES = Capabilities(
     reasoning="",
     seed=True,
 )
-"""Of the embedded endpoint: it is ours, so it is not asked."""
+"""Of the embedded endpoint: it is ours, so nothing is tried out on it."""
+
+DECLARED = "swarm_capabilities"
+"""The member of an entry of `GET /models` by which the embedded endpoint tells them."""
 
 REASONING_FIELDS = ("reasoning_content", "reasoning", "reasoning_details", "thinking")
 """The fields of an assistant's message that hold its reasoning, by the names that servers give them."""
@@ -97,6 +102,7 @@ def endpoint_of(name: str, config: RunConfig, env: Mapping[str, str]) -> Endpoin
                 f"no endpoint is named for {name}",
                 remedy=f"give --base-url, or PROVIDER/{name} with one of {', '.join(providers_of(config))}",
             )
+        # By its name too: a proxy in front of it hands on no `DECLARED`.
         capabilities = EMBEDDED_CAPABILITIES if name.split(":")[0] == EMBEDDED else Capabilities()
         return Endpoint(config.base_urls[0], name, config.api_key, capabilities=capabilities)
     provider = providers_of(config)[short]
@@ -116,11 +122,33 @@ def endpoint_of(name: str, config: RunConfig, env: Mapping[str, str]) -> Endpoin
     )
 
 
+def secrets_in(config: RunConfig, env: Mapping[str, str]) -> dict[str, str]:
+    """What a configuration lets endpoints be told and nobody else, by name: keys of `env` that providers name, whatever
+    they are called, the configured one, and passwords in addresses."""
+    providers = {**known(), **config.providers}.values()
+    found = {each.key_env: env[each.key_env] for each in providers if each.key_env and env.get(each.key_env)}
+    if config.api_key is not None:
+        found["api_key"] = config.api_key.get_secret_value()
+    passwords = [urlsplit(url).password for url in (*config.base_urls, *(each.base_url for each in providers))]
+    forms = dict.fromkeys(form for each in passwords if each for form in (each, unquote(each)))
+    return {**found, **{f"password-{number}": form for number, form in enumerate(forms, 1)}}
+
+
 def replicas_of(where: Endpoint, config: RunConfig) -> list[Endpoint]:
     """The endpoints that serve the model of `where`: it, or all of the addresses that were given."""
     if where.provider or where.base_url not in config.base_urls:
         return [where]
     return [replace(where, base_url=url) for url in config.base_urls]
+
+
+def declared_in(listed: bytes, model: str) -> Capabilities:
+    """What an answer to `GET /models` tells that a model can do; nothing where it does not, or in another form."""
+    try:
+        data = from_json(listed).get("data", ())
+        told = next((each.get(DECLARED) for each in data if each.get("id") == model), None)
+        return Capabilities.model_validate(told or {})
+    except (ValueError, AttributeError, TypeError):
+        return Capabilities()
 
 
 def adapted(options: JsonObject, model: str, quirks: Quirks) -> JsonObject:

@@ -69,7 +69,8 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     if milliseconds is not None:
         return milliseconds / 1000
     value = headers.get("retry-after")
-    return _wait(value) if value else None
+    seconds = _number(value)  # also where it is absurd: this header holds no time since 1970
+    return seconds if seconds is not None else _wait(value)
 
 
 def _number(value: str | None) -> float | None:

@@ -7,6 +7,8 @@ from bisect import bisect_right
 from collections import deque
 from math import inf
 
+from swarm.errors import RateLimits
+
 HORIZON_S = 60.0
 """How far back calls count for the first guess at a rate: most limits are per minute."""
 
@@ -17,6 +19,7 @@ _ENOUGH_CALLS = 8  # for a measurement that stands by itself
 _RAMP_CALLS = 64  # calls after a pause that follow in doubling numbers, while the measurement is young
 _BURST_S = 0.25  # what may be caught up after a late wake-up, in seconds of the rate
 _BACKOFF_S = (0.5, 30.0)
+_FLOOR_S = 0.25  # the least pause after one that ended too early, whatever the endpoint asks for; it doubles
 _RESERVE = 0.2  # the share of an allowance that is spread evenly
 _FORGET = 8.0  # times the measured rate without a refusal: there is no limit any more
 
@@ -43,6 +46,8 @@ class LearntRate:
         self._trusted = True
         self._refused_at = -inf
         self._pause_s = _BACKOFF_S[0]
+        self.floor_s = 0.0  # the least pause, after pauses that ended too early
+        self._batch = 0  # calls between the last two refusals that were not refused so far
         self._paused_until = -inf
         self._since_pause = 0
         self._reaction_s = 0.05  # how fast the endpoint refuses
@@ -103,11 +108,17 @@ class LearntRate:
         are added. Gives whether that was news: calls that were on their way tell of the same limit."""
         self._let_through = max(0, self._let_through - 1)
         if sent_at < self._refused_at:
+            self._batch -= 1
+            if self._batch == 0:  # none that was sent after the pause passed
+                self._raise_floor()
+                self._paused_until = max(self._paused_until, now + self.floor_s + jitter)
             if pause is not None and now + pause > self._paused_until:
                 self._paused_until = now + pause + jitter
                 if self._since_pause == 0:
                     self._measure(now + pause)
             return False
+        if self._batch > 0:
+            self.floor_s = 0.0
         self._reaction_s = 0.7 * self._reaction_s + 0.3 * min(1.0, now - sent_at)
         if self._anchor is None:
             self._steady, self._prior = _FIRST_CALLS, None
@@ -116,18 +127,30 @@ class LearntRate:
             self._pause_s = _BACKOFF_S[0]
         elif self._since_pause <= 1:  # the call that tried it after a pause: a longer one
             self._pause_s = min(_BACKOFF_S[1], self._pause_s * 2)
+            self._raise_floor()
+            pause = None if pause is None else max(pause, self.floor_s)
         else:
             self._steady = min(_STEADY_CALLS, 2 * self._steady)
             self._prior = self._anchor
             self._pause_s = min(_BACKOFF_S[0], 1.5 / self._anchor)
             self._start, self._count = self._from, self._let_through
         self._trusted = self._whole or self._prior is None
+        self._batch = self._since_pause - 1
         self._refused_at = now
         self._since_pause = 0
         self._paused_until = now + (self._pause_s if pause is None else pause) + jitter
         # Where nothing is said, the limit lets calls through again somewhere in the pause.
         self._measure(now + (self._pause_s / 2 if pause is None else pause))
         return True
+
+    def forget(self) -> None:
+        """What was learnt was wrong."""
+        self._anchor = self._prior = None
+        self._sent.clear()
+        self.floor_s, self._batch, self._paused_until = 0.0, 0, -inf
+
+    def _raise_floor(self) -> None:
+        self.floor_s = min(_BACKOFF_S[1], max(_FLOOR_S, self.floor_s * 2))
 
     def _measure(self, end: float) -> None:
         """A measurement ends where calls are let through again, and the next begins there. Of few calls, it leans on
@@ -205,3 +228,14 @@ class Allowance:
         ):  # used up: look again at half time, a bucket is half full then
             return min(rest, max(0.0, max(self._last, self._told_at) + self._reset_s / 2 - now))
         return min(rest, max(0.0, self._last + amount * rest / self._left - now))
+
+
+def pause_told(limits: RateLimits) -> float | None:
+    """How long to wait where only `x-ratelimit-*` says so: by half of the time a bucket is half full, a window half
+    over."""
+    resets = []
+    if limits.requests_left == 0 and limits.requests_reset_s is not None:
+        resets.append(limits.requests_reset_s)
+    if limits.tokens_left == 0 and limits.tokens_reset_s is not None:
+        resets.append(limits.tokens_reset_s)
+    return max((max(reset / 2, min(reset, 1.0)) for reset in resets), default=None)

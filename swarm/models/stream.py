@@ -51,14 +51,21 @@ class EventParser:
         return found
 
     def end(self) -> list[bytes]:
-        """What is left when the stream has ended: some servers end without an empty line."""
+        """What is left when the stream has ended: some servers end without an empty line, or without a line end. A line
+        that is not whole is left out, with its event."""
+        last = b"".join(self._partial).removeprefix(b"data:").strip()
+        if last and last != DONE:
+            try:
+                chunk_of(last)
+            except ValueError:
+                self._partial, self._data = [], []
         return self.feed(b"\n\n")
 
 
 class _Call:
     """A tool call as far as it has come."""
 
-    __slots__ = ("arguments", "extra", "id", "index", "name")
+    __slots__ = ("_told_again", "arguments", "extra", "id", "index", "name")
 
     def __init__(self, index: int | None) -> None:
         self.index = index
@@ -66,6 +73,20 @@ class _Call:
         self.name = ""
         self.arguments: list[str] = []
         self.extra: JsonObject = {}
+        self._told_again = False
+
+    def is_over(self, piece: JsonObject) -> bool:
+        """Whether a piece begins another call: it names a tool, and the arguments of this call are whole. Asked only
+        where no id tells calls apart."""
+        function = piece.get("function")
+        if not isinstance(function, dict) or not function.get("name") or not self.arguments or self._told_again:
+            return False
+        try:
+            chunk_of("".join(self.arguments).encode("utf-8", "surrogatepass"))
+        except ValueError:
+            self._told_again = True  # the name comes with every piece
+            return False
+        return True
 
     def add(self, piece: JsonObject) -> None:
         for key, value in piece.items():
@@ -111,16 +132,13 @@ class Assembly:
     def add(self, chunk: JsonObject) -> None:
         """Add one chunk. Members that are not as they should be are passed over.
 
-        Raises:
-            ValueError: it is no chunk of a chat completion.
+        Events without choices are passed over as well: pings, and what a provider adds.
         """
         usage = chunk.get("usage")
         if usage:
             self.usage = usage
         choices = chunk.get("choices")
         if not choices:
-            if choices is None and not usage:
-                raise ValueError("an event without choices")
             return
         choice = choices[0]
         if choice.get("index"):
@@ -130,6 +148,8 @@ class Assembly:
             self.finish_reason = choice["finish_reason"]
             self.usage = choice.get("usage") or self.usage
         delta = choice.get("delta")
+        if not delta and not self.events:
+            delta = choice.get("message")  # a whole answer may come as one event
         if delta:
             self._add_delta(delta)
 
@@ -177,13 +197,14 @@ class Assembly:
 
     def _call_of(self, piece: JsonObject) -> _Call:
         """The call that a piece belongs to. Servers leave out the index, leave gaps, or say 0 for all of several calls
-        with ids of their own."""
+        that have ids or names of their own."""
         index, its_id = piece.get("index"), piece.get("id")
         for call in reversed(self._calls):
             other = its_id and call.id and its_id != call.id
-            if call.index == index and not other and (index is not None or not its_id or its_id == call.id):
-                return call
-            if index is None and not its_id:
+            same = call.index == index and not other and (index is not None or not its_id or its_id == call.id)
+            if same or (index is None and not its_id):
+                if not its_id and not call.id and call.is_over(piece):
+                    break
                 return call
         call = _Call(index)
         self._calls.append(call)
@@ -195,7 +216,10 @@ def chunk_of(data: bytes) -> JsonObject:
     try:
         chunk = from_json(data, cache_strings="keys")
     except ValueError:
-        chunk = json.loads(data)  # takes the half of a character that was cut in two, see `_healed`
+        try:
+            chunk = json.loads(data)  # takes the half of a character that was cut in two, see `_healed`
+        except RecursionError:
+            raise ValueError("an event that is nested too deep") from None
     if not isinstance(chunk, dict):
         raise ValueError("an event that is no object")
     return chunk

@@ -1,4 +1,7 @@
-"""Answers that must be JSON of a schema: asked for as strongly as an endpoint can, and always checked here."""
+"""Answers that must be JSON of a schema: asked for as strongly as an endpoint can, and always read here.
+
+One that does not fit is left as it came: whoever asked gives it back to the model, in its own words and once.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from swarm.models.call_forms import parse_lenient, untagged
-from swarm.types import JsonObject, Message
+from swarm.types import JsonObject
 
 if TYPE_CHECKING:
     from jsonschema import ValidationError
 
 _CANDIDATES = 50
 """Places in an answer where its JSON may begin, that are tried."""
-
-_TOLD = 5
-"""Problems that a repair turn names."""
 
 
 def schema_of(response_format: JsonObject | None) -> JsonObject | None:
@@ -36,16 +36,8 @@ def format_text(schema: JsonObject) -> str:
     )
 
 
-def repair_text(schema: JsonObject, problems: list[str]) -> Message:
-    """The one turn that an answer which does not fit is given back with."""
-    told = json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
-    listed = "\n".join(f"- {problem}" for problem in problems)
-    text = f"This answer cannot be used:\n{listed}\n\nAnswer again, with nothing but one JSON object that fits {told}"
-    return {"role": "user", "content": text}
-
-
-def read_json(text: str, schema: JsonObject) -> tuple[str | None, list[str]]:
-    """The JSON of an answer that fits a schema, as text, or None with what is wrong.
+def read_json(text: str, schema: JsonObject) -> str | None:
+    """The JSON of an answer that fits a schema, as text; None where there is none.
 
     Prose or a fence around it is forgiven, and so are members that are missing or too many: a strict format requires
     every one, also those that have a default. Only an object that has none of them is another object.
@@ -53,14 +45,10 @@ def read_json(text: str, schema: JsonObject) -> tuple[str | None, list[str]]:
     from jsonschema import Draft202012Validator  # wanted only where an answer has a schema
 
     validator = Draft202012Validator(schema)
-    problems: list[str] = []
     for value, raw in _candidates(text):
-        found = filter(_counts, validator.iter_errors(value))
-        errors = sorted(found, key=lambda error: list(map(str, error.path)))
-        if not errors:
-            return raw, []
-        problems = problems or [f"{error.json_path}: {error.message[:300]}" for error in errors[:_TOLD]]
-    return None, problems or [f"it holds no JSON object; it begins with {text.strip()[:60]!r}"]
+        if not any(map(_counts, validator.iter_errors(value))):
+            return raw
+    return None
 
 
 def _counts(error: ValidationError) -> bool:

@@ -12,6 +12,7 @@ from swarm.config import Price, RunConfig
 from swarm.errors import UsageError
 from swarm.journal.redaction import Redactor, secrets_of
 from swarm.models.cassette import Head, RecordedModel, read_cassette
+from swarm.models.providers import secrets_in
 from swarm.models.record import RecordedService, open_recorder
 from swarm.models.replay import ReplayedService, Tape
 from swarm.protocols import ModelService
@@ -76,5 +77,4 @@ def replayed(config: RunConfig, path: Path) -> tuple[Tape, dict[Role, ModelServi
 
 
 def _redactor(config: RunConfig) -> Redactor:
-    key = {} if config.api_key is None else {"api_key": config.api_key.get_secret_value()}
-    return Redactor(secrets_of(os.environ) | key)
+    return Redactor(secrets_of(os.environ) | secrets_in(config, os.environ))

@@ -21,6 +21,11 @@ PROTOCOL = 1
 PARSED = "text_tool_calls"
 """The key of an assistant's message that holds the calls which were read out of its text. It is never sent."""
 
+BROKEN = "broken_tool_calls"
+"""The key of an assistant's message that holds the ids of its calls whose arguments are no JSON object. Some servers
+fail in every later turn when they read such a call again, so it goes back with `{}`; the record keeps what came. It is
+never sent."""
+
 _HOW = """\
 # Tools
 
@@ -70,10 +75,17 @@ def as_text(messages: Sequence[Message]) -> list[Message]:
 
 
 def as_native(messages: Sequence[Message]) -> Sequence[Message]:
-    """The messages as the API has them: calls that were read out of a text become calls."""
-    if not any(PARSED in message for message in messages):
+    """The messages as the API has them: calls that were read out of a text become calls, broken ones empty."""
+    if not any(PARSED in message or BROKEN in message for message in messages):
         return messages
-    return [_called(message) if PARSED in message else message for message in messages]
+    return [_called(message) if PARSED in message or BROKEN in message else message for message in messages]
+
+
+def with_broken_marked(message: Message) -> Message:
+    """An assistant's message with `BROKEN` where one of its calls needs it."""
+    calls = message.get("tool_calls") or ()
+    broken = [call["id"] for call in calls if not _readable(call["function"]["arguments"])]
+    return {**message, BROKEN: broken} if broken else message
 
 
 def with_system(messages: Sequence[Message], text: str) -> list[Message]:
@@ -99,7 +111,7 @@ def _calls_of(message: Message) -> list[JsonObject]:
 
 def _plain(message: Message) -> Message:
     """A message without what only we know of it."""
-    return {key: value for key, value in message.items() if key != PARSED}
+    return {key: value for key, value in message.items() if key not in (PARSED, BROKEN)}
 
 
 def _spoken(message: Message) -> Message:
@@ -127,12 +139,27 @@ def _written(name: str, arguments: str) -> str:
 def _called(message: Message) -> Message:
     """An assistant's turn with its calls in the API's place."""
     plain = _plain(message)
-    plain["content"] = message[PARSED]["beside"] or None
-    plain["tool_calls"] = [
-        {"id": c["id"], "type": "function", "function": {"name": c["name"], "arguments": c["arguments"]}}
-        for c in message[PARSED]["calls"]
-    ]
+    if PARSED in message:
+        plain["content"] = message[PARSED]["beside"] or None
+        plain["tool_calls"] = [
+            {"id": c["id"], "type": "function", "function": {"name": c["name"], "arguments": c["arguments"]}}
+            for c in message[PARSED]["calls"]
+        ]
+    plain["tool_calls"] = [_sendable(call) for call in plain["tool_calls"]]
     return plain
+
+
+def _sendable(call: JsonObject) -> JsonObject:
+    if _readable(call["function"]["arguments"]):
+        return call
+    return call | {"function": call["function"] | {"arguments": "{}"}}
+
+
+def _readable(arguments: str) -> bool:
+    try:
+        return isinstance(json.loads(arguments), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _result(name: str, content: object) -> str:

@@ -27,8 +27,9 @@ CONNECTS_AT_ONCE = 64
 KEEP_S = 50.0
 """Seconds that an unused connection is kept: less than the minute after which most servers close theirs."""
 
-RACE_S = 5.0
-"""A kept connection that ends within so many seconds of a request, without an answer, was closed before it came."""
+RACE_S = (0.1, 1.0)
+"""A kept connection that ends within about a round trip of a request, without an answer, was closed before it came; in
+seconds at least and at most. One that ends later may have been at work on it: the request is not sent again here."""
 
 _AHEAD = 1 << 20
 """Bytes of an answer that may wait to be read."""
@@ -59,6 +60,8 @@ class _Connection(asyncio.Protocol):
         self._fault: Exception | None = None
         self._paused = False
         self.idle_since = 0.0
+        self.connect_s = 0.0
+        """Seconds that it took to be made."""
         self.used = False
         """Whether an exchange was made on it before the present one."""
         self.answered = False
@@ -209,7 +212,8 @@ class DirectTransport(httpx2.AsyncBaseTransport):
             try:
                 status, headers = await self._exchange(connection, data)
             except httpx2.TransportError:
-                if connection.answered or not connection.used or time.monotonic() - sent > RACE_S:
+                race = min(max(RACE_S[0], 2 * connection.connect_s), RACE_S[1])
+                if connection.answered or not connection.used or time.monotonic() - sent > race:
                     raise
                 connection.abort()
                 connection = await self._connect(origin, request)
@@ -262,9 +266,12 @@ class DirectTransport(httpx2.AsyncBaseTransport):
         """Raises: httpx2.ConnectTimeout, httpx2.ConnectError."""
         limit = request.extensions.get("timeout", {}).get("connect")
         async with self._connects:
+            began = time.monotonic()
             try:
                 with anyio.fail_after(limit):
-                    return await self._open_connection(origin)
+                    connection = await self._open_connection(origin)
+                connection.connect_s = time.monotonic() - began
+                return connection
             except TimeoutError as error:
                 raise httpx2.ConnectTimeout(f"no connection within {limit:g} s") from error
             except (OSError, UnicodeError) as error:

@@ -32,6 +32,11 @@ class Window:
     def size(self) -> int:
         return int(self._size)
 
+    def limit(self, ceiling: int) -> None:
+        """Another ceiling holds from now on."""
+        self.ceiling = ceiling
+        self._size = min(self._size, float(ceiling))
+
     def full(self, now: float) -> float | None:
         """A call waits because the window is full: let it grow. Gives the seconds until it has grown by one, or None
         where only an answer helps."""

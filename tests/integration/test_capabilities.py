@@ -98,7 +98,7 @@ async def test_an_endpoint_is_asked_what_it_can_do(
     async with endpoint(tmp_path, turn, lacks=lacks) as (model, _):
         for aspect in ASPECTS:
             await probe(model, aspect, done)
-    found = done.found.model_dump()
+    found = done.assumed.over(done.found).model_dump()
     assert {name: found[name] for name in expected} == expected
     assert done.usage.calls >= 3
 
@@ -183,39 +183,78 @@ async def test_calls_that_leak_as_text_go_back_as_calls(tmp_path: Path) -> None:
         assert second.fitted["tools"].startswith("native")
 
 
+async def test_calls_that_are_no_json_go_back_empty_and_stay_in_the_record(tmp_path: Path) -> None:
+    """Some servers fail in every later turn when they read such a call again."""
+    sent: list[ModelRequest] = []
+    broken = {"tool_calls": [{"name": "note_color", "raw": '{"'}, {"name": "note_color", "arguments": {}}]}
+
+    class Spy(OpenAIModel):
+        async def complete(self, request: ModelRequest) -> ModelReply:
+            sent.append(request)
+            return await super().complete(request)
+
+    script = tmp_path / "script.json"
+    script.write_text(json.dumps({"rules": [{"turns": [broken, PROSE]}]}))
+    policies, faults = load_policies(f"script:{script}")
+    async with running_endpoint(policies, faults=faults) as url, open_client(url, None) as client:
+        worker = fitted(Spy(client, "script"), url, tools=True)
+        first = await worker.complete(ask(tools=TOOLS))
+        assert [call.arguments for call in first.tool_calls] == ['{"', "{}"], "who uses the tool says what is wrong"
+        kept = first.message["tool_calls"]
+        assert [call["function"]["arguments"] for call in kept] == ['{"', "{}"]
+        results = [{"role": "tool", "tool_call_id": call.id, "content": "no"} for call in first.tool_calls]
+        second = await worker.complete(ModelRequest([*ask().messages, first.message, *results], tools=TOOLS))
+    assert second.content == PROSE["content"]
+    assert second.fitted == {"broken_arguments": "sent back as {}"}
+    went = sent[-1].messages[2]
+    assert [call["function"]["arguments"] for call in went["tool_calls"]] == ["{}", "{}"]
+    assert set(went) == {"role", "content", "tool_calls"}
+
+
+@pytest.mark.parametrize("name", ["embedded", "embedded:script", "script"])
+async def test_the_embedded_endpoint_says_what_it_can_do(tmp_path: Path, name: str) -> None:
+    """Nothing is tried out on it: its policies would take a probe for work. What it says is not kept."""
+    script = tmp_path / "script.json"
+    for lacks in ([], lack("tools")):
+        script.write_text(json.dumps({"rules": [{"turns": [PROSE]}], "lacks": lacks}))
+        policies, faults = load_policies(f"script:{script}")
+        async with running_endpoint(policies, faults=faults) as url, open_client(url, None) as client:
+            model = OpenAIModel(client, name)
+            knowledge = Knowledge(url, name, tmp_path / "capabilities")
+            reply = await FittedModel(model, knowledge, declared=model.declared).complete(ask(tools=TOOLS))
+        assert bool(probes(reply)) == bool(lacks)
+        assert knowledge.current.tools is not bool(lacks)
+        assert (tmp_path / "capabilities").exists() == bool(lacks)
+
+
+async def test_a_no_that_came_of_failures_is_not_kept(tmp_path: Path) -> None:
+    kept = tmp_path / "capabilities"
+    async with endpoint(tmp_path, {"content": RED}, lacks=lack("tools", how="fails")) as (model, url):
+        worker = fitted(model, url, kept)
+        reply = await worker.complete(ask(tools=TOOLS))
+        assert [call.name for call in reply.tool_calls] == ["note_color"]
+        assert worker.knowledge.current.tools is False
+        assert not kept.exists()
+
+
 @pytest.mark.parametrize("structured", ["json_schema", "json_object", "none"])
-async def test_structured_output_is_checked_and_repaired_once(tmp_path: Path, structured: str) -> None:
+async def test_structured_output_is_read_and_checked(tmp_path: Path, structured: str) -> None:
     good, bad = {"content": 'Here:\n```json\n{"n": 1}\n```'}, {"content": "I think it is one."}
     async with endpoint(tmp_path, good) as (model, url):
         reply = await fitted(model, url, structured=structured).complete(ask(response_format=FORMAT))
         assert json.loads(reply.content) == {"n": 1}
         assert reply.usage.calls == 1
         assert ("system_added" in reply.fitted) == (structured != "json_schema")
-    async with endpoint(tmp_path, bad, good) as (model, url):
+    async with endpoint(tmp_path, bad) as (model, url):
         reply = await fitted(model, url, structured=structured).complete(ask(response_format=FORMAT))
-        assert json.loads(reply.content) == {"n": 1}
-        assert reply.usage.calls == 2
-        [turn] = reply.fitted["exchanges"]
-        assert turn["message"]["content"] == bad["content"]
-        assert "no JSON object" in turn["then"]["content"]
-    async with endpoint(tmp_path, bad, bad, good) as (model, url):
-        reply = await fitted(model, url, structured=structured).complete(ask(response_format=FORMAT))
-        assert reply.content == bad["content"], "one repair; then it is for whoever asked"
-
-
-async def test_a_repair_that_fails_leaves_the_answer(tmp_path: Path) -> None:
-    faults = [{"kind": "overloaded", "position": 2}]
-    async with endpoint(tmp_path, PROSE, faults=faults) as (model, url):
-        reply = await fitted(model, url, structured="none").complete(ask(response_format=FORMAT))
-        assert reply.content == PROSE["content"]
-        assert "overloaded" in reply.fitted["exchanges"][-1]["error"]
+        assert (reply.content, reply.usage.calls) == (bad["content"], 1), "it is for whoever asked to give it back"
 
 
 async def test_a_model_that_stops_keeping_to_schemas_is_told_them(tmp_path: Path) -> None:
     async with endpoint(tmp_path, PROSE) as (model, url):
         planner = fitted(model, url, structured="json_schema")
         replies = [await planner.complete(ask(response_format=FORMAT)) for _ in range(3)]
-        assert ["system_added" in reply.fitted for reply in replies] == [False, False, True]
+        assert ["system_added" in reply.fitted for reply in replies] == [False, True, True]
 
 
 async def test_what_is_refused_in_spite_of_the_probe_is_done_without(tmp_path: Path) -> None:
@@ -277,6 +316,7 @@ def test_a_whole_run_without_tools_or_json_schema(
                 in_words(submit("wrote it")),
             ],
         },
+        {"turns": [PROSE]},
     ]
     name = script.model.partition("script:")[2]
     whole = json.loads(Path(name).read_text()) | {"lacks": lack("tools", "json_schema", "json_object")}
@@ -292,12 +332,9 @@ def test_a_whole_run_without_tools_or_json_schema(
     assert all(call["accepted"] for call in calls)
     planned = calls[0]["fitted"]
     assert planned["structured"] == "none"
-    assert [each["purpose"] for each in planned["exchanges"]] == [
-        "probe json_schema",
-        "probe json_object",
-        "answer that did not fit",
-    ]
-    assert calls[1]["fitted"]["tools"] == "text"
-    assert calls[1]["message"]["text_tool_calls"]["form"] == "hermes"
-    assert done.result["usage"]["calls"] == len(calls) + 1, "the repair turn is counted"
+    asked = [each["purpose"] for each in planned["exchanges"]]
+    assert asked == [f"probe {what}{how}" for what in ("json_schema", "json_object") for how in ("", ": plain")]
+    assert "not a JSON object" in calls[1]["new_messages"][-1]["content"], "the one repair turn"
+    assert calls[2]["fitted"]["tools"] == "text"
+    assert calls[2]["message"]["text_tool_calls"]["form"] == "hermes"
     assert not (cli.home / "capabilities").exists(), "the embedded endpoint has another port each time"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from typing import Any
 
@@ -12,6 +13,8 @@ from swarm.calls import ModelRequest, StreamLimits
 from swarm.embedded.faults import Fault, FaultKind, Faults
 from swarm.embedded.server import running_endpoint
 from swarm.errors import EndpointError, EndpointFault
+from swarm.models import bounded, reading, transport
+from swarm.models.text_tools import as_text
 from swarm.types import Message
 from tests.integration.raw_server import (
     POLICIES,
@@ -102,6 +105,14 @@ async def test_cut_answers_are_failed_attempts_with_their_cost() -> None:
         (b'{"error": {"message": "busy", "code": 503}}', EndpointFault.OVERLOADED),
         (b'{"error": {"message": "x", "code": "insufficient_quota"}}', EndpointFault.QUOTA_EXHAUSTED),
         (b'{"choices": [{"message": {"content": ""}, "finish_reason": "content_filter"}]}', EndpointFault.REFUSED),
+        (b'{"choices": [{"message": {"content": "half"}, "finish_reason": "content_filter"}]}', EndpointFault.REFUSED),
+        (b'{"choices": [{"message": {"content": "half"}, "finish_reason": "error"}]}', EndpointFault.OVERLOADED),
+        (
+            b'{"choices": [{"message": {"content": "half"}, "finish_reason": "error", "error": {"code": 429}}]}',
+            EndpointFault.RATE_LIMITED,
+        ),
+        (b'{"choices": [{"message": {"content": ""}}], "error": {"code": 503}}', EndpointFault.OVERLOADED),
+        (b'{"choices": [{"message": {"content": "x"}, "finish_reason": 5}]}', EndpointFault.MALFORMED),
     ],
 )
 async def test_answers_of_another_schema(body: bytes, kind: EndpointFault) -> None:
@@ -192,11 +203,117 @@ async def test_streams_that_end_without_done(close: bool) -> None:
         ("data: []", EndpointFault.MALFORMED),
         ('data: {"choices": [{"delta": {"tool_calls": 1}}]}', EndpointFault.MALFORMED),
         ("data: [DONE]", EndpointFault.MALFORMED),
+        ("data: " + "[" * 100_000, EndpointFault.MALFORMED),
+        ('data: {"model": 5, "choices": [{"delta": {}, "finish_reason": "stop"}]}', EndpointFault.MALFORMED),
+        ('data: {"choices": [{"delta": {"content": "x"}, "finish_reason": 5}]}', EndpointFault.MALFORMED),
+        ('data: {"choices": [{"delta": {"content": "x"}, "finish_reason": "error"}]}', EndpointFault.OVERLOADED),
+        ('data: {"choices": [{"finish_reason": "error", "error": {"code": 429}}]}', EndpointFault.RATE_LIMITED),
+        ('data: {"choices": [{"delta": {"content": "x"}, "finish_reason": "content_filter"}]}', EndpointFault.REFUSED),
+        ('event: error\ndata: {"message": "busy", "code": 429}', EndpointFault.RATE_LIMITED),
+        ('data: {"choices": [{"delta": {"content": "half of the ans', EndpointFault.CUT),
     ],
 )  # fmt: skip
 async def test_streams_that_go_wrong(event: str, kind: EndpointFault) -> None:
-    async with raw_server(answers(SSE + b"\r\n" + events(event), close=True)) as (url, _), model_at(url) as model:
+    body = event.encode() if kind is EndpointFault.CUT else events(event)
+    async with raw_server(answers(SSE + b"\r\n" + body, close=True)) as (url, _), model_at(url) as model:
         assert (await fault(model, stream=STREAM)).kind is kind
+
+
+LAST = "data: [DONE]"
+PONG = events(delta("po"), delta("ng", "stop"), LAST)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("Text/Event-Stream; charset=utf-8", PONG),
+        ("application/json", PONG),
+        ("text/plain", b"\n: hello\n\n" + PONG),
+        ("", b"event: message\n" + PONG),
+        ("text/event-stream", b"\xef\xbb\xbf" + PONG),
+        ("text/event-stream", events({"type": "x"}, {"choices": None}, "data:", delta("pong") | {"error": None}, LAST)),
+        ("text/event-stream", events({"choices": [{"message": {"content": "pong"}, "finish_reason": "stop"}]})),
+        ("text/event-stream", whole().partition(b"\r\n\r\n")[2]),
+        ("text/event-stream", PONG[: PONG.index(b"\n\ndata: [DONE]")]),
+    ],
+    ids=["case", "json", "plain", "none", "byte order", "empty events", "whole answer", "no events", "no line end"],
+)  # fmt: skip
+async def test_a_stream_is_read_in_whatever_form_it_comes(content_type: str, body: bytes) -> None:
+    named = f"content-type: {content_type}\r\n" if content_type else ""
+    head = f"HTTP/1.1 200 OK\r\n{named}\r\n".encode()
+    async with raw_server(answers(head + body, close=True)) as (url, _), model_at(url) as model:
+        assert (await ask(model, stream=STREAM)).content == "pong"
+
+
+async def test_a_stream_that_is_left_open_after_its_end_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "GRACE_S", 0.05)
+    usage = {"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 2}}
+    sent = SSE + b"\r\n" + events(delta("pong", "stop"), usage)
+    async with raw_server(hangs_after(sent)) as (url, _), model_at(url) as model:
+        reply = await ask(model, stream=STREAM)
+    assert (reply.content, reply.usage.completion_tokens) == ("pong", 2)
+
+
+async def test_an_answer_is_the_assistants_whatever_its_role_says() -> None:
+    body = b'{"choices": [{"message": {"role": "tool", "content": "pong"}}]}'
+    async with raw_server(answers(whole(body))) as (url, _), model_at(url) as model:
+        reply = await ask(model)
+    assert as_text([reply.message]) == [{"role": "assistant", "content": "pong"}]
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["at once", "late"])
+async def test_a_request_that_a_kept_connection_took_is_not_sent_twice(
+    late: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "RACE_S", (0.0, 0.0) if late else (60.0, 60.0))
+
+    async def closes(request: bytes, stream: ByteStream, number: int) -> None:
+        if number == 2:
+            await stream.aclose()
+        else:
+            await stream.send(whole())
+
+    async with raw_server(closes) as (url, server), model_at(url) as model:
+        await ask(model)
+        if late:
+            assert (await fault(model)).kind is EndpointFault.CUT
+        else:
+            assert (await ask(model)).content == "pong"
+    assert len(server.requests) == (2 if late else 3)
+
+
+@pytest.mark.parametrize(
+    ("status", "coding", "stream", "kind"),
+    [
+        ("500 Oops", "", False, EndpointFault.OVERLOADED),
+        ("401 No", "gzip", False, EndpointFault.WRONG_KEY),
+        ("200 OK", "gzip", False, EndpointFault.MALFORMED),
+        ("200 OK", "", False, EndpointFault.MALFORMED),
+        ("200 OK", "", True, EndpointFault.MALFORMED),
+    ],
+)
+async def test_no_answer_fills_the_memory(
+    status: str, coding: str, stream: bool, kind: EndpointFault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounded, "MAX_ANSWER", 1 << 20)
+    piece, sent = b"x" * (1 << 18), 0
+    bomb = gzip.compress(b" " * (8 << 20)) if coding else b""
+
+    async def floods(request: bytes, connection: ByteStream, number: int) -> None:
+        nonlocal sent
+        kind = "text/event-stream" if stream else "application/json"
+        coded = f"content-encoding: {coding}\r\n" if coding else ""
+        await connection.send(f"HTTP/1.1 {status}\r\ncontent-type: {kind}\r\n{coded}\r\n".encode())
+        await connection.send(bomb or (b"data: " if stream else b" "))
+        while not bomb:  # until the client has had enough
+            await connection.send(piece)
+            sent += len(piece)
+
+    async with raw_server(floods) as (url, _), model_at(url) as model:
+        error = await fault(model, stream=STREAM if stream else None)
+        assert error.kind is kind
+        assert repr(model._client._client._transport) == "<DirectTransport 0 active, 0 idle>"
+    assert sent < 64 << 20
 
 
 async def test_a_server_that_cannot_count_streams_is_not_asked_again() -> None:

@@ -19,7 +19,7 @@ from swarm.retry import RetryPolicy
 from swarm.types import AgentLimits, ExecResult, JsonObject, Outcome, Role, Submission, ToolCall, ToolResult, Usage
 
 pytestmark = pytest.mark.anyio
-Turn = str | list[ToolCall] | EndpointError
+Turn = str | list[ToolCall] | EndpointError | ModelReply
 
 
 @dataclass
@@ -36,6 +36,8 @@ class ScriptedModel:
         self.seen.append(request)
         if isinstance(turn, EndpointError):
             raise turn
+        if isinstance(turn, ModelReply):
+            return turn
         text = turn if isinstance(turn, str) else ""
         calls = tuple(turn) if isinstance(turn, list) else ()
         usage = Usage(prompt_tokens=10, completion_tokens=5, calls=1)
@@ -134,6 +136,15 @@ async def test_plain_text_is_an_answer_and_an_empty_turn_is_asked_about_once() -
     end, *_ = await play("", "the answer")
     assert (end.outcome, end.stop, end.text) == (Outcome.COMPLETED, "answered", "the answer")
     end, *_ = await play("", "")
+    assert (end.outcome, end.stop) == (Outcome.FAILED, "no_answer")
+
+
+@pytest.mark.parametrize("reason", ["length", "content_filter", "error"])
+async def test_half_a_text_is_no_answer(reason: str) -> None:
+    half = ModelReply({"role": "assistant", "content": "half"}, "half", (), reason, Usage(calls=1), "m", 0, 0, 0)
+    end, *_ = await play(half, "the answer")
+    assert (end.outcome, end.text) == (Outcome.COMPLETED, "the answer")
+    end, *_ = await play(half, half)
     assert (end.outcome, end.stop) == (Outcome.FAILED, "no_answer")
 
 

@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from swarm.calls import Ask, ModelReply
 from swarm.errors import EndpointError, EndpointFault
+from swarm.models.apart import Apart
 from swarm.models.governor import PATIENCE_S, Governor
 from swarm.models.governors import open_governor
 from swarm.models.halts import OUTAGE_S, STOP_S
@@ -250,7 +251,7 @@ async def test_an_endpoint_that_never_answered_is_given_up_soon_one_that_did_is_
     for _ in range(4):
         await call(new, end=DEAD)
         await call(old, end=DEAD)
-        clock.now += 10.0 if new.statistics().parked.startswith("waiting") else 0.0
+        clock.now += 2.0 if new.statistics().parked.startswith("waiting") else 0.0
     with pytest.raises(EndpointError):
         await call(new)
     assert old.statistics().parked.startswith("waiting")
@@ -278,3 +279,55 @@ async def test_whoever_opens_an_endpoint_with_the_same_key_gets_the_same_governo
         assert other is not first
     async with open_governor("http://a/v1", "key", 10) as later:
         assert later is not first
+
+
+async def test_of_several_who_open_an_endpoint_the_lowest_ceiling_holds_and_the_first_park() -> None:
+    told: list[str] = []
+    ask = Ask(Role.SUBAGENT, 1, tell=told.append)
+    async with open_governor("http://b/v1", None, 9) as governor, governor.admit(ask):
+        async with open_governor("http://b/v1", None, 2, park=5.0):
+            assert governor.statistics().window == 2
+        assert governor._window.ceiling == 9
+    assert len(told) == 1
+    assert "park 0 s" in told[0]
+
+
+async def test_a_call_that_never_passes_does_not_hold_the_others_and_is_given_up() -> None:
+    clock = Clock()
+    apart = Apart()
+    big = Ask(Role.SUBAGENT, 1, since=1.0, trajectory_id="big")
+    small = Ask(Role.SUBAGENT, 1, since=2.0, trajectory_id="small")
+    delays = []
+    while not apart.hopeless(big):
+        own = apart.refused(big, clock.now, None, 0.0)
+        delays.append(apart.delay(big, clock.now))
+        assert own == (len(delays) > 2)
+        for _ in range(9):
+            clock.now += 0.1
+            apart.passed(small, clock.now)
+        clock.now += delays[-1]
+    assert delays[:5] == [0.0, 1.0, 2.0, 4.0, 8.0]
+    assert len(delays) < 12
+    assert apart.delay(small, clock.now) == 0.0
+
+
+async def test_a_limit_that_meets_others_as_well_gives_nobody_up() -> None:
+    clock = Clock()
+    apart = Apart()
+    asks = [Ask(Role.SUBAGENT, 1, since=float(n), trajectory_id=f"a{n}") for n in range(20)]
+    for n in range(400):
+        clock.now += 1.0
+        apart.refused(asks[n % 20], clock.now, None, 0.0)
+        apart.passed(SUB, clock.now)
+    assert not any(apart.hopeless(ask) for ask in asks)
+
+
+async def test_nobody_is_left_waiting_when_the_next_leader_is_admitted_before_it_wakes() -> None:
+    governor = Governor(ceiling=300)
+    for _ in range(300):  # a rate that makes the others wait for the time
+        governor._rate.sent(governor._clock(), waited=False)
+    governor._rate.refused(governor._clock(), governor._clock(), 0.02)
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as group:
+            for _ in range(600):
+                group.start_soon(call, governor)

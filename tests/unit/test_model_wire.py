@@ -66,6 +66,7 @@ def test_causes_tell_connections_apart(cause: Exception, kind: EndpointFault) ->
 
 
 K = EndpointFault
+RATE = "rate_limit_exceeded"
 
 
 @pytest.mark.parametrize(
@@ -84,6 +85,13 @@ K = EndpointFault
         (400, {"error": {"message": "Model Not Exist", "code": "invalid_request_error"}}, K.UNKNOWN_MODEL),
         (400, {"error": {"message": "Invalid model name passed in model=x", "code": "400"}}, K.UNKNOWN_MODEL),
         (404, {"detail": "Not Found"}, K.MALFORMED),
+        (404, "<html>remodel your kitchen</html>", K.MALFORMED),
+        (403, " <!DOCTYPE html><p>incorrect api key, moderation</p>", K.UNREACHABLE),
+        (403, "forbidden", K.WRONG_KEY),
+        (502, "<html>no model of maximum context length</html>", K.OVERLOADED),
+        (429, {"error": {"message": "Request too large: Limit 300, Requested 400", "code": RATE}}, K.CONTEXT_TOO_LONG),
+        (413, {"error": {"message": "Too large: Limit 6,000, Requested 6,500", "code": RATE}}, K.CONTEXT_TOO_LONG),
+        (429, {"error": {"message": "Limit 30000, Used 29000, Requested 2000.", "code": RATE}}, K.RATE_LIMITED),
         (400, {"error": {"message": "m", "type": "exceed_context_size_error", "code": 400}}, K.CONTEXT_TOO_LONG),
         (400, {"error": "This model's maximum context length is 4096 tokens"}, K.CONTEXT_TOO_LONG),
         (400, {"object": "error", "message": "prompt is too long", "code": 400}, K.CONTEXT_TOO_LONG),
@@ -93,6 +101,7 @@ K = EndpointFault
         (422, {"detail": [{"loc": ["body", "n"], "msg": "Extra inputs are not permitted"}]}, K.BAD_REQUEST),
         (400, {"error": {"message": "Unknown parameter", "code": None}}, K.BAD_REQUEST),
         (500, "Internal Server Error", K.OVERLOADED),
+        (500, {"error": {"message": "output that does not match the expected peg-native format"}}, K.MALFORMED),
         (503, {"error": {"message": "Loading model", "type": "unavailable_error", "code": 503}}, K.OVERLOADED),
         (529, None, K.OVERLOADED),
         (408, {}, K.TIMED_OUT),
@@ -104,6 +113,8 @@ def test_errors_as_servers_send_them(status: int, body: object, kind: EndpointFa
     fault = fault_said(raw, status, "m", "endpoint", {"retry-after": "2"})
     assert (fault.kind, fault.status, fault.retry_after) == (kind, status, 2.0)
     assert "sk-secret" not in str(fault)
+    if kind is EndpointFault.MALFORMED:
+        assert ("no /chat/completions" in fault.message) == (status == 404)
     if kind is EndpointFault.BAD_REQUEST:
         assert "Extra inputs" in fault.message or "Unknown parameter" in fault.message
 
@@ -142,6 +153,7 @@ def test_rates_in_their_forms() -> None:
         ({"retry-after": "1.5"}, 1.5),
         ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),
         ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0.0),
+        ({"retry-after": "1000000000"}, 1e9),
         ({"retry-after": "soon"}, None),
         ({"retry-after": "nan"}, None),
         ({"retry-after": "-1"}, None),
@@ -288,6 +300,26 @@ def test_deltas_add_up_to_the_message() -> None:
 def test_calls_are_told_apart(deltas: list[dict[str, Any]]) -> None:
     calls = [(c["id"], c["function"]["name"], c["function"]["arguments"]) for c in assembled(*deltas)["tool_calls"]]
     assert calls == [("a", "f", "{}"), ("b", "g", "{}")]
+
+
+def test_calls_without_ids_are_told_apart_by_their_names() -> None:
+    for index in (0, None):
+        twice = piece(index, name="f", arguments='{"x"'), piece(index, name="f", arguments=":1}")
+        calls = assembled(*twice)["tool_calls"]  # a server that tells the name with every piece
+        assert [call["function"] for call in calls] == [{"name": "f", "arguments": '{"x":1}'}]
+        two = (
+            piece(index, name="f", arguments="{}"),
+            piece(index, name="f", arguments='{"y"'),
+            piece(index, arguments=":1}"),
+        )
+        calls = assembled(*two)["tool_calls"]
+        assert [call["function"]["arguments"] for call in calls] == ["{}", '{"y":1}']
+
+
+def test_a_line_that_was_cut_is_no_event() -> None:
+    for data, found in ((b"data: {}", [b"{}"]), (b"data: [DONE]", [b"[DONE]"]), (b"data: {", []), (b"data: [DON", [])):
+        parser = EventParser()
+        assert parser.feed(data) + parser.end() == found
 
 
 def test_a_character_that_was_cut_in_two_is_healed() -> None:

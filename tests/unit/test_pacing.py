@@ -159,3 +159,15 @@ def test_a_refusal_while_others_held_calls_back_costs_little_of_a_known_rate() -
     rate.refused(now, now, 1.0)
     assert rate.rate is not None
     assert rate.rate > 0.6 * known
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.001])
+def test_an_endpoint_that_asks_for_no_pause_and_refuses_again_is_left_alone_ever_longer(pause: float) -> None:
+    rate, now, tries = LearntRate(), 0.0, 0
+    while now < 60.0:
+        now += rate.delay(now) + 1e-3
+        rate.sent(now, waited=True)
+        rate.refused(now + 1e-3, now, pause)
+        now += 1e-3
+        tries += 1
+    assert tries < 12

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,15 @@ import pytest
 from swarm.config import Price, Quirks, RunConfig, load_config
 from swarm.errors import UsageError
 from swarm.models.pricing import cost, known_price
-from swarm.models.providers import EMBEDDED_CAPABILITIES, adapted, endpoint_of, known, without_reasoning
+from swarm.models.providers import (
+    EMBEDDED_CAPABILITIES,
+    adapted,
+    declared_in,
+    endpoint_of,
+    known,
+    secrets_in,
+    without_reasoning,
+)
 from swarm.models.tokens import TokenRatio
 from swarm.types import Usage
 
@@ -31,10 +40,36 @@ def test_a_short_name_gives_address_and_its_own_key() -> None:
     assert endpoint_of("vllm/org/model", config(), {}).key is None
 
 
+def test_every_key_that_an_endpoint_is_told_is_a_secret() -> None:
+    loaded = config(
+        api_key="sk-own",
+        base_url=("http://a:1/v1", "http://u:pass%40word@b:1/v1"),
+        providers={"corp": {"base_url": "http://me:sesame@c/v1", "key_env": "CORP_AUTH"}},
+    )
+    secrets = secrets_in(loaded, ENV | {"CORP_AUTH": "plain", "OTHER": "no"})
+    assert set(secrets.values()) == {*ENV.values(), "plain", "sk-own", "sesame", "pass%40word", "pass@word"}
+
+
 def test_an_address_that_was_given_wins() -> None:
     where = endpoint_of("openai/gpt-oss-20b", config(base_url="http://h:1/v1", api_key="k"), ENV)
     assert (where.base_url, where.model, where.provider) == ("http://h:1/v1", "openai/gpt-oss-20b", "")
     assert endpoint_of("embedded", config(base_url="http://h:1/v1"), {}).capabilities == EMBEDDED_CAPABILITIES
+
+
+@pytest.mark.parametrize(
+    ("listed", "tools"),
+    [
+        ({"data": [{"id": "a"}, {"id": "m", "swarm_capabilities": {"tools": True}}]}, True),
+        ({"data": [{"id": "m"}]}, None),
+        ({"data": [{"id": "m", "swarm_capabilities": ["tools"]}]}, None),
+        ({"data": [{"id": "m", "swarm_capabilities": {"wings": 2}}]}, None),
+        ({"data": [7]}, None),
+        ([], None),
+    ],
+)
+def test_what_a_list_of_models_declares(listed: object, tools: bool | None) -> None:
+    assert declared_in(json.dumps(listed).encode(), "m").tools is tools
+    assert declared_in(b"<html>", "m").tools is None
 
 
 @pytest.mark.parametrize(
