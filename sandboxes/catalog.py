@@ -12,9 +12,8 @@ from swarm.errors import SandboxError, UsageError
 from swarm.protocols import SandboxBackend
 from swarm.sandboxes.docker.backend import HOST_IMAGE, DockerBackend
 from swarm.sandboxes.docker.engine import connect
-from swarm.sandboxes.folders import private_folder
 from swarm.sandboxes.network.allowed import AllowList
-from swarm.types import SandboxRequest
+from swarm.sandboxes.opening import prove_opening
 
 NAMES = ("docker", "bubblewrap", "process")
 
@@ -47,19 +46,6 @@ async def open_backend(
             yield await _open(stack, name, lease, image, network)
 
 
-async def available(lease: Path) -> list[tuple[str, bool, str]]:
-    """Each backend with whether it works here and, where it does not, why."""
-    found: list[tuple[str, bool, str]] = []
-    for name in NAMES:
-        try:
-            async with AsyncExitStack() as stack:
-                await _open(stack, name, lease, HOST_IMAGE)
-            found.append((name, True, ""))
-        except SandboxError as error:
-            found.append((name, False, str(error)))
-    return found
-
-
 async def _open(
     stack: AsyncExitStack, name: str, lease: Path, image: str, network: Sequence[str] = ()
 ) -> SandboxBackend:
@@ -67,17 +53,10 @@ async def _open(
     with anyio.move_on_after(_CHECK_S) as limit:
         await backend.check(lease)
         if network:
-            await _check_network(backend, lease, network)
+            await prove_opening(backend, lease, network)
     if limit.cancelled_caught:
         raise SandboxError(f"sandbox `{name}` could not be opened within {_CHECK_S:.0f} s")
     return backend
-
-
-async def _check_network(backend: SandboxBackend, lease: Path, network: Sequence[str]) -> None:
-    async with private_folder(lease, "check") as folder:
-        request = SandboxRequest("check", "check", lease, folder, "/workspace", network=tuple(network))
-        async with backend.open(request):
-            pass
 
 
 async def _make(stack: AsyncExitStack, name: str, image: str) -> SandboxBackend:

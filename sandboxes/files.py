@@ -23,12 +23,12 @@ from swarm.sandboxes.shell import absolute
 from swarm.types import ExecResult
 
 _LARGEST = 1 << 28
-"""Bytes that are read through a command at most."""
+"""Bytes that are read at most where nothing else is said."""
 
 _IS_MISSING, _IS_FOLDER, _IS_DENIED, _IS_NO_FOLDER = 43, 44, 45, 46
 _READ = (
     f'if [ ! -e "$f" ]; then exit {_IS_MISSING}; elif [ -d "$f" ]; then exit {_IS_FOLDER}; '
-    f'elif [ ! -f "$f" ] || [ ! -r "$f" ]; then exit {_IS_DENIED}; fi; exec cat -- "$f"'
+    f'elif [ ! -f "$f" ] || [ ! -r "$f" ]; then exit {_IS_DENIED}; fi; exec head -c "$n" <"$f"'
 )
 _LIST = (
     f'if [ ! -e "$f" ]; then exit {_IS_MISSING}; elif [ ! -d "$f" ]; then exit {_IS_NO_FOLDER}; fi; '
@@ -76,17 +76,21 @@ class WorkspaceFiles:
         self._mounts = mounts
         self._owner = owner if os.geteuid() == 0 else None
 
-    async def read(self, path: str) -> bytes:
-        """Raises: FileNotFoundError, IsADirectoryError, PermissionError, SandboxError."""
+    async def read(self, path: str, *, most: int | None = None) -> bytes:
+        """Read a whole file of at most `most` bytes (None: 256 MiB).
+
+        Raises: FileNotFoundError, IsADirectoryError, PermissionError, OSError (EFBIG: it is larger), SandboxError.
+        """
+        most = _LARGEST if most is None else most
         parts = self._inside(path)
         if parts is not None:
             try:
-                return await anyio.to_thread.run_sync(self._read, parts)
+                return await anyio.to_thread.run_sync(self._read, parts, most)
             except _Indirect:
                 pass
-        result = await self._run(_READ, path, b"")
-        if result.truncated:
-            raise OSError(errno.EFBIG, f"larger than {_LARGEST} bytes", path)
+        result = await self._run(f"n={most + 1}; {_READ}", path, b"", most + 1)
+        if len(result.stdout) > most:
+            raise _too_large(path, most)
         return result.stdout
 
     async def list(self, path: str = ".") -> list[str]:
@@ -123,11 +127,14 @@ class WorkspaceFiles:
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
         return whole.relative_to(self._workdir).parts
 
-    def _read(self, parts: tuple[str, ...]) -> bytes:
+    def _read(self, parts: tuple[str, ...], most: int) -> bytes:
         with self._folder(parts, make=False) as folder:
             fd = _open(parts, os.O_RDONLY, folder)
         with open(fd, "rb") as file:
-            return file.read()
+            # Its size is looked at first: one that is all hole costs its maker nothing. It may grow meanwhile.
+            if os.fstat(fd).st_size > most or len(data := file.read(most + 1)) > most:
+                raise _too_large("/".join(parts), most)
+            return data
 
     def _write(self, parts: tuple[str, ...], data: bytes) -> None:
         with self._folder(parts, make=True) as folder:
@@ -176,9 +183,9 @@ class WorkspaceFiles:
         if self._owner is not None:
             os.fchown(fd, *self._owner)
 
-    async def _run(self, body: str, path: str, stdin: bytes) -> ExecResult:
+    async def _run(self, body: str, path: str, stdin: bytes, most: int = _LARGEST) -> ExecResult:
         whole = absolute(path, str(self._workdir))
-        result = await self._exec(f"f={shlex.quote(whole)}; {body}", stdin=stdin, max_output=_LARGEST)
+        result = await self._exec(f"f={shlex.quote(whole)}; {body}", stdin=stdin, max_output=most)
         known = {
             _IS_MISSING: FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path),
             _IS_FOLDER: IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path),
@@ -191,6 +198,10 @@ class WorkspaceFiles:
             reason = result.stderr.decode(errors="replace").strip() or f"exit code {result.exit_code}"
             raise SandboxError(f"{posixpath.basename(path)} cannot be reached in the sandbox: {reason}")
         return result
+
+
+def _too_large(path: str, most: int) -> OSError:
+    return OSError(errno.EFBIG, f"larger than {most} bytes", path)
 
 
 _SAFE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK

@@ -12,6 +12,7 @@ import anyio
 import anyio.to_thread
 
 from swarm.removal import remove_tree
+from swarm.sandboxes.descent import walk
 
 
 @asynccontextmanager
@@ -32,7 +33,7 @@ def hand_over(folder: Path, uid: int, gid: int) -> None:
     """
     if os.geteuid() != 0 or folder.lstat().st_uid == uid:
         return
-    for _, folders, files, at in os.fwalk(folder):
+    for _, at, folders, files in walk(folder):
         for name in (*folders, *files):
             os.chown(name, uid, gid, dir_fd=at, follow_symlinks=False)
     os.chown(folder, uid, gid, follow_symlinks=False)  # last: it tells that all is done
@@ -43,7 +44,7 @@ def settle(folder: Path, seconds: int, owner: tuple[int, int] | None) -> None:
     for the folder itself: `hand_over` does that, when all is done.
     """
     when = (seconds * 1_000_000_000,) * 2
-    for _, folders, files, at in os.fwalk(folder):
+    for _, at, folders, files in walk(folder):
         for name in (*folders, *files):
             if owner is not None:
                 os.chown(name, *owner, dir_fd=at, follow_symlinks=False)

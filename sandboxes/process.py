@@ -27,6 +27,7 @@ from swarm.sandboxes.limits import known as known_limits
 from swarm.sandboxes.limits.disk import DiskWatch
 from swarm.sandboxes.proof import Expected, prove
 from swarm.sandboxes.sandbox import ChannelSandbox
+from swarm.sandboxes.shell import with_all_signals
 from swarm.types import SandboxRequest
 
 WARNING = "sandbox `process` isolates nothing: commands can read and change all that you can, and use the network"
@@ -107,7 +108,8 @@ class ProcessBackend:
                         raise SandboxError(f"no command can be started in {workspace}: /bin/sh does not run")
                     sandbox = ProcessSandbox(channel, workspace, str(workspace))
                     await prove(sandbox.exec, Expected(workspace, sandbox.workdir, isolated=False))
-                    yield sandbox
+                    async with watch.guarded(channel.clear):
+                        yield sandbox
                 finally:
                     child.kill()
                     child.wait()
@@ -132,7 +134,7 @@ def _start(
     }
     try:
         return subprocess.Popen(
-            command,
+            [*with_all_signals(), *command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

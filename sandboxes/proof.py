@@ -118,6 +118,7 @@ _SHOW = (
 _TRIES = (
     'for p in / /usr; do if true >"${p%/}/.swarm-proof"; then printf \'%s\\n\' "$p"; fi; done 2>/dev/null; '
     f"for p in agent orders new; do if true >>{CONTROL}/$p; then printf '%s\\n' {CONTROL}/$p; fi; done 2>/dev/null; "
+    "if read -r line </proc/keys; then echo /proc/keys; fi 2>/dev/null; "
     f"for p in {' '.join(_SOCKETS)}; do if [ -e $p ]; then printf '%s\\n' $p; fi; done; "
 )
 _FIRST = (

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import posixpath
 import shlex
+import shutil
+import signal
+from pathlib import Path
 
 
 def absolute(path: str, workdir: str) -> str:
@@ -37,3 +40,17 @@ def ulimits(file_bytes: int, processes: int | None = None, memory_bytes: int | N
         bash.append(f"-d {memory_bytes // 1024}")
         other.append(f"ulimit -d {memory_bytes // 1024}")
     return f'ulimit -c 0; if [ -n "$BASH_VERSION" ]; then ulimit {" ".join(bash)}; else {"; ".join(other)}; fi; '
+
+
+def with_all_signals(status: Path = Path("/proc/self/status")) -> list[str]:
+    """What stands before a command line, so that no signal is ignored in what it starts.
+
+    Signals that this process ignores (it was started by `nohup`, or by a script with `&`) stay ignored in all that it
+    starts, and no shell can undo that; `env` of GNU coreutils can. Python itself sees to SIGPIPE and SIGXFSZ.
+    """
+    fields = dict(line.partition(":")[::2] for line in status.read_text().splitlines())
+    ignored = int(fields.get("SigIgn", "0").strip(), 16)
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        ignored &= ~(1 << (number - 1))
+    env = shutil.which("env")
+    return [env, "--default-signal"] if ignored and env and not Path(env).resolve().name.startswith("busybox") else []

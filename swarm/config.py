@@ -197,8 +197,21 @@ class RunConfig(BaseModel):
 
 
 def home(env: Mapping[str, str]) -> Path:
-    """The folder where runs are kept."""
-    return Path(env.get("SWARM_HOME") or Path(env.get("HOME", "~")).expanduser() / ".local/share/swarm")
+    """The folder where runs are kept.
+
+    Raises:
+        UsageError: its path is no text, which the record and the labels of what is made must be.
+    """
+    folder = Path(env.get("SWARM_HOME") or Path(env.get("HOME", "~")).expanduser() / ".local/share/swarm")
+    place = os.path.realpath(folder)
+    try:
+        place.encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(place).decode(errors="backslashreplace")
+        raise UsageError(
+            f"runs cannot be kept in {shown}: its path is not UTF-8", remedy="set SWARM_HOME to another folder"
+        ) from None
+    return folder
 
 
 def load_config(flags: Mapping[str, Any], env: Mapping[str, str] | None = None, repo: Path | None = None) -> RunConfig:

@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 
 from swarm.calls import Ask, ModelReply, ModelRequest
 from swarm.events import Event
-from swarm.stages import Dispatch, Finish, Merged, RunState
+from swarm.stages import Captured, Dispatch, Finish, Merged, RunState
 from swarm.types import AgentResult, AgentSpec, ExecResult, JsonObject, SandboxRequest, ToolResult
 
 
@@ -88,8 +88,12 @@ class Sandbox(Protocol):
         """
         ...
 
-    async def read_file(self, path: str) -> bytes:
-        """Raises: FileNotFoundError, IsADirectoryError, PermissionError; SandboxError as for `exec`."""
+    async def read_file(self, path: str, *, most: int | None = None) -> bytes:
+        """Read a whole file of at most `most` bytes (None: 256 MiB).
+
+        Raises: FileNotFoundError, IsADirectoryError, PermissionError; OSError with EFBIG where it is larger, found out
+        without reading it; SandboxError as for `exec`.
+        """
         ...
 
     async def list_folder(self, path: str = ".") -> list[str]:
@@ -174,8 +178,8 @@ class Repository(Protocol):
         """The files of a commit, one a line, at most `limit` lines with a note on what was left out."""
         ...
 
-    async def capture(self, folder: Path, parent: str, *, author: str, message: str) -> str | None:
-        """Commit what now stands in `folder` on top of `parent`; None where nothing changed."""
+    async def capture(self, folder: Path, parent: str, *, author: str, message: str) -> Captured:
+        """Commit what now stands in `folder` on top of `parent`, whatever was made there."""
         ...
 
     async def merge(self, ours: str, theirs: str, *, message: str) -> tuple[str | None, str]:

@@ -24,6 +24,16 @@ class GateReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Captured:
+    """What an attempt left behind. `commit` holds it, None where nothing changed, or nothing can be held: `failure`
+    says why. `left_out` names files that are not in it though they changed, with the reason."""
+
+    commit: str | None
+    left_out: tuple[str, ...] = ()
+    failure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Merged:
     """What the aggregator made of a stage's results: a text, and where there is a repository the merged commit.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import posixpath
 import shlex
 from typing import Annotated
@@ -117,7 +118,7 @@ def operand(path: str) -> str:
 async def load(sandbox: Sandbox, path: str) -> str | ToolResult:
     """The text of a file, byte for byte when encoded again; or what to tell the model."""
     try:
-        data = await sandbox.read_file(_checked(path))
+        data = await sandbox.read_file(_checked(path), most=_LARGEST)
     except MachineError:
         raise
     except (FileNotFoundError, NotADirectoryError):
@@ -125,12 +126,12 @@ async def load(sandbox: Sandbox, path: str) -> str | ToolResult:
     except IsADirectoryError:
         return await _folder(sandbox, path)
     except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno == errno.EFBIG:
+            return failed(
+                ToolErrorKind.UNSUITABLE,
+                f"{path} is too large: more than {_LARGEST >> 20} MiB. Use bash: grep, head, tail or sed -n.",
+            )
         return _refused(path, error)
-    if len(data) > _LARGEST:
-        return failed(
-            ToolErrorKind.UNSUITABLE,
-            f"{path} has {len(data)} bytes, which is too large. Use bash: grep, head, tail or sed -n.",
-        )
     if b"\0" in data[:8192]:
         return failed(
             ToolErrorKind.UNSUITABLE, f"{path} is a binary file of {len(data)} bytes. Use bash: file, strings or xxd."

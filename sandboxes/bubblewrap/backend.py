@@ -9,7 +9,9 @@ root to the kernel, and could write what belongs to root in /proc/sys. So root s
 
 Memory, processes and CPU are limited by cgroups where they may be used (`swarm.sandboxes.limits.cgroups`). Where not,
 by what a process can be given: a number of processes for its user, who is then this sandbox's alone, and memory for
-each.
+each, and all of them watched together.
+
+System calls that lead out of the namespaces are refused (`swarm.sandboxes.bubblewrap.seccomp`).
 """
 
 from __future__ import annotations
@@ -18,14 +20,15 @@ import os
 import secrets
 import shutil
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import anyio.to_thread
 
 from swarm.errors import SandboxError
-from swarm.sandboxes.bubblewrap.namespace import STATUS, namespace
+from swarm.sandboxes.bubblewrap import seccomp
+from swarm.sandboxes.bubblewrap.namespace import FILTER, STATUS, namespace
 from swarm.sandboxes.channel.agent import CONTROL, agent_command
 from swarm.sandboxes.channel.channel import Channel
 from swarm.sandboxes.folders import hand_over, private_folder
@@ -33,7 +36,9 @@ from swarm.sandboxes.host_root import HostRoot, find_host_root, made_files
 from swarm.sandboxes.limits import cgroups
 from swarm.sandboxes.limits import known as known_limits
 from swarm.sandboxes.limits.disk import DiskWatch
+from swarm.sandboxes.limits.memory import MemoryWatch
 from swarm.sandboxes.network.gateway import open_gateway, proxy_environment
+from swarm.sandboxes.opening import prove_opening, workdir_of
 from swarm.sandboxes.proof import Expected, Rlimits, prove
 from swarm.sandboxes.sandbox import ChannelSandbox
 from swarm.sandboxes.toolchain import SYSTEM_PATH
@@ -41,7 +46,6 @@ from swarm.types import SandboxLimits, SandboxRequest
 
 UID = 1000
 _SHM_BYTES = 64 << 20
-_NEVER = ("/", "/bin", "/dev", "/etc", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/tmp", "/usr")
 
 
 class BubblewrapBackend:
@@ -52,6 +56,7 @@ class BubblewrapBackend:
     def __init__(self) -> None:
         self._uid = _some_uid()
         self._places = cgroups.Places()
+        self._nested: list[str] | None = None
 
     @property
     def owner(self) -> tuple[int, int] | None:
@@ -64,21 +69,22 @@ class BubblewrapBackend:
     @property
     def known_limits(self) -> Mapping[str, str]:
         """See `swarm.sandboxes.limits.known`; complete once it was checked."""
-        return known_limits.bubblewrap(self._places.held)
+        return known_limits.bubblewrap(self._places.held, filtered=seccomp.machine() is not None)
 
     async def check(self, lease: Path) -> None:
         """See `swarm.protocols.SandboxBackend.check`: opens a sandbox and closes it again."""
-        async with private_folder(lease, "check") as folder:
-            request = SandboxRequest("check", "check", lease, folder, "/workspace")
-            async with self.open(request):
-                pass
+        await prove_opening(self, lease)
 
     @asynccontextmanager
     async def open(self, request: SandboxRequest) -> AsyncIterator[ChannelSandbox]:
         """See `swarm.protocols.SandboxBackend.open`."""
         request = replace(request, workspace=request.workspace.resolve())
         root = os.geteuid() == 0
-        argv = [_program("bwrap", "bubblewrap"), STATUS, *(_AS_ROOT if root else _AS_USER)]
+        bwrap = _program("bwrap", "bubblewrap")
+        if self._nested is None:
+            self._nested = [] if root else await _no_nested(bwrap)
+        argv = [bwrap, STATUS, *([FILTER] if seccomp.machine() else []), *(_AS_ROOT if root else _AS_USER)]
+        argv += self._nested
         host = find_host_root()
         name = f"bubblewrap-{secrets.token_hex(4)}"
         async with (
@@ -88,9 +94,9 @@ class BubblewrapBackend:
             uid = self._uid if self.owner or not root else _some_uid()
             after = [*_setpriv(uid)] if root else []
             made = await anyio.to_thread.run_sync(_prepare, private, request.workspace, uid)
-            watch = DiskWatch([request.workspace], request.limits.disk_bytes)
+            disk = DiskWatch([request.workspace], request.limits.disk_bytes)
             rlimits = Rlimits.beside(cgroup.holds(), request.limits)
-            channel = Channel(private / "control", name, limits=rlimits.shell(), watch=watch.watch)
+            channel = Channel(private / "control", name, limits=rlimits.shell(), watch=disk.watch)
             try:
                 argv += [*_base(host, made, request.limits), *_mounts(request, host)]
                 argv += ["--ro-bind", str(channel.folder), CONTROL, "--remount-ro", "/", "--"]
@@ -98,16 +104,37 @@ class BubblewrapBackend:
                 async with (
                     namespace(command, _environment(request), channel) as first,
                     open_gateway(request.network, first, name, refused=request.refused),
+                    disk.guarded(channel.clear),
+                    _memory(first, cgroup, request.limits),
                 ):
                     sandbox = ChannelSandbox(channel, request.workspace, request.workdir, request.toolchain, (uid, uid))
-                    expected = Expected(request.workspace, request.workdir, isolated=True, rlimits=rlimits)
-                    await prove(sandbox.exec, expected)
+                    await prove(sandbox.exec, _expected(request, rlimits))
                     trouble = await anyio.to_thread.run_sync(cgroup.trouble, first, request.limits)
                     if trouble:
                         raise SandboxError(f"a limit of the sandbox does not hold: {trouble}")
                     yield sandbox
             finally:
                 channel.close()
+
+
+def _memory(first: int, cgroup: cgroups.Cgroup, limits: SandboxLimits) -> AbstractAsyncContextManager[object]:
+    """Watches the memory where no cgroup limits it."""
+    return nullcontext() if "memory" in cgroup.holds() else MemoryWatch.opened(first, limits.memory_bytes)
+
+
+def _expected(request: SandboxRequest, rlimits: Rlimits) -> Expected:
+    filtered = seccomp.machine() is not None
+    return Expected(request.workspace, request.workdir, isolated=True, seccomp=filtered, rlimits=rlimits)
+
+
+async def _no_nested(bwrap: str) -> list[str]:
+    """The option by which no user namespace can be made inside another, where bubblewrap has it and it works."""
+    option = ["--unshare-user", "--disable-userns"]
+    try:
+        done = await anyio.run_process([bwrap, "--ro-bind", "/", "/", *option, "true"], check=False)
+    except OSError:
+        return []
+    return option if done.returncode == 0 else []
 
 
 def _some_uid() -> int:
@@ -124,6 +151,9 @@ def _environment(request: SandboxRequest) -> dict[str, str]:
         **proxy_environment(request.network),
     }
 
+
+HIDDEN = ("/proc/keys", "/proc/key-users")
+"""Files of /proc that tell of the host's keyring."""
 
 _COMMON = (
     *("--unshare-pid", "--as-pid-1", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"),
@@ -172,6 +202,8 @@ def _base(host: HostRoot, made: Mapping[str, Path], limits: SandboxLimits) -> li
     for path, file in inside.items():
         argv += ["--ro-bind", str(file), str(path)]
     argv += ["--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev"]
+    for hidden in filter(os.path.exists, HIDDEN):
+        argv += ["--ro-bind", "/dev/null", hidden]
     for place, size in (("/dev/shm", _SHM_BYTES), ("/tmp", limits.tmp_bytes)):
         argv += ["--perms", "1777", "--size", str(size), "--tmpfs", place]
     return argv
@@ -179,9 +211,7 @@ def _base(host: HostRoot, made: Mapping[str, Path], limits: SandboxLimits) -> li
 
 def _mounts(request: SandboxRequest, host: HostRoot) -> list[str]:
     """The workspace and the toolchain, outer ones first so that each inner one lies on top."""
-    workdir = Path(request.workdir)
-    if not workdir.is_absolute() or ".." in workdir.parts or str(workdir) in _NEVER:
-        raise SandboxError(f"{request.workdir} cannot be the workspace's place in a sandbox")
+    workdir = workdir_of(request)
     binds = [(path, "--ro-bind", path) for path in request.toolchain if path != workdir and not host.shows(path)]
     binds.append((workdir, "--bind", request.workspace))
     argv: list[str] = []

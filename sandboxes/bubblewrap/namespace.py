@@ -12,7 +12,9 @@ from contextlib import ExitStack, asynccontextmanager, suppress
 import anyio
 
 from swarm.errors import SandboxError
+from swarm.sandboxes.bubblewrap import seccomp
 from swarm.sandboxes.channel.channel import Channel
+from swarm.sandboxes.shell import with_all_signals
 
 _STARTS_S = 30.0
 _TELLS_S = 2.0
@@ -20,6 +22,9 @@ _TELLS_S = 2.0
 
 STATUS = "\0status"
 """Stands in a command line for options that are known only when it is started."""
+
+FILTER = "\0filter"
+"""Stands in a command line for the option that filters system calls (`swarm.sandboxes.bubblewrap.seccomp`)."""
 
 _BOUND = 15.0
 REMEDY = "install it with `sudo apt-get install bubblewrap`, or choose --sandbox docker"
@@ -30,7 +35,7 @@ async def namespace(argv: Sequence[str], env: Mapping[str, str], channel: Channe
     """Run bubblewrap with an agent in it for the length of the block, and end every process inside.
 
     Gives the first process inside by its id on the host. `argv` is what comes to be bubblewrap in the end, with
-    `STATUS` where the options go by which it tells us.
+    `STATUS` where the options go by which it tells us, and `FILTER`, if wanted, where those of the filter do.
 
     Raises:
         SandboxError: it cannot be started; the message is bubblewrap's own.
@@ -39,8 +44,7 @@ async def namespace(argv: Sequence[str], env: Mapping[str, str], channel: Channe
         told, tell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         stack.callback(os.close, told)
         try:
-            at = list(argv).index(STATUS)
-            process = _start([*argv[:at], "--json-status-fd", str(tell), *argv[at + 1 :]], env, tell)
+            process = _start(argv, env, tell)
         finally:
             os.close(tell)
         stack.enter_context(process)
@@ -73,19 +77,34 @@ async def namespace(argv: Sequence[str], env: Mapping[str, str], channel: Channe
 
 
 def _start(argv: Sequence[str], env: Mapping[str, str], tell: int) -> subprocess.Popen[bytes]:
+    fds = {STATUS: ("--json-status-fd", tell)}
     try:
+        if (machine := seccomp.machine()) and FILTER in argv:
+            fds[FILTER] = ("--seccomp", _filter(machine))
+        words = [[fds[word][0], str(fds[word][1])] if word in fds else [word] for word in argv]
         return subprocess.Popen(
-            argv,
+            [*with_all_signals(), *(one for word in words for one in word)],
             bufsize=0,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             env=dict(env),
             start_new_session=True,
-            pass_fds=(tell,),
+            pass_fds=[fd for _, fd in fds.values()],
         )
     except OSError as error:
         raise SandboxError(f"bubblewrap could not be started: {error}", remedy=REMEDY) from error
+    finally:
+        if FILTER in fds:
+            os.close(fds[FILTER][1])
+
+
+def _filter(machine: str) -> int:
+    """The filter as a file without a name, at its beginning."""
+    file = os.memfd_create("filter")
+    os.write(file, seccomp.program(machine))
+    os.lseek(file, 0, os.SEEK_SET)
+    return file
 
 
 async def _greeted(channel: Channel, outer: int) -> None:

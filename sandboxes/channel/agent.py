@@ -6,9 +6,10 @@ command need not wait for one.
 
 Only what every shell has built in is used; `setsid` and `bash` where they are there.
 
-Orders, one a line: `shell ID` starts a shell that waits in the folder ID; `end SEQ ID PID all|holders` kills what is
-left of it, and answers with how many it met; `stop SEQ`, `continue SEQ`, `clear SEQ` send a signal to all that runs
-here; `ping SEQ`. Each but the first is answered by `SEQ COUNT`. When nobody gives orders any more, it ends.
+Orders, one a line: `shell ID TOKEN` starts a shell that waits in the folder ID; its exit code is told with the token,
+which no command learns. `end SEQ ID PID all|holders` kills what is left of it, and answers with how many it met;
+`stop SEQ`, `continue SEQ`, `clear SEQ` send a signal to all that runs here; `ping SEQ`. Each but the first is answered
+by `SEQ COUNT`. When nobody gives orders any more, it ends.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ MARK = "SWARM_COMMAND"
 CONTROL = "/.swarm"
 """Where the control folder is seen inside an isolated sandbox."""
 
-_AHEAD = 'echo "$$" >&9; exec 9>&-; read -r REPLY <"$1/go" || exit; exec >"$1/out" 2>"$1/err"; eval "$REPLY"; '
+_AHEAD = (
+    'exec 8<"$1/go"; echo "$$" >&9; exec 9>&-; read -r REPLY <&8 || exit; '
+    'exec 8<&- >"$1/out" 2>"$1/err"; eval "$REPLY"; '
+)
 # On one line, so that the numbers of the command's lines stay true.
 _BASH = _AHEAD + 'IFS= read -r -d "" <"$1/script"; shift; eval "$REPLY"'
 _SH = _AHEAD + 'REPLY=$1/script; shift; . "$REPLY"'
@@ -39,6 +43,7 @@ trap 'if [ "$order" = shell ]; then : >"$dir/$seq/status"; fi
 exec /bin/sh "$dir/agent" "$dir" "$mark" again' EXIT
 # Some shells would end by these even as the first process. Caught, not ignored: commands get them back as they are.
 trap : HUP INT QUIT TERM
+unset id
 
 # A list with `&` would ignore SIGINT for good; a pipe does not, so its shell is killed as soon as both ends are there.
 launch() (
@@ -50,7 +55,7 @@ keep() {
   env="SWARM_COMMAND=$mark.$seq"
   export "$env"
   $setsid "$shell" -c "$ahead" "$shell" "$dir/$seq" >/dev/null
-  echo "$?" >&9
+  echo "$id $?" >&9
 }
 holds() {
   for fd in "/proc/$1/fd/"*; do

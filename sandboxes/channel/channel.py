@@ -10,6 +10,7 @@ session, its streams *and* its environment gets away, until the sandbox is close
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable
@@ -40,6 +41,9 @@ _LETS_GO_S = 0.2
 _UNWATCHED_S = 0.1
 _STARTS = 5
 _PAUSE_S = 0.005
+_ANSWER = re.compile(rb"([0-9]{1,15}) ([0-9]{1,9})")
+_LONGEST = 64
+"""Bytes of the agent's longest answer."""
 
 How = Literal["all", "holders"]
 Ender = Callable[[Slot, How], Awaitable[int]]
@@ -105,6 +109,9 @@ class Channel:
                 return False
         self._heard = b""
         self.open = True
+        # Both sides have them open: no command may, to answer in the agent's place or take its orders away.
+        for name in ("orders", "answers"):
+            (self.folder / name).chmod(0)
         # With this end closed, an order to an agent that is gone is an error and not lost.
         os.close(self._reader)
         self._reader = -1
@@ -204,6 +211,15 @@ class Channel:
         """Whether commands are refused because the sandbox stands still by other means."""
         self._paused = paused
 
+    async def clear(self) -> None:
+        """End what commands left in the background, while none runs; with one, that one's watch sees to it.
+
+        Raises:
+            SandboxError: the sandbox is gone.
+        """
+        if self._clearer is not None and self._running == 0 and not self._paused:
+            await self._clearer()
+
     def close(self) -> None:
         """Give up all that it holds; the agent ends. May be called twice."""
         for slots in (self._idle, self._made, self._ended):
@@ -236,7 +252,7 @@ class Channel:
     def _begin(self) -> Slot:
         slot = self._made.pop() if self._made else self._make()
         try:
-            self._order(f"shell {slot.name}\n")
+            self._order(f"shell {slot.name} {slot.token}\n")
         except SandboxError:
             slot.close()
             raise
@@ -256,8 +272,10 @@ class Channel:
             if ready:
                 return slot
             await self._ask("ping")
-            if attempt >= 1 and self._running == 0 and self._clearer is not None:
-                await self._clearer()  # what was left in the background takes all the processes there may be
+            # What was left in the background takes all the processes there may be, or meddles with the shell that
+            # waits. If nothing else helps, another command may be what does.
+            if self._clearer is not None and attempt >= (1 if self._running == 0 else _STARTS - 2):
+                await self._clearer()
             await anyio.sleep(_PAUSE_S * 2**attempt)
         raise SandboxError(f"no command can be started in {self.mark}", remedy="its limit of processes may be used up")
 
@@ -292,15 +310,14 @@ class Channel:
         with anyio.move_on_after(_ANSWER_S):
             async with self._asking:
                 self._sequence += 1
-                mine = str(self._sequence)
-                self._order(f"{order} {mine} {rest}\n")
+                mine = str(self._sequence).encode()
+                self._order(f"{order} {self._sequence} {rest}\n")
                 while True:
                     line, newline, after = self._heard.partition(b"\n")
                     if newline:
                         self._heard = after
-                        sequence, _, count = line.decode(errors="replace").partition(" ")
-                        if sequence == mine and count.isdigit():
-                            return int(count)
+                        if (answer := _ANSWER.fullmatch(line)) and answer[1] == mine:
+                            return int(answer[2])
                     elif not await self._hear():
                         raise SandboxError(f"{self.mark} has died")
         raise SandboxError(f"{self.mark} does not answer")
@@ -311,5 +328,6 @@ class Channel:
             chunk = os.read(self._answers, 1 << 12)
         except BlockingIOError:
             return True
-        self._heard += chunk
+        # Without isolation a command can write here too: what is no line of the agent's is not kept.
+        self._heard = self._heard[-_LONGEST:] + chunk if b"\n" not in self._heard else self._heard + chunk
         return bool(chunk)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
+import secrets
 import select
 import termios
 from pathlib import Path
@@ -24,8 +26,16 @@ _INLINE = 1 << 16
 _DRAIN = 1 << 21
 """Bytes that are still taken of a stream whose writers are being killed."""
 
-_FIFOS = (("go", 0o644), ("out", 0o622), ("err", 0o622), ("status", 0o622))
+_MODES = {"go": 0o644, "out": 0o622, "err": 0o622, "status": 0o622}
+_ONCE = ("go", "status")
+"""Opened by our side and the shell before the command begins, and by nobody after that."""
+
 _SCRIPT = "script"
+_LEADER = re.compile(rb"[1-9][0-9]{0,9}\n")
+_CODE = re.compile(rb" ([0-9]{1,3})\n")
+_KEPT = 64
+"""Bytes of what was told that are kept: more than the longest line of ours."""
+
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -37,6 +47,7 @@ class Slot:
 
     def __init__(self, parent: Path, name: str, sandbox: str) -> None:
         self.name = name
+        self.token = secrets.token_hex(8)
         self.mark = f"{sandbox}.{name}"
         self.leader = ""
         self.code: int | None = None
@@ -44,14 +55,12 @@ class Slot:
         self._folder = parent / name
         self._folder.mkdir()
         self._folder.chmod(0o711)
-        for fifo, mode in _FIFOS:
-            path = self._folder / fifo
-            os.mkfifo(path)
-            path.chmod(mode)  # not by the umask
+        for fifo in _MODES:
+            self._make(fifo)
         self._files: set[str] = set()
-        self._status = os.open(f"{self._folder}/status", _READ)
-        # Both ends, so that the shell finds a writer, and the end of the file when this process is gone.
-        self._go = os.open(f"{self._folder}/go", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._status = self._go = -1
+        self._open_once()
+        self._closed = False
         self._told = b""
         self._open: dict[int, HeadTail] = {}
         self._events: select.epoll | None = None
@@ -63,15 +72,21 @@ class Slot:
 
     async def ready(self) -> bool:
         """Wait until the shell waits for its command; False where it could not be started or has been killed."""
-        while b"\n" not in self._told:
+        while b"\n" not in self._told and len(self._told) < _KEPT:
             # Mostly the shell is there already, and to look costs less than to wait.
             if not _events(self._status):
                 await anyio.wait_readable(self._status)
             if not self._listen():
                 return False
-        line, _, self._told = self._told.partition(b"\n")
-        self.leader = line.decode(errors="replace")
-        return self.leader.isdigit() and self._listen() and not self._told
+        # A shell that could not be started tells its code instead, whoever else writes here anything.
+        if not _LEADER.fullmatch(self._told) or self._told == b"1\n":
+            return False
+        self.leader, self._told = self._told.decode().strip(), b""
+        if not self._listen() or self._told:
+            return False
+        for name in _ONCE:
+            (self._folder / name).chmod(0)
+        return True
 
     async def start(self, before: str, script: str, stdin: bytes, out: HeadTail, err: HeadTail) -> None:
         """Let the shell run one line of ours, and then a script."""
@@ -98,9 +113,7 @@ class Slot:
             for fd, _ in self._events.poll(0):
                 if fd != self._status:
                     self._take(fd)
-                elif not self._listen() or b"\n" in self._told:
-                    if b"\n" in self._told:
-                        self.code = int(self._told)
+                elif not self._listen() or self._is_told():
                     self._take_rest()
                     return
 
@@ -129,17 +142,21 @@ class Slot:
         if self.code is None or self._open or not gone or _waiting(self._go):
             return False
         os.close(self._status)
-        self._status = -1
+        os.close(self._go)
+        self._status = self._go = -1
         try:
+            for once in _ONCE:  # new ones, of which nobody holds an end
+                (self._folder / once).unlink()
+                self._make(once)
             for file in self._files - {_SCRIPT}:
                 (self._folder / file).unlink()
             self._folder = self._folder.rename(self._folder.with_name(name))
-            self._status = os.open(f"{self._folder}/status", _READ)
+            self._open_once()
         except FileNotFoundError:  # without isolation a command can remove them
             return False
         self._files &= {_SCRIPT}
         self.mark = f"{self.mark.removesuffix(self.name)}{name}"
-        self.name = name
+        self.name, self.token = name, secrets.token_hex(8)
         self.leader, self.code, self.held, self._told = "", None, False, b""
         if self._events is not None:
             self._events.close()
@@ -148,10 +165,11 @@ class Slot:
 
     def close(self) -> None:
         """Give up all that it holds. May be called twice."""
-        if self._go < 0:
+        if self._closed:
             return
+        self._closed = True
         # The names first: whoever opened one after its reader has gone would wait for ever.
-        for name in (*(fifo for fifo, _ in _FIFOS), *self._files):
+        for name in (*_MODES, *self._files):
             (self._folder / name).unlink(missing_ok=True)
         self._folder.rmdir()
         for fd in (self._status, self._go, *self._open):
@@ -177,6 +195,24 @@ class Slot:
                 os.ftruncate(fd, len(content))
             finally:
                 os.close(fd)
+
+    def _make(self, fifo: str) -> None:
+        path = self._folder / fifo
+        os.mkfifo(path)
+        path.chmod(_MODES[fifo])  # not by the umask
+
+    def _open_once(self) -> None:
+        self._status = os.open(f"{self._folder}/status", _READ)
+        # Both ends, so that the shell finds a writer, and the end of the file when this process is gone.
+        self._go = os.open(f"{self._folder}/go", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def _is_told(self) -> bool:
+        """Whether the exit code was told. What lacks the token is not the keeper's, and is dropped."""
+        _, token, rest = self._told.rpartition(self.token.encode())
+        if token and (found := _CODE.match(rest)):
+            self.code = int(found[1])
+        self._told = self._told[-_KEPT:]
+        return self.code is not None
 
     def _listen(self) -> bool:
         """Take what the keeper tells; False when it is gone."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 
@@ -137,3 +138,19 @@ async def files_dot_dot(subject: Subject) -> None:
     except OSError:
         pass
     holds(not (subject.workspace.parent / name).exists(), "a file of the host was written")
+
+
+async def files_too_large(subject: Subject) -> None:
+    """A file of more than may be read is refused as too large, wherever it lies; what is just as large is read."""
+    sandbox = subject.sandbox
+    other = f"{(await output_of(subject, 'echo $TMPDIR')).strip() or '/tmp'}/large-{os.getpid()}"
+    for name in ("hole", other):
+        await output_of(subject, f"dd if=/dev/zero of={shlex.quote(name)} bs=1 count=1 seek=1000000 2>/dev/null")
+        same(len(await sandbox.read_file(name, most=1_000_001)), 1_000_001, "length")
+        try:
+            await sandbox.read_file(name, most=1_000_000)
+        except OSError as error:
+            same(error.errno, errno.EFBIG, "error")
+        else:
+            raise Nonconforming(f"{name} was read, too large as it is")
+        await output_of(subject, f"rm {shlex.quote(name)}")

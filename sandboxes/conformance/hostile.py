@@ -198,3 +198,53 @@ async def pause_and_resume(subject: Subject) -> None:
     await sandbox.resume()
     same((during - before, refused), (0, True), "ticks while paused, and whether a command was refused")
     await output_of(subject, f"while [ $(wc -c < ticks) -le {before} ]; do sleep 0.01; done; kill -9 $(cat ticker)")
+
+
+_CALLS = """
+import ctypes, os, sys
+calls = {
+    "x86_64": dict(add_key=248, bpf=321, keyctl=250, mount=165, perf_event_open=298, setns=308, unshare=272),
+    "aarch64": dict(add_key=217, bpf=280, keyctl=219, mount=40, perf_event_open=241, setns=268, unshare=97),
+}.get(os.uname().machine)
+libc = ctypes.CDLL(None, use_errno=True)
+def done(name, *arguments):
+    ctypes.set_errno(0)
+    return libc.syscall(calls[name], *map(ctypes.c_void_p, arguments)) >= 0 or ctypes.get_errno() not in (1, 38)
+"""
+"""Whether a call was made, or refused for its arguments only: not permitted is 1, not there is 38."""
+
+
+async def _refused(subject: Subject, tries: str) -> None:
+    """Try system calls by `done(name, ...)`, where there is python3."""
+    if (await subject.sandbox.exec("command -v python3 && python3 -c 'import ctypes'")).exit_code == 0:
+        script = f"{_CALLS}\nif calls: print(*[name for name in {tries}])"
+        same(
+            (await output_of(subject, f"python3 - <<'END'\n{script}\nEND\n")).split(), [], "calls that were let through"
+        )
+
+
+async def keyring_is_closed(subject: Subject) -> None:
+    """The kernel's keyring, which no namespace divides, can neither be asked nor read."""
+    await _refused(subject, "[n for n in ('keyctl', 'add_key') if done(n, 0, -3, 0, 0, 0)]")
+    same((await subject.sandbox.exec("cat /proc/keys")).stdout, b"", "/proc/keys")
+
+
+async def namespaces_are_closed(subject: Subject) -> None:
+    """Nobody becomes root in a user namespace of their own, enters another one, or mounts."""
+    for command in ("unshare --user true", "unshare --user --map-root-user --mount true"):
+        holds((await subject.sandbox.exec(command)).exit_code != 0, f"{command} worked")
+    await _refused(subject, "[n for n in ('setns', 'mount', 'bpf', 'perf_event_open') if done(n, -1, 0, 0, 0, 0)]")
+    await _refused(subject, "[n for n in ('unshare',) if done(n, 0x10000000)]")
+
+
+async def threads_and_children_start(subject: Subject) -> None:
+    """What is refused harms no ordinary program: threads, children and sockets (where there is python3)."""
+    if (await subject.sandbox.exec("command -v python3 && python3 -c ''")).exit_code != 0:
+        return
+    script = (
+        "import socket, subprocess, threading; t = [threading.Thread(target=print, args=('t',)) for _ in range(9)]; "
+        "[o.start() for o in t]; [o.join() for o in t]; subprocess.run(['echo', 'child'], check=True); "
+        "a, b = socket.socketpair(); socket.socket(socket.AF_INET, socket.SOCK_DGRAM).close()"
+    )
+    found = (await output_of(subject, f'python3 -c "{script}"')).split()
+    same(sorted(found), ["child", *["t"] * 9], "output")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 
+import anyio
+
 from swarm.sandboxes.conformance.kit import Subject, holds, output_of, same
 
 
@@ -104,3 +106,33 @@ async def output_is_whole(subject: Subject) -> None:
     result = await subject.sandbox.exec(command, max_output=16 << 20)
     wanted = [(line * (1 + (10 << 20) // len(line)))[: 10 << 20] for line in (b"0123456789\n", b"abcdefghi\n")]
     holds([result.stdout, result.stderr] == wanted and not result.truncated, "output came back changed")
+
+
+async def writes_to_the_channel(subject: Subject) -> None:
+    """What a command writes to the channel, or takes of it, is neither its end nor another's, and breaks nothing."""
+    own = "d=/.swarm/${SWARM_COMMAND#*.}; "
+    for text in ("garbage", "\\302\\262", "0", "99999999999999999999", "-1", "0 0"):
+        result = await subject.sandbox.exec(f"{own} printf '{text}\\n' > $d/status; exit 7", timeout=30)
+        same((result.exit_code, result.timed_out), (7, False), text)
+    answers = 'for i in 0 1 2 3 4 5 6 7 8 9; do printf "$i \\302\\262\\n$i 0\\n" > /.swarm/answers; done'
+    thief = "cat /.swarm/orders >/dev/null 2>&1 </dev/null & "
+    result = await subject.sandbox.exec(f"{thief} ({answers}) 2>/dev/null; sleep 600", timeout=1.0)
+    same(result.timed_out, True, "timed out")
+    same(await output_of(subject, "echo well"), "well\n", "the next command's output")
+
+
+async def meddles_with_the_next_shell(subject: Subject) -> None:
+    """A job that writes to every shell that it sees waiting cannot say how another command ended, nor block it."""
+    look = "for p in /proc/[0-9]*; do tr '\\0' '\\n' <$p/cmdline | grep '^/.swarm/'; done 2>/dev/null"
+    write = 'while read -r d; do for w in 4242 "0 0" junk; do (echo $w >$d/status) & done; done'
+    if subject.sandbox.workdir == str(subject.workspace):
+        return  # its channel is elsewhere
+    job = f"(while :; do {{ {look}; }} | {write}; sleep 0.01; done) >/dev/null 2>&1 </dev/null & echo $!"
+    await output_of(subject, job)
+    try:
+        for code in (0, 3, 9):
+            await anyio.sleep(0.1)  # time for the job, not for us
+            same((await subject.sandbox.exec(f"sleep 0.05; exit {code}", timeout=30)).exit_code, code, "exit code")
+    finally:
+        await subject.sandbox.exec("kill -9 -1")
+    same(await output_of(subject, "echo well"), "well\n", "the next command's output")

@@ -109,6 +109,44 @@ async def fork_while_a_command_runs(subject: Subject) -> None:
         same(await runs(Subject(sandbox, fork.tree), "no-such-command"), 0, "processes in a fork")
 
 
+async def state_of_what_is_locked(subject: Subject) -> None:
+    """Patch, snapshot and fork hold also what its owner may not read himself, and leave it so."""
+    copy = await _begin(subject)
+    await output_of(
+        subject,
+        "cd state && echo locked > changed && chmod 000 changed && chmod 000 folder && (umask 777; echo new > made)",
+    )
+    try:
+        made = await copy.patch()
+        for part in (b"+locked", b"+new"):
+            holds(part in made, f"{part!r} is missing in the patch")
+        holds(b"state/folder" not in made, "a locked folder is taken for gone")
+        name = await copy.snapshot()
+        for source in (None, name):
+            async with copy.fork(source) as fork, _beside(subject, fork) as sandbox:
+                found = await sandbox.exec(
+                    "cd state && ls -ld changed folder made | cut -c2-10; chmod 700 folder; ls folder"
+                )
+                same(found.stdout, b"---------\n" * 3 + b"file\n", "a fork")
+    finally:
+        await output_of(subject, "chmod 700 state/folder")
+
+
+async def state_of_deep_folders(subject: Subject) -> None:
+    """Three thousand folders in each other, deeper than a path may be long, break neither patch nor fork."""
+    copy = await _begin(subject)
+    # Put together from pieces whose paths every program takes.
+    dig = "p=d; i=1; while [ $i -lt 500 ]; do p=$p/d; i=$((i+1)); done; mkdir -p $p; "
+    dig += "i=1; while [ $i -lt 6 ]; do mkdir -p n$i/$p && mv d n$i/$p/ && mv n$i/d d || exit 1; i=$((i+1)); done"
+    await output_of(subject, f"cd state && echo three >> changed && mkdir deep && cd deep && {dig}")
+    try:
+        holds(b"+three" in await copy.patch(), "the change is missing in the patch")
+        async with copy.fork(await copy.snapshot()) as fork:
+            holds((fork.tree / "state/deep/d/d/d").is_dir(), "the folders are missing in a fork")
+    finally:
+        await output_of(subject, "rm -rf state/deep")
+
+
 async def _begin(subject: Subject) -> WorkingCopy:
     """Bring the files back that the copy began with."""
     if subject.copy is None or subject.beside is None:

@@ -229,13 +229,13 @@ async def core_and_processes_are_limited(subject: Subject) -> None:
 
 _ANY = (
     state.patch_tells_all, state.patch_of_nothing, state.snapshot_is_frozen, state.fork_is_apart,
-    state.fork_while_a_command_runs,
+    state.fork_while_a_command_runs, state.state_of_what_is_locked, state.state_of_deep_folders,
     exit_codes, syntax_error, streams_apart, stdin_is_given, stdin_unread, stdin_is_empty, starts_in_workdir,
     cwd_is_respected, commands_do_not_share_a_shell, time_out, time_out_kills_all, background_ends_with_its_command,
     output_is_capped, a_flood_ends, output_is_bytes, workspace_is_shared, tmp_persists, environment_is_ours, parallel,
     cancelled_exec, files.files_binary, files.files_overwrite, files.files_outside_the_workspace,
     files.files_listed, files.files_odd_names, files.files_errors, files.files_fifo, files.files_links_inside,
-    files.files_large,
+    files.files_large, files.files_too_large, shell.writes_to_the_channel,
     files.files_folder_is_made, shell.all_exit_codes, shell.all_signals, shell.no_signal_is_ignored,
     shell.own_process_group, shell.no_terminal, shell.long_command, shell.big_environment, shell.many_lines,
     shell.lines_are_counted_from_one, shell.starts_without_arguments, shell.exit_trap_runs, shell.nul_in_a_command,
@@ -245,11 +245,13 @@ _ANY = (
     hostile.time_out_kills_other_sessions, hostile.background_job_lives_on, hostile.background_server_answers,
     hostile.loopback_server_answers, hostile.late_output_goes_nowhere, hostile.background_reader_takes_no_input,
     hostile.pretends_to_be_the_channel, hostile.many_parallel, hostile.pause_and_resume,
+    hostile.threads_and_children_start,
 )  # fmt: skip
 _ISOLATED = (
     files.files_links_to_the_host, no_network, not_root, root_is_read_only, host_is_invisible,
     host_processes_are_invisible, core_and_processes_are_limited, files.files_dot_dot, hostile.kills_everything,
-    hostile.signals_the_first_process, hostile.fork_bomb, hostile.nothing_piles_up,
+    hostile.signals_the_first_process, hostile.fork_bomb, hostile.nothing_piles_up, shell.meddles_with_the_next_shell,
+    hostile.keyring_is_closed, hostile.namespaces_are_closed,
 )  # fmt: skip
 
 

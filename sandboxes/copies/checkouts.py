@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from swarm.sandboxes.copies.staging import add_all, split
+from swarm.sandboxes.copies.staging import Staged, add_all, split
 from swarm.sandboxes.folders import hand_over, settle
 from swarm.sandboxes.git.command import Git, own_git
 from swarm.sandboxes.git.index import restat
@@ -76,20 +76,27 @@ class Checkouts:
         for path in (index, _filled_from(index)):
             path.unlink(missing_ok=True)
 
-    def stage(self, folder: Path, parent: str) -> str:
-        """Record the folder as it stands; gives the tree. `parent`, a commit or a tree, says what is tracked."""
+    def stage(self, folder: Path, parent: str, *, ours: bool = True) -> Staged:
+        """Record the folder as it stands. `parent`, a commit or a tree, says what is tracked; `ours`: see `add_all`.
+
+        Raises:
+            Uncapturable: what stands in the folder does not let itself be recorded.
+            MachineError: git cannot.
+        """
         git, index = self._on(folder)
         filled = _filled_from(index)
         if not index.exists() or not filled.exists() or filled.read_text() != parent:
             filled.unlink(missing_ok=True)
-            git.run("read-tree", *(("-m", "-i") if index.exists() else ("--reset",)), parent)
-        tree = add_all(git, folder)
+            # From elsewhere: the folder itself may be locked.
+            Git(git.env, self.store).run("read-tree", *(("-m", "-i") if index.exists() else ("--reset",)), parent)
         filled.unlink(missing_ok=True)
-        return tree
+        return add_all(git, folder, ours=ours)
 
     def unchanged(self, folder: Path, commit: str) -> bool:
         """Whether a folder is what a commit says."""
-        same = self.stage(folder, commit) == own_git(self.store).run("rev-parse", f"{commit}^{{tree}}").text
+        staged = self.stage(folder, commit)
+        tree = own_git(self.store).run("rev-parse", f"{commit}^{{tree}}").text
+        same = staged.tree == tree and not staged.left_out
         if same:
             _filled_from(self._on(folder)[1]).write_text(commit)
         return same

@@ -1,7 +1,8 @@
 """Copying a folder that others may write in meanwhile: nothing outside it is ever read or written.
 
-Every folder is entered by its handle, without following links; what vanishes on the way is left out. Content is shared
-with the source only where the file system copies on write (FICLONE), never by a hard link to it.
+Every folder is entered by its handle, however deep, without following links; what vanishes on the way is left out, and
+what its owner may not read himself is opened up to him meanwhile. Content is shared with the source only where the file
+system copies on write (FICLONE), never by a hard link to it.
 """
 
 from __future__ import annotations
@@ -15,14 +16,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from swarm.sandboxes.descent import GONE, Descent, Parts
+
 FICLONE = 0x40049409
 _CHUNK = 8 << 20
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_FOLDER = _READ | os.O_DIRECTORY
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_GONE = (errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENXIO)
-"""What opening says of a file that is no longer there, or has become something else."""
-
 _OWN_XATTRS = ("user.", "trusted.overlay.opaque", "trusted.overlay.redirect", "security.capability", "system.posix_acl")
 """Attributes that belong to the content; others of an overlay name inodes, which a copy does not have."""
 
@@ -38,11 +36,9 @@ def copy_tree(source: Path, target: Path, alive: Alive, *, reflink: bool) -> Non
     Raises:
         OSError: something cannot be read or written; what was made stays.
     """
-    at = os.open(source, _FOLDER)
-    try:
-        _Copy(at, target, alive, reflink).run()
-    finally:
-        os.close(at)
+    target.mkdir(mode=0o700)
+    with Descent(source, open_up=True) as read, Descent(target) as write:
+        _Copy(read, write, alive, reflink).run()
 
 
 def clone(source: Path, target: Path) -> None:
@@ -56,54 +52,49 @@ def clone(source: Path, target: Path) -> None:
 
 
 class _Copy:
-    """One copy. Of the source few handles are open at a time, however deep it is."""
+    """One copy, from a tree that others may change into one that nobody else reaches."""
 
-    def __init__(self, source: int, target: Path, alive: Alive, reflink: bool) -> None:
+    def __init__(self, source: Descent, target: Descent, alive: Alive, reflink: bool) -> None:
         self._source = source
-        self._target = os.fspath(target)
+        self._target = target
         self._alive = alive
         self._reflink = reflink
-        self._named: dict[tuple[int, int], str] = {}
+        self._named: dict[tuple[int, int], tuple[Parts, str]] = {}
         """Files that have several names, and the first that they were given in the copy."""
 
     def run(self) -> None:
-        waiting: list[tuple[str, ...]] = [()]
-        done: list[tuple[str, _Attributes]] = []
+        waiting: list[Parts] = [()]
+        done: list[tuple[Parts, _Attributes]] = []
         while waiting:
             parts = waiting.pop()
-            with self._folder(parts) as at:
-                if at is None:
-                    continue
-                to = "/".join((self._target, *parts))
-                Path(to).mkdir(0o700)
-                done.append((to, _Attributes.of(at)))
-                waiting += [(*parts, name) for name in self._content_of(at, to)]
-        for to, attributes in reversed(done):  # inner ones first: what is made in a folder changes its time
-            made = os.open(to, _FOLDER)
+            at = self._source.enter(parts)
+            if at is None:
+                continue
             try:
-                attributes.give(made)
+                done.append((parts, _Attributes.of(at, self._source.mode(parts, os.fstat(at)))))
+                if parts:
+                    with self._made(parts[:-1]) as above:
+                        os.mkdir(parts[-1], 0o700, dir_fd=above)
+                with self._made(parts) as to:
+                    waiting += [(*parts, name) for name in self._content_of(at, parts, to)]
             finally:
-                os.close(made)
+                os.close(at)
+        for parts, attributes in reversed(done):  # inner ones first: what is made in a folder changes its time
+            with self._made(parts) as to:
+                attributes.give(to)
 
     @contextmanager
-    def _folder(self, parts: tuple[str, ...]) -> Iterator[int | None]:
-        """A folder of the source, reached step by step; None where it is gone."""
-        at = os.dup(self._source)
+    def _made(self, parts: Parts) -> Iterator[int]:
+        """A folder of the copy."""
+        at = self._target.enter(parts)
+        if at is None:
+            raise FileNotFoundError(errno.ENOENT, "a part of the copy is gone", "/".join(parts[-2:]))
         try:
-            for name in parts:
-                below = _open(name, _FOLDER, at)
-                if below is None:
-                    break
-                os.close(at)
-                at = below
-            else:
-                yield at
-                return
+            yield at
         finally:
             os.close(at)
-        yield None
 
-    def _content_of(self, at: int, to: str) -> list[str]:
+    def _content_of(self, at: int, parts: Parts, to: int) -> list[str]:
         """Copy what is in a folder but for the folders; gives their names."""
         folders: list[str] = []
         for name in sorted(os.listdir(at)):
@@ -115,27 +106,30 @@ class _Copy:
             if stat.S_ISDIR(found.st_mode):
                 folders.append(name)
             elif stat.S_ISREG(found.st_mode):
-                self._file(name, at, f"{to}/{name}")
+                self._file(name, at, parts, to)
             else:
-                _special(name, found, at, f"{to}/{name}")
+                _special(name, found, at, to)
         return folders
 
-    def _file(self, name: str, at: int, to: str) -> None:
-        read = _open(name, _READ, at)
-        if read is None:
+    def _file(self, name: str, at: int, parts: Parts, to: int) -> None:
+        opened = self._source.file(name, at)
+        if opened is None:
             return
+        read, mode = opened
         try:
             found = os.fstat(read)
             if not stat.S_ISREG(found.st_mode):
                 return
-            first = self._named.setdefault((found.st_dev, found.st_ino), to) if found.st_nlink > 1 else to
-            if first != to:
-                os.link(first, to, follow_symlinks=False)
+            here = parts, name
+            first = self._named.setdefault((found.st_dev, found.st_ino), here) if found.st_nlink > 1 else here
+            if first != here:
+                with self._made(first[0]) as folder:
+                    os.link(first[1], name, src_dir_fd=folder, dst_dir_fd=to, follow_symlinks=False)
                 return
-            write = os.open(to, _NEW, 0o600)
+            write = os.open(name, _NEW, 0o600, dir_fd=to)
             try:
                 self._content(read, write, found.st_size)
-                _Attributes.of(read).give(write)
+                _Attributes.of(read, mode).give(write)
             finally:
                 os.close(write)
         finally:
@@ -175,44 +169,45 @@ class _Attributes:
     """Whose a file or folder is, who may what with it, and when it was changed."""
 
     found: os.stat_result
+    mode: int
     extended: tuple[tuple[str, bytes], ...]
 
     @classmethod
-    def of(cls, fd: int) -> _Attributes:
+    def of(cls, fd: int, mode: int) -> _Attributes:
         extended: list[tuple[str, bytes]] = []
         for name in os.listxattr(fd):
             if name.startswith(_OWN_XATTRS):
                 with suppress(OSError):  # taken away meanwhile
                     extended.append((name, os.getxattr(fd, name)))
-        return cls(os.fstat(fd), tuple(extended))
+        return cls(os.fstat(fd), mode, tuple(extended))
 
     def give(self, fd: int) -> None:
         if os.geteuid() == 0:
             os.fchown(fd, self.found.st_uid, self.found.st_gid)
-        os.fchmod(fd, stat.S_IMODE(self.found.st_mode))
-        for name, value in self.extended:
+        for name, value in self.extended:  # while it may still be written
             os.setxattr(fd, name, value)
+        os.fchmod(fd, self.mode)
         os.utime(fd, ns=(self.found.st_atime_ns, self.found.st_mtime_ns))
 
 
-def _special(name: str, found: os.stat_result, at: int, to: str) -> None:
+def _special(name: str, found: os.stat_result, at: int, to: int) -> None:
     """A symbolic link, a FIFO, or the mark of an overlay that something was deleted; nothing else is copied."""
     if stat.S_ISLNK(found.st_mode):
         try:
-            Path(to).symlink_to(os.readlink(name, dir_fd=at))
+            os.symlink(os.readlink(name, dir_fd=at), name, dir_fd=to)
         except OSError as error:
-            if error.errno in (*_GONE, errno.EINVAL):
+            if error.errno in (*GONE, errno.EINVAL):
                 return
             raise
     elif stat.S_ISFIFO(found.st_mode):
-        os.mkfifo(to, stat.S_IMODE(found.st_mode))
+        os.mkfifo(name, stat.S_IMODE(found.st_mode), dir_fd=to)
     elif stat.S_ISCHR(found.st_mode) and found.st_rdev == 0:
-        os.mknod(to, stat.S_IFCHR, 0)
+        os.mknod(name, stat.S_IFCHR, 0, dir_fd=to)
     else:
         return
     if os.geteuid() == 0:
-        os.chown(to, found.st_uid, found.st_gid, follow_symlinks=False)
-    os.utime(to, ns=(found.st_atime_ns, found.st_mtime_ns), follow_symlinks=False)
+        os.chown(name, found.st_uid, found.st_gid, dir_fd=to, follow_symlinks=False)
+    os.utime(name, ns=(found.st_atime_ns, found.st_mtime_ns), dir_fd=to, follow_symlinks=False)
 
 
 def _range(read: int, write: int, start: int, length: int) -> int:
@@ -222,13 +217,3 @@ def _range(read: int, write: int, start: int, length: int) -> int:
         if error.errno not in (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
             raise
     return os.pwrite(write, os.pread(read, length, start), start)
-
-
-def _open(name: str, flags: int, at: int) -> int | None:
-    """A file by its handle; None where it is gone or has become something else."""
-    try:
-        return os.open(name, flags, dir_fd=at)
-    except OSError as error:
-        if error.errno not in _GONE:
-            raise
-        return None

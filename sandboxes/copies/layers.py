@@ -116,8 +116,8 @@ class Layers:
         assert self._repository is not None
         began = copy.commit if copy.commit is not None else await _work(lambda _: checkouts.empty())
         async with copy.fork() as frozen:
-            tree = await _work(lambda _: checkouts.stage(frozen.tree, began))
-        return await self._repository.diff(began, tree)
+            staged = await _work(lambda _: checkouts.stage(frozen.tree, began))
+        return await self._repository.diff(began, staged.tree)
 
     async def move(self, copy: LayeredCopy, commit: str) -> None:
         """Bring an unchanged copy to another commit."""

@@ -2,50 +2,183 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+import os
+import re
+import stat
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from swarm.sandboxes.git.command import Git
-from swarm.sandboxes.git.nested import nested_files, nested_repositories
+from swarm.errors import MachineError
+from swarm.sandboxes.git.command import Finished, Git
+from swarm.sandboxes.git.nested import LONGEST, looked_through
+
+LARGEST = 100 << 20
+"""Bytes of a new or changed file that is still recorded."""
+
+MOST = 1 << 30
+"""Bytes of all new or changed files that are still recorded; beyond them the largest are left out."""
 
 _GITLINK = b"160000 "
+_TRIED = 100
+_MACHINE = re.compile(
+    r"No space left|[Qq]uota|unable to (write|create)|insufficient permission|Input/output|Read-only|[Oo]ut of memory"
+)
+"""What git says where not the content is to blame."""
 
 
-def add_all(git: Git, folder: Path) -> str:
+class Uncapturable(MachineError):
+    """What stands in a folder does not let itself be recorded: the doing of whoever worked there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A recorded folder. `left_out` names, with the reason, what changed and yet is not in the tree."""
+
+    tree: str
+    left_out: tuple[str, ...] = ()
+
+
+def add_all(git: Git, folder: Path, *, ours: bool = True) -> Staged:
     """Put the folder as it stands into the index, and that into a tree.
 
+    `ours`: it is a copy, and what git would wait for (a FIFO by the name of `.gitignore`) may be removed from it.
     Submodules are taken out of the index meanwhile: git would look into them by running git there, which would heed
     the configuration that whoever worked in the folder left in them.
+
+    Raises:
+        Uncapturable: git refuses what stands there.
+        MachineError: git cannot.
     """
-    entries = split(git.run("ls-files", "-z", "--stage").out)
-    links = _links(entries)
-    if links:
-        git.run(
-            "update-index",
-            "-z",
-            "--index-info",
-            stdin=b"".join(b"0 %s\t%s\0" % (_zero(n), p) for p, n in links.items()),
-        )
-    nested = [path for path in nested_repositories(folder) if not _holds(entries, path, links)]
-    apart = [f":(exclude,literal){path}" for path in nested]
-    # Exit code 1: something that cannot be read or is no file (a socket, a FIFO) was left as it was.
-    git.run("add", "-A", "--sparse", "--ignore-errors", "--", ".", *apart, ok=(0, 1))
-    inside = [path for path in nested_files(folder, nested) if not any(_under(path, link) for link in links)]
-    if inside:
-        git.run("update-index", "-z", "--add", "--replace", "--stdin", stdin=b"\0".join(inside) + b"\0", ok=(0, 128))
-    _restore(git, links)
-    return git.run("write-tree").text
+    with looked_through(folder, ours=ours) as found:
+        entries = split(git.run("ls-files", "-z", "--stage").out)
+        links = _links(entries)
+        if links:
+            _index_info(git, [b"0 %s\t%s" % (_zero(name), path) for path, name in links.items()])
+        apart = [path for path in found.repositories if not _holds(entries, path, links)]
+        inside = [
+            path
+            for path in found.inside
+            if any(_under(path, one) for one in apart) and not any(_under(path, link) for link in links)
+        ]
+        changed = [path for path in _changed(git) if not any(_under(path.rstrip(b"/"), one) for one in apart)]
+        large = _too_large(folder, [*changed, *inside])
+        _add(git, [*apart, *large], [path for path in inside if path not in large], changed)
+        _restore(git, links)
+        tree = git.run("write-tree").text
+    left_out = [f"{_told(path)} ({size >> 20} MiB)" for path, size in large.items()]
+    left_out += [f"{_told(path)} (no file of rules that git can read)" for path in found.removed]
+    if found.deep:
+        left_out.append(f"{found.deep} files with paths of more than {LONGEST} bytes")
+    return Staged(tree, tuple(left_out))
+
+
+def _changed(git: Git) -> list[bytes]:
+    """What is new, changed or gone, by its look."""
+    done = git.attempt("ls-files", "-z", "--others", "--modified", "--exclude-standard")
+    if done.code == 0:
+        return list(dict.fromkeys(split(done.out)))
+    # It compares some contents, and one may not let itself be converted: then all may have changed.
+    others = git.run("ls-files", "-z", "--others", "--exclude-standard").out
+    return split(others + git.run("ls-files", "-z").out)
+
+
+def _too_large(folder: Path, paths: Iterable[bytes]) -> dict[bytes, int]:
+    """The files that are left out for their size, and how large they are."""
+    sizes: dict[bytes, int] = {}
+    for path in paths:
+        try:
+            found = os.lstat(b"%s/%s" % (os.fsencode(folder), path))
+        except OSError:  # gone, or too deep down: git does not reach it either
+            continue
+        if stat.S_ISREG(found.st_mode):
+            sizes[path] = found.st_size
+    whole = sum(size for size in sizes.values() if size <= LARGEST)
+    out: dict[bytes, int] = {}
+    for path, size in sorted(sizes.items(), key=lambda each: -each[1]):
+        if size > LARGEST:
+            out[path] = size
+        elif whole > MOST:
+            out[path] = size
+            whole -= size
+        else:
+            break
+    return out
+
+
+def _add(git: Git, apart: Sequence[bytes], inside: Sequence[bytes], changed: Sequence[bytes]) -> None:
+    """Put all into the index but what is `apart`; of that the files `inside` of nested repositories all the same."""
+    done = _git_add(git, apart)
+    refused: list[bytes] = []
+    if done.code == 128:
+        refused = _refused(git, [*changed, *inside])
+        done = _git_add(git, [*apart, *refused])
+    if done.code == 128:
+        raise _blamed(done)
+    plain = [path for path in inside if path not in set(refused)]
+    if plain:
+        told = git.attempt("update-index", "-z", "--add", "--replace", "--stdin", stdin=_lines(plain))
+        if told.code != 0 and not refused:
+            refused = _refused(git, plain)
+            plain = [path for path in plain if path not in set(refused)]
+            git.run("update-index", "-z", "--add", "--replace", "--stdin", stdin=_lines(plain), ok=(0, 128))
+    _add_raw(git, refused)
+
+
+def _git_add(git: Git, apart: Sequence[bytes]) -> Finished:
+    # Code 1: something that cannot be read or is no file (a socket, a FIFO) was left as it was.
+    where = _lines([b".", *(b":(exclude,literal)" + path for path in apart)])
+    options = ("-A", "--sparse", "--ignore-errors", "--pathspec-from-file=-", "--pathspec-file-nul")
+    done = git.attempt("add", *options, stdin=where)
+    if done.code not in (0, 1, 128):
+        raise MachineError(f"git add failed in {git.cwd}: {done.complaint}")
+    return done
+
+
+def _refused(git: Git, paths: Sequence[bytes]) -> list[bytes]:
+    """The files whose content is not in the encoding that the user's tree asks of them."""
+    told = git.run("check-attr", "-z", "--stdin", "working-tree-encoding", stdin=_lines(paths)).out.split(b"\0")
+    encoded = [
+        path for path, value in zip(told[::3], told[2::3], strict=False) if value not in (b"unspecified", b"unset")
+    ]
+    if len(encoded) > _TRIED:
+        return encoded
+    return [path for path in encoded if git.attempt("hash-object", "-w", "--", os.fsdecode(path)).code != 0]
+
+
+def _add_raw(git: Git, paths: Sequence[bytes]) -> None:
+    """Put files into the index as they are, byte for byte."""
+    lines = []
+    for path in paths:
+        try:
+            mode = os.lstat(b"%s/%s" % (os.fsencode(git.cwd), path)).st_mode
+        except OSError:
+            continue
+        if stat.S_ISREG(mode):
+            name = git.run("hash-object", "-w", "--no-filters", "--", os.fsdecode(path)).text.encode()
+            lines.append(b"%o %s\t%s" % (0o100755 if mode & 0o100 else 0o100644, name, path))
+    if lines:
+        _index_info(git, lines)
+
+
+def _blamed(done: Finished) -> MachineError:
+    kind = MachineError if _MACHINE.search(done.err) else Uncapturable
+    return kind(f"git add: {done.complaint}")
+
+
+def _index_info(git: Git, lines: Iterable[bytes]) -> None:
+    git.run("update-index", "-z", "--index-info", stdin=_lines(lines))
 
 
 def _restore(git: Git, links: dict[bytes, bytes]) -> None:
     """Put submodules back as they were where nothing took their place, and forget new ones."""
     entries = split(git.run("ls-files", "-z", "--stage").out)
-    lines = [b"0 %s\t%s\0" % (_zero(name), path) for path, name in _links(entries).items() if path not in links]
+    lines = [b"0 %s\t%s" % (_zero(name), path) for path, name in _links(entries).items() if path not in links]
     for path, name in links.items():
-        if not _holds(entries, path.decode(errors="surrogateescape")):
-            lines.append(b"160000 %s\t%s\0" % (name, path))
+        if not _holds(entries, path):
+            lines.append(b"160000 %s\t%s" % (name, path))
     if lines:
-        git.run("update-index", "-z", "--index-info", stdin=b"".join(lines))
+        _index_info(git, lines)
 
 
 def _links(entries: Iterable[bytes]) -> dict[bytes, bytes]:
@@ -58,8 +191,7 @@ def _links(entries: Iterable[bytes]) -> dict[bytes, bytes]:
     return found
 
 
-def _holds(entries: Iterable[bytes], folder: str, but: Container[bytes] = ()) -> bool:
-    path = folder.encode(errors="surrogateescape")
+def _holds(entries: Iterable[bytes], path: bytes, but: Container[bytes] = ()) -> bool:
     names = (line.partition(b"\t")[2] for line in entries)
     return any(_under(name, path) for name in names if name not in but)
 
@@ -70,6 +202,15 @@ def _under(path: bytes, folder: bytes) -> bool:
 
 def _zero(name: bytes) -> bytes:
     return b"0" * len(name)
+
+
+def _lines(parts: Iterable[bytes]) -> bytes:
+    return b"".join(part + b"\0" for part in parts)
+
+
+def _told(path: bytes) -> str:
+    text = path.decode(errors="replace")
+    return text if text.isprintable() else repr(text)
 
 
 def split(listed: bytes) -> list[bytes]:

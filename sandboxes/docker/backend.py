@@ -30,6 +30,7 @@ from swarm.sandboxes.leases.leftover import LABEL
 from swarm.sandboxes.limits import known as known_limits
 from swarm.sandboxes.limits.disk import DiskWatch
 from swarm.sandboxes.network.gateway import open_gateway, proxy_environment
+from swarm.sandboxes.opening import prove_opening, workdir_of
 from swarm.sandboxes.proof import Cgroups, Expected, Rlimits, prove
 from swarm.sandboxes.sandbox import ChannelSandbox
 from swarm.types import SandboxRequest
@@ -40,7 +41,6 @@ HOST_IMAGE = "host"
 UID = 1000
 _REMOVAL_S = 30.0
 _GREETS_S = 30.0
-_NEVER = ("/", "/bin", "/dev", "/etc", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/tmp", "/usr")
 
 
 class DockerSandbox(ChannelSandbox):
@@ -86,18 +86,13 @@ class DockerBackend:
 
     async def check(self, lease: Path) -> None:
         """See `swarm.protocols.SandboxBackend.check`: opens a sandbox and closes it again."""
-        async with private_folder(lease, "check") as folder:
-            request = SandboxRequest("check", "check", lease, folder, "/workspace")
-            async with self.open(request):
-                pass
+        await prove_opening(self, lease)
 
     @asynccontextmanager
     async def open(self, request: SandboxRequest) -> AsyncIterator[DockerSandbox]:
         """See `swarm.protocols.SandboxBackend.open`."""
         request = replace(request, workspace=request.workspace.resolve())
-        workdir = Path(request.workdir)
-        if not workdir.is_absolute() or ".." in workdir.parts or str(workdir) in _NEVER:
-            raise SandboxError(f"{request.workdir} cannot be the workspace's place in a sandbox")
+        workdir_of(request)
         image = await self._image()
         shown = _shown(request, self._host)
         await anyio.to_thread.run_sync(hand_over, request.workspace, *_user())
@@ -114,7 +109,10 @@ class DockerBackend:
                 await self._engine.call(partial(self._start, image, name, options))
                 await _greeted(channel)
                 first = await self._engine.call(partial(self._first, name)) if request.network else 0
-                async with open_gateway(request.network, first, name, refused=request.refused):
+                async with (
+                    open_gateway(request.network, first, name, refused=request.refused),
+                    watch.guarded(channel.clear),
+                ):
                     sandbox = DockerSandbox(self._engine, request, channel, shown)
                     await prove(sandbox.exec, _expected(request))
                     yield sandbox

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from swarm.errors import MachineError, SandboxError
 from swarm.sandboxes.leases.leftover import LABEL, Leftover
+from swarm.sandboxes.leases.records import read_record
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -38,12 +39,12 @@ def note_engine(lease: Path, address: str) -> None:
 
 
 def engines_of(lease: Path) -> tuple[str, ...]:
-    """The engines that a lease may have left something in."""
-    try:
-        text = (lease / ENGINES).read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return ()
-    return tuple(dict.fromkeys(text.split()))
+    """The engines that a lease may have left something in.
+
+    Raises:
+        OSError: that cannot be read.
+    """
+    return tuple(dict.fromkeys(line.strip() for line in read_record(lease / ENGINES) if line.strip()))
 
 
 class Engines:
@@ -93,6 +94,8 @@ class Engines:
             return found
         except (docker.errors.DockerException, requests.RequestException) as error:
             raise SandboxError(f"the Docker Engine at {address} does not answer: {_words(error)}") from error
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise SandboxError(f"what answers at {address} is no Docker Engine: {_words(error)}") from error
 
 
 def _knock(address: str) -> None:
@@ -160,10 +163,12 @@ def _words(error: Exception) -> str:
 
 
 def usual_engine() -> str | None:
-    """The engine that DOCKER_HOST names, else this machine's own where it has one."""
+    """The engine that DOCKER_HOST names, else this machine's own where it has one that this user may use: in another
+    they left nothing."""
     from swarm.sandboxes.docker.engine import SOCKET
 
     named = os.environ.get("DOCKER_HOST")
     if named:
         return named if named.startswith(("unix://", "tcp://")) else None
-    return SOCKET if Path(SOCKET.removeprefix("unix://")).exists() else None
+    usable = os.access(SOCKET.removeprefix("unix://"), os.R_OK | os.W_OK, effective_ids=True)
+    return SOCKET if usable else None

@@ -96,6 +96,8 @@ class Git:
             if shutil.which("git") is not None:
                 raise MachineError(f"git cannot run in {self.cwd}: the folder is gone") from error
             raise MachineError("git is not installed", remedy="run `sudo apt-get install git`") from error
+        except OSError as error:
+            raise MachineError(f"git {args[0]} cannot be started in {self.cwd}: {error.strerror}") from error
         except subprocess.TimeoutExpired as error:
             raise MachineError(f"git {args[0]} did not end within {_TIMEOUT:.0f} s in {self.cwd}") from error
         return Finished(done.returncode, done.stdout, done.stderr.decode(errors="replace"))

@@ -10,9 +10,11 @@ from pathlib import Path
 import anyio.to_thread
 
 from swarm.sandboxes.copies.checkouts import Checkouts
-from swarm.sandboxes.copies.staging import split
+from swarm.sandboxes.copies.staging import Uncapturable, split
+from swarm.sandboxes.git.attributes import NO_CONVERSION
 from swarm.sandboxes.git.command import Git, own_git
 from swarm.sandboxes.git.local import exclude_lines
+from swarm.stages import Captured
 
 EMAIL = "swarm@localhost"
 ANSWER = "refs/heads/answer"
@@ -57,7 +59,7 @@ class GitRepository:
         """Write the tree of `commit` into the empty `folder`."""
         await anyio.to_thread.run_sync(self.checkouts.make, commit, folder)
 
-    async def capture(self, folder: Path, parent: str, *, author: str, message: str) -> str | None:
+    async def capture(self, folder: Path, parent: str, *, author: str, message: str) -> Captured:
         """See `swarm.protocols.Repository`. What `.gitignore` excludes is left out, unless it is tracked.
 
         Files of a repository that was made inside the folder are captured as plain files.
@@ -90,14 +92,17 @@ class GitRepository:
     def _git(self) -> Git:
         return own_git(self.store)
 
-    def _capture(self, folder: Path, parent: str, author: str, message: str) -> str | None:
-        tree = self.checkouts.stage(folder, parent)
-        if tree == self._git().run("rev-parse", f"{parent}^{{tree}}").text:
-            return None
-        return self._commit(tree, [parent], message, author)
+    def _capture(self, folder: Path, parent: str, author: str, message: str) -> Captured:
+        try:
+            staged = self.checkouts.stage(folder, parent)
+        except Uncapturable as error:
+            return Captured(None, failure=str(error))
+        if staged.tree == self._git().run("rev-parse", f"{parent}^{{tree}}").text:
+            return Captured(None, staged.left_out)
+        return Captured(self._commit(staged.tree, [parent], message, author), staged.left_out)
 
     def _adopt(self, folder: Path) -> str:
-        tree = self.checkouts.stage(folder, self.checkouts.empty())
+        tree = self.checkouts.stage(folder, self.checkouts.empty(), ours=False).tree
         self.checkouts.forget(folder)
         return self._commit(tree, [], "a folder", "swarm")
 
@@ -122,6 +127,7 @@ def plain_store(store: Path) -> GitRepository:
     git.run("init", "-q", "--bare", "--template=", "-b", "base")
     (store / "info").mkdir(exist_ok=True)
     (store / "info/exclude").write_text(exclude_lines())
+    (store / "info/attributes").write_text(NO_CONVERSION)
     empty = commit_tree(git, Checkouts(store, 0).empty(), [], "empty", author="swarm", date=0)
     return GitRepository(store, empty, empty, 0, local_git=False)
 

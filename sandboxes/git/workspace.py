@@ -8,6 +8,7 @@ from pathlib import Path
 import anyio.to_thread
 
 from swarm.errors import MachineError, UsageError
+from swarm.sandboxes.git.attributes import conversions
 from swarm.sandboxes.git.command import Finished, Git, own_git, quoted, require_version, user_git
 from swarm.sandboxes.git.local import exclude_lines
 from swarm.sandboxes.git.nested import EXCLUDED
@@ -145,6 +146,7 @@ def _snapshot(repo: Path, store: Path) -> GitRepository:
     base = head
     if tree != own.run("rev-parse", f"{head}^{{tree}}").text:
         base = commit_tree(own, tree, [head], UNCOMMITTED, author="swarm", date=date)
+    (store / "info/attributes").write_bytes(conversions(own, base))
     own.run("update-ref", BASE, base)
     own.run("config", "swarm.head", head)
     own.run("config", "swarm.date", str(date))

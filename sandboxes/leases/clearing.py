@@ -15,12 +15,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
-from swarm.errors import MachineError
 from swarm.removal import remove_tree
 from swarm.sandboxes.channel import sweep
 from swarm.sandboxes.docker.leftovers import ENGINES, Engines, engines_of
-from swarm.sandboxes.leases.leftover import Leftover
+from swarm.sandboxes.leases.leftover import FAILURES, Leftover, reason
 from swarm.sandboxes.leases.mounts import mounts_below, unmount
 from swarm.sandboxes.limits import cgroups
 
@@ -28,31 +28,47 @@ LOCK = "lock"
 KEPT = (ENGINES, cgroups.RECORD, LOCK)
 """What stays in a lease's folder to the very end: it tells what else there is."""
 
+T = TypeVar("T")
+
 _ENDS_S = 5.0
 _PAUSE_S = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a lease left, in the order of its removal. `unseen` says what could not be looked at, and why."""
+    """What a lease left, in the order of its removal. `unseen` says what could not be looked at, and why; `away`:
+    those of these reasons that are engines which do not answer, as one does that was stopped. `engines`: all that it
+    names."""
 
     leftovers: tuple[Leftover, ...]
     unseen: tuple[str, ...]
+    away: frozenset[str]
+    engines: tuple[str, ...]
 
 
 def look(folder: Path, engines: Engines) -> Found:
-    """Find what a lease left. Blocks. `folder` must be free of links."""
-    found = _processes(folder)
+    """Find what a lease left. Blocks, and never fails. `folder` must be free of links."""
     unseen: list[str] = []
-    for address in engines_of(folder):
+    away: list[str] = []
+
+    def seen(find: Callable[[Path], Sequence[T]]) -> Sequence[T]:
+        try:
+            return find(folder)
+        except FAILURES as error:
+            unseen.append(reason(error))
+            return ()
+
+    found = [*seen(_processes)]
+    named = tuple(seen(engines_of))
+    for address in named:
         try:
             found += engines.labelled(address).get(str(folder), [])
-        except MachineError as error:
-            unseen.append(error.message)
-    found += [Leftover("cgroup", str(path), partial(_end_cgroup, path)) for path in cgroups.leftovers(folder)]
-    found += [Leftover("mount", str(place), partial(_unmount, place)) for place in mounts_below(folder)]
+        except FAILURES as error:
+            away.append(reason(error))
+    found += [Leftover("cgroup", str(path), partial(_end_cgroup, path)) for path in seen(cgroups.leftovers)]
+    found += [Leftover("mount", str(place), partial(_unmount, place)) for place in seen(mounts_below)]
     found.append(Leftover("folder", str(folder), partial(_empty, folder)))
-    return Found(tuple(found), tuple(unseen))
+    return Found(tuple(found), (*unseen, *away), frozenset(away), named)
 
 
 def clear(leftovers: Sequence[Leftover], until: float) -> list[str]:
@@ -65,8 +81,8 @@ def clear(leftovers: Sequence[Leftover], until: float) -> list[str]:
             break
         try:
             thing.remove()
-        except (OSError, MachineError) as error:
-            wrong.append(f"{thing.kind} {thing.name}: {error}")
+        except FAILURES as error:
+            wrong.append(f"{thing.kind} {thing.name}: {reason(error)}")
     return wrong
 
 

@@ -28,6 +28,8 @@ import anyio.to_thread
 from swarm.errors import MachineError
 from swarm.sandboxes.docker.leftovers import Engines
 from swarm.sandboxes.leases.clearing import KEPT, LOCK, clear, look
+from swarm.sandboxes.leases.leftover import FAILURES
+from swarm.sandboxes.leases.records import open_record
 
 FOLDER = "leases"
 _CLOSES_S = 30.0
@@ -93,8 +95,12 @@ def all_leases(home: Path) -> Iterator[Path]:
 
 
 def try_lock(folder: Path) -> int | None:
-    """The lock of a lease whose holder is gone, to be closed by the caller; None while it lives. In `all_leases`."""
-    fd = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    """The lock of a lease whose holder is gone, to be closed by the caller; None while it lives. In `all_leases`.
+
+    Raises:
+        OSError: it cannot be tried, or is no file.
+    """
+    fd = open_record(folder / LOCK, os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -107,10 +113,10 @@ def try_lock(folder: Path) -> int | None:
 
 
 def holder(lock: int) -> Holder:
-    """Who wrote a lock."""
+    """Who wrote a lock, as far as it tells: whoever was killed at once did not."""
     try:
         about = json.loads(os.pread(lock, 1 << 12, 0))
-    except ValueError:  # killed before it had told
+    except FAILURES:
         return Holder()
     if not isinstance(about, dict):
         return Holder()
@@ -146,7 +152,7 @@ def _take(folder: Path) -> int:
 
 
 def _release(folder: Path) -> None:
-    with suppress(OSError), Engines() as engines:  # what stays, stays for a later try
+    with suppress(*FAILURES), Engines() as engines:  # what stays, stays for a later try, which tells of it
         found = look(folder, engines)
         if not clear(found.leftovers, time.monotonic() + _CLOSES_S) and not found.unseen:
             forget(folder)

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from swarm.errors import MachineError
+
 LABEL = "swarm.lease"
 """The label of containers and the like; its value is the path of a lease's folder."""
 
 VARIABLE = "SWARM_LEASE"
 """The same for processes, in their environment, where nothing else tells them."""
+
+FAILURES = (OSError, MachineError, ValueError, RecursionError)
+"""What may come of what lies on a disk and was written by anybody; `reason` puts it into words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,3 +27,12 @@ class Leftover:
     kind: str
     name: str
     remove: Callable[[], None]
+
+
+def reason(error: BaseException) -> str:
+    """A failure in words, without its remedy."""
+    if isinstance(error, MachineError):
+        return error.message
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error) or type(error).__name__

@@ -17,11 +17,10 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
-from swarm.errors import MachineError
-from swarm.sandboxes.docker.leftovers import Engines, engines_of
-from swarm.sandboxes.leases.clearing import Found, clear, look
+from swarm.sandboxes.docker.leftovers import Engines
+from swarm.sandboxes.leases.clearing import clear, look
 from swarm.sandboxes.leases.lease import Holder, all_leases, forget, holder, leases_of, try_lock
-from swarm.sandboxes.leases.leftover import Leftover
+from swarm.sandboxes.leases.leftover import FAILURES, Leftover, reason
 
 _REAPS_S = 20.0
 """Seconds that a run gives to what others left."""
@@ -35,7 +34,8 @@ _ANSWERS_S = 2.0
 class DeadLease:
     """What one of them left. `unseen` says what could not be looked at; then the folder stays, for a later try.
 
-    `kept`: the folder is there. Without it, only containers and the like are left that bear its path.
+    `away`: those of `unseen` that are engines which do not answer. `kept`: the folder is there. Without it, only
+    containers and the like are left that bear its path.
     """
 
     id: str
@@ -43,6 +43,7 @@ class DeadLease:
     holder: Holder
     leftovers: tuple[Leftover, ...]
     unseen: tuple[str, ...]
+    away: frozenset[str] = frozenset()
     kept: bool = True
 
 
@@ -68,18 +69,15 @@ def dead_leases(home: Path, more_engines: Iterable[str] = (), patience: float = 
         found: list[DeadLease] = []
         asked = list(more_engines)
         for folder, lock in sorted(locked.items()):
-            try:
-                asked += engines_of(folder)
-                seen = look(folder, engines)
-            except OSError as error:
-                seen = Found((), (str(error),))
-            found.append(DeadLease(folder.name, folder, holder(lock), seen.leftovers, seen.unseen))
+            seen = look(folder, engines)
+            asked += seen.engines
+            found.append(DeadLease(folder.name, folder, holder(lock), seen.leftovers, seen.unseen, seen.away))
         told = {reason for lease in found for reason in lease.unseen}
         for address in dict.fromkeys(asked):
             try:
                 found += _orphans(leases_of(home), address, engines)
-            except MachineError as error:
-                unseen += [error.message] if error.message not in told else []
+            except FAILURES as error:
+                unseen += [reason(error)] if reason(error) not in told else []
         yield Dead(tuple(found), tuple(unseen))
 
 
@@ -89,8 +87,8 @@ def remove(lease: DeadLease, until: float) -> list[str]:
     if lease.kept and not wrong and not lease.unseen:
         try:
             forget(lease.folder)
-        except OSError as error:
-            wrong.append(f"folder {lease.folder}: {error.strerror or error}")
+        except FAILURES as error:
+            wrong.append(f"folder {lease.folder}: {reason(error)}")
     return wrong
 
 
@@ -101,27 +99,32 @@ async def reap(home: Path) -> str:
     with anyio.move_on_after(_REAPS_S):
         try:
             return await anyio.to_thread.run_sync(partial(_reap, home, until), abandon_on_cancel=True)
-        except (OSError, MachineError) as error:
-            return f"what earlier runs left behind could not be looked at: {error}"
+        except FAILURES as error:
+            return _text(f"what earlier runs left behind could not be looked at: {reason(error)}")
     return f"what earlier runs left behind could not be removed within {_REAPS_S:.0f} s; see `swarm gc`"
 
 
 def _reap(home: Path, until: float) -> str:
     removed: Counter[str] = Counter()
     ids: list[str] = []
-    left = False
     with dead_leases(home, patience=_ANSWERS_S) as dead:
+        left = bool(dead.unseen)
         for lease in dead.leases:
             wrong = remove(lease, until)
-            left = left or bool(wrong)
+            left = left or bool(wrong) or not lease.away.issuperset(lease.unseen)
             if not lease.unseen and not wrong:
                 ids.append(lease.id)
                 removed.update(thing.kind for thing in lease.leftovers)
     if not ids:
-        return "what earlier runs left behind could not all be removed; see `swarm gc`" if left else ""
+        return "what earlier runs left behind could not all be looked at and removed; see `swarm gc`" if left else ""
     things = ", ".join(f"{count} {kind}{'es' if kind.endswith('s') else 's'}" for kind, count in removed.items())
     more = "; not all could be, see `swarm gc`" if left else ""
-    return f"removed what was left behind by {', '.join(ids)}: {things}{more}"
+    return _text(f"removed what was left behind by {', '.join(ids)}: {things}{more}")
+
+
+def _text(said: str) -> str:
+    """Fit for any file: a folder's name need be no text."""
+    return said.encode(errors="backslashreplace").decode()
 
 
 def _lock_the_dead(home: Path, stack: ExitStack, unseen: list[str]) -> dict[Path, int]:
@@ -131,12 +134,12 @@ def _lock_the_dead(home: Path, stack: ExitStack, unseen: list[str]) -> dict[Path
         return locked
     with all_leases(home) as leases:
         for folder in leases.iterdir():
-            if not folder.is_dir() or folder.is_symlink():
-                continue
             try:
+                if not folder.is_dir() or folder.is_symlink():
+                    continue
                 lock = try_lock(folder)
-            except OSError as error:  # another user's
-                unseen.append(f"{folder} cannot be looked at: {error.strerror or error}")
+            except OSError as error:  # another user's, or no run made it
+                unseen.append(f"{folder} cannot be looked at: {reason(error)}")
                 continue
             if lock is not None:
                 stack.callback(os.close, lock)

@@ -25,6 +25,7 @@ import anyio
 import anyio.to_thread
 
 from swarm.errors import SandboxError
+from swarm.sandboxes.leases.records import read_record
 from swarm.sandboxes.limits.places import CPU, MEMORY, PIDS, Hierarchy, find, read
 from swarm.types import SandboxLimits
 
@@ -150,11 +151,13 @@ def lease_name(lease: Path) -> str:
 
 
 def leftovers(lease: Path) -> list[Path]:
-    """The cgroups of a lease that are still there. Blocks."""
+    """The cgroups of a lease that are still there. Blocks.
+
+    Raises:
+        OSError: it cannot be read where they are.
+    """
     name = lease_name(lease)
-    recorded: list[Path] = []
-    with suppress(OSError):
-        recorded = [Path(line) for line in (lease / RECORD).read_text().splitlines()]
+    recorded = [Path(line) for line in read_record(lease / RECORD)]
     # Only what bears the lease's name: a file in a folder must not make us remove anything else.
     places = [path for path in recorded if path.name == name and (path / "cgroup.procs").exists()]
     places += [one.parent / name for one in find() if (one.parent / name).is_dir()]
@@ -233,9 +236,8 @@ def _drop_empty(folder: Path) -> None:
 
 def _write_down(lease: Path, folder: Path) -> None:
     path = lease / RECORD
-    with suppress(FileNotFoundError):
-        if str(folder) in path.read_text().splitlines():
-            return
+    if str(folder) in read_record(path):
+        return
     with path.open("a") as file:
         file.write(f"{folder}\n")
 

@@ -3,22 +3,30 @@
 A folder has no quota that everybody may set, so this is a watch and not a wall: a command that goes over the limit is
 ended soon after, with a line on its standard error; the next one may still remove what is there. How soon: what the
 file system lost tells cheaply whether there is anything to count, and the closer to the limit, the oftener it is asked.
-Files are counted only then, with 2 % of one core at most.
+Files are counted only then, with 2 % of one core at most. Between commands too it is looked at, for what they left in
+the background.
 
-What was written is what has changed since the sandbox was opened, so that a large repository counts for nothing.
+What was written is what has changed since the sandbox was opened, so that a large repository counts for nothing. Where
+files cannot be counted, because a folder is closed to us, too deep, or there are too many, all that the file system
+lost meanwhile is taken for written here.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
+
+from swarm.errors import SandboxError
+from swarm.stopping import companions
 
 _SPEED = 4 << 30
 """Bytes a second that nobody is thought to write faster."""
@@ -31,8 +39,16 @@ _SHARE = 0.02
 _CREDIT_S = 1.0
 """Seconds of counting that may be done at once when there was none for long."""
 
-_COUNT_S = 5.0
-"""Seconds after which a count ends; it is then too small."""
+_COUNT_S = 20.0
+"""Seconds after which a count is given up."""
+
+_LONG = 1000
+"""Characters of a path from which on folders are opened one in another: the kernel takes no path of 4096 bytes."""
+
+_DEEP = 32
+"""How many folders may be held open on the way down; deeper ones cannot be counted."""
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _FLOOR = 256 << 20
 _FLOOR_SHARE = 50
@@ -41,9 +57,10 @@ _FLOOR_SHARE = 50
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """What was seen. `used` is None where nothing was counted."""
+    """What was seen. `used` is by the last count, whose number is `count`."""
 
-    used: int | None
+    used: int
+    count: int
     free: int
     full: bool
     again_s: float
@@ -58,6 +75,7 @@ class DiskWatch:
         self._since = time.time_ns()
         self._lock = threading.Lock()
         self._used = 0
+        self._counts = 0
         self._free, _ = _free(self._folders)
         self._lost = 0
         self._counted = time.monotonic()
@@ -66,26 +84,53 @@ class DiskWatch:
 
     async def watch(self) -> str:
         """Wait until a command that runs must be ended; gives why."""
-        least: int | None = None  # of what was counted in this command's time: it must have grown itself
+        used = await self._grown(anyway=True)
+        if used is not None:
+            return (
+                f"swarm: this command was ended: {_size(used)} have been written in this sandbox, "
+                f"its limit is {_size(self._limit)}; remove what is not needed\n"
+            )
+        return f"swarm: this command was ended: the disk is nearly full, {_size(self._free)} are free\n"
+
+    @asynccontextmanager
+    async def guarded(self, clear: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+        """Watch for the length of the block, whether or not a command runs. `clear`: ends what runs in the
+        background while no command does."""
+
+        async def guard() -> None:
+            while True:
+                await self._grown(anyway=False)
+                try:
+                    await clear()
+                except SandboxError:
+                    return  # it has died, as the next command will tell
+
+        async with companions() as group:
+            group.start_soon(guard)
+            yield
+
+    async def _grown(self, *, anyway: bool) -> int | None:
+        """Wait until more is written while there is too much; gives how much, or None where the disk is full."""
+        with self._lock:
+            known = self._counts
+        least: int | None = None  # of what was counted in this time: it must have grown in it
         again = 0.0
         while True:
             await anyio.sleep(again)
-            seen = await anyio.to_thread.run_sync(self._look, abandon_on_cancel=True)
+            seen = await anyio.to_thread.run_sync(self._look, anyway, abandon_on_cancel=True)
             again = seen.again_s
-            if seen.used is None:
+            if seen.count == known:
                 continue
+            known = seen.count
             if least is None or seen.used <= least:
                 least = seen.used
-                continue
-            if seen.used > self._limit:
-                return (
-                    f"swarm: this command was ended: {_size(seen.used)} have been written in this sandbox, "
-                    f"its limit is {_size(self._limit)}; remove what is not needed\n"
-                )
-            if seen.full:
-                return f"swarm: this command was ended: the disk is nearly full, {_size(seen.free)} are free\n"
+            elif seen.used > self._limit:
+                return seen.used
+            elif seen.full:
+                return None
 
-    def _look(self) -> _Look:
+    def _look(self, anyway: bool) -> _Look:
+        """Look once. `anyway`: count now and then even if the file system has lost nothing."""
         with self._lock:
             free, floor = _free(self._folders)
             self._lost += max(0, self._free - free)  # what others set free hides nothing
@@ -95,45 +140,108 @@ class DiskWatch:
             self._credited = now
             margin = self._limit - self._used - self._lost
             full = free < floor
-            wanted = margin <= 0 or full or now - self._counted > _ANYWAY_S
-            used: int | None = None
+            wanted = margin <= 0 or full or (anyway and now - self._counted > _ANYWAY_S)
             if wanted and self._credit > 0:
-                used = self._used = count(self._folders, self._since)
+                found, whole = count(self._folders, self._since)
+                self._used = found if whole else max(found, self._used + self._lost)
+                self._counts += 1
                 self._lost = 0
                 self._counted = time.monotonic()
                 self._credit -= time.thread_time() - worked
-                margin = self._limit - used
+                margin = self._limit - self._used
             again = min(margin, free - floor) / _SPEED if self._credit > 0 else -self._credit / _SHARE
-            return _Look(used, free, full, min(_LATEST_S, max(_SOONEST_S, again)))
+            return _Look(self._used, self._counts, free, full, min(_LATEST_S, max(_SOONEST_S, again)))
 
 
-def count(folders: Sequence[Path], since: int) -> int:
-    """Bytes on disk of the files below some folders that changed at `since` (ns of the epoch) or later. Blocks."""
-    total = 0
-    until = time.monotonic() + _COUNT_S
-    linked: set[tuple[int, int]] = set()
-    waiting = [os.fspath(folder) for folder in folders]
-    while waiting and time.monotonic() < until:
+def count(folders: Sequence[Path], since: int) -> tuple[int, bool]:
+    """Bytes on disk of the files below some folders that changed at `since` (ns of the epoch) or later, and whether
+    that is all of them. Blocks."""
+    tally = _Tally(since)
+    for folder in folders:
+        tally.walk(folder)
+    return tally.total, tally.whole
+
+
+class _Tally:
+    def __init__(self, since: int) -> None:
+        self.total = 0
+        self.whole = True
+        self._since = since
+        self._until = time.monotonic() + _COUNT_S
+        self._linked: set[tuple[int, int]] = set()
+
+    def walk(self, top: Path) -> None:
+        """Add all that is below a folder."""
         try:
-            with os.scandir(waiting.pop()) as entries:
-                for entry in entries:
+            opened = [os.open(top, _FOLDER)]
+        except FileNotFoundError:
+            return  # removed by a command
+        waiting: list[str | None] = ["."]  # None: what is below the folder opened last is done
+        try:
+            while waiting:
+                path = waiting.pop()
+                if path is None:
+                    os.close(opened.pop())
+                    continue
+                if time.monotonic() > self._until:
+                    self.whole = False
+                    return
+                folder = self._open(path, opened[-1])
+                if folder is None:
+                    continue
+                if len(path) < _LONG:
                     try:
-                        about = entry.stat(follow_symlinks=False)
-                        folder = entry.is_dir(follow_symlinks=False)
-                    except OSError:
-                        continue  # removed meanwhile
-                    if folder:
-                        waiting.append(entry.path)
-                    if about.st_ctime_ns < since:
-                        continue
-                    if about.st_nlink > 1 and not folder:
-                        if (about.st_dev, about.st_ino) in linked:
-                            continue
-                        linked.add((about.st_dev, about.st_ino))
-                    total += about.st_blocks * 512
+                        waiting += [f"{path}/{name}" for name in self._scan(folder)]
+                    finally:
+                        os.close(folder)
+                    continue
+                opened.append(folder)
+                waiting.append(None)
+                if len(opened) > _DEEP:
+                    self.whole = False
+                else:
+                    waiting += self._scan(folder)
+        finally:
+            for one in opened:
+                os.close(one)
+
+    def _open(self, path: str, beside: int) -> int | None:
+        try:
+            return os.open(path, _FOLDER, dir_fd=beside)
+        except (FileNotFoundError, NotADirectoryError):
+            return None  # removed meanwhile
         except OSError:
-            continue
-    return total
+            try:
+                changed = os.stat(path, dir_fd=beside, follow_symlinks=False).st_ctime_ns >= self._since
+            except OSError:
+                changed = True
+            # Who cannot enter it, did not either without a change.
+            self.whole = self.whole and not changed
+            return None
+
+    def _scan(self, folder: int) -> list[str]:
+        """Add what is in a folder; gives the folders in it."""
+        found: list[str] = []
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                try:
+                    about = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue  # removed meanwhile
+                except OSError:
+                    self.whole = self.whole and os.fstat(folder).st_ctime_ns < self._since
+                    continue
+                is_folder = stat.S_ISDIR(about.st_mode)
+                if is_folder:
+                    found.append(entry.name)
+                if about.st_ctime_ns < self._since:
+                    continue
+                if about.st_nlink > 1 and not is_folder:
+                    if (about.st_dev, about.st_ino) in self._linked:
+                        continue
+                    self._linked.add((about.st_dev, about.st_ino))
+                self.total += about.st_blocks * 512
+        return found
 
 
 def _free(folders: Sequence[Path]) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Sequence
+from urllib.parse import urlsplit
 
 import idna
 
@@ -42,6 +43,8 @@ class AllowList:
         self._below: set[tuple[str, int]] = set()
         for entry in entries:
             below = entry.strip().startswith("*.")
+            if "://" in entry:
+                raise _url_given(entry.strip())
             try:
                 host, port = split(entry.strip().removeprefix("*."))
                 if below and not isinstance(host, str):
@@ -117,6 +120,17 @@ def is_public(address: Address) -> bool:
     if address in _NAT64:  # a gateway would go on to the address inside
         return is_public(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
     return address.is_global and address in _UNICAST and address not in _6TO4 and not address.scope_id
+
+
+def _url_given(text: str) -> UsageError:
+    """What to give instead of a URL, of which nothing else is told: it may hold a password."""
+    try:
+        url = urlsplit(text)
+        host, port = split(url.netloc.rpartition("@")[2])
+    except ValueError:
+        return UsageError("network host: a URL is no host", remedy=REMEDY)
+    entry = str(host) if port is None else joined(host, port)
+    return UsageError(f"network host: a URL is no host, such as {entry} is", remedy=f"give --network {entry}")
 
 
 def _host(text: str) -> Host:

@@ -26,7 +26,7 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Show what is left, and remove it if told to: exit code 3 where something could not be removed.
+    """Show what is left, and remove it if told to: exit code 3 where something could not be looked at or removed.
 
     Raises:
         OSError: the folder of leases cannot be read.
@@ -52,16 +52,23 @@ def _show(dead: Dead) -> None:
         for thing in lease.leftovers:
             print(f"  {thing.kind:<9}  {line(thing.name)}")
     if not dead.leases:
-        print("nothing is left behind")
+        print("nothing is left behind" if _all_seen(dead) else "nothing was found, but not all could be looked at")
 
 
 def _warn(dead: Dead) -> None:
     for lease in dead.leases:
         for reason in lease.unseen:
-            remedy = f"start that engine, or remove {lease.folder}, which is kept to remember it, if it is no more"
-            _complain(f"{lease.id}: not looked at: {reason}; {remedy}")
+            kept = f"{lease.folder}, which is kept to remember it"
+            what = (
+                f"start that engine, or remove {kept}, if it is no more" if reason in lease.away else f"remove {kept}"
+            )
+            _complain(f"{lease.id}: not looked at: {reason}; {what}")
     for reason in dead.unseen:
         _complain(f"not looked at: {reason}")
+
+
+def _all_seen(dead: Dead) -> bool:
+    return not dead.unseen and not any(lease.unseen for lease in dead.leases)
 
 
 def _whose(lease: DeadLease) -> str:
@@ -90,7 +97,7 @@ def _finish(dead: Dead, removing: bool, *, json: bool) -> int:
     """Remove what was shown, or not; say what became of it."""
     import json as codec
 
-    complete = True
+    complete = not dead.unseen
     for lease in dead.leases:
         wrong = _remove(lease) if removing else []
         complete = complete and not wrong and not lease.unseen
@@ -99,10 +106,10 @@ def _finish(dead: Dead, removing: bool, *, json: bool) -> int:
         for problem in wrong:
             _complain(f"{lease.id}: {problem}")
     if removing and not json:
-        print(f"removed {_count(dead.leases)}" if complete else "not all could be removed")
+        print(f"removed {_count(dead.leases)}" if complete else "not all could be looked at and removed")
     elif dead.leases and not json:
         print(f"nothing was removed ({_count(dead.leases)}); `swarm gc --yes` does it")
-    return NOT_ALL if removing and not complete else 0
+    return 0 if complete else NOT_ALL
 
 
 def _remove(lease: DeadLease) -> list[str]:

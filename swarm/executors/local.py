@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from swarm.agent import AgentLoop, LoopEnd, ToolBox, ToolKit
 from swarm.conversation import Conversation, Line
-from swarm.events import AgentStarted
+from swarm.events import AgentStarted, Notice
 from swarm.pool import Pool
 from swarm.protocols import Sandbox
 from swarm.trajectory import Trajectory, open_trajectory, sha256
@@ -37,7 +37,8 @@ class LocalExecutor:
                 ended = await self._work(spec, tools, bench, trajectory)
             await place.close_sandbox()  # nothing writes any more
             trajectory.end(ended.outcome, ended.stop, ended.text)
-            commit = await self._capture(spec, ended, place.copy.tree)
+            ended, commit = await self._capture(spec, ended, place.copy.tree)
+            trajectory.end(ended.outcome, ended.stop, ended.text)
             trajectory.commit = commit or ""
         return AgentResult(
             subtask_id=spec.subtask.id,
@@ -67,12 +68,22 @@ class LocalExecutor:
             trajectory.steps, trajectory.usage = conversation.steps, conversation.usage
             trajectory.tool_calls = loop.tool_calls
 
-    async def _capture(self, spec: AgentSpec, ended: LoopEnd, copy: Path) -> str | None:
+    async def _capture(self, spec: AgentSpec, ended: LoopEnd, copy: Path) -> tuple[LoopEnd, str | None]:
+        """The commit of what was changed, and how the attempt ended where that could not be held whole."""
         repository = self.pool.workshop.repository
         if spec.base is None or repository is None:
-            return None
+            return ended, None
         message = f"{spec.subtask.title}\n\n{ended.text}\n\nSub-task: {spec.subtask.id}\n"
-        return await repository.capture(copy, spec.base, author=spec.trajectory_id, message=message)
+        captured = await repository.capture(copy, spec.base, author=spec.trajectory_id, message=message)
+        if captured.failure:
+            text = f"the changed files cannot be recorded: {captured.failure}\n\n{ended.text}"
+            return replace(ended, outcome=Outcome.FAILED, stop="not_recorded", text=text, partial=False), None
+        if captured.left_out:
+            note = f"left out of the changes: {', '.join(captured.left_out)}"
+            notice = Notice(level="warning", message=f"{spec.subtask.id}: {note}", trajectory_id=spec.trajectory_id)
+            self.line.sink.emit(notice)
+            ended = replace(ended, text=f"{ended.text}\n\n[{note}]")
+        return ended, captured.commit
 
     def _started(self, spec: AgentSpec, tools: ToolBox) -> AgentStarted:
         return AgentStarted(

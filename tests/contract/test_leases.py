@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,9 +10,12 @@ import anyio
 import docker
 import pytest
 
+from swarm.sandboxes.channel import sweep
 from swarm.sandboxes.docker.leftovers import note_engine
+from swarm.sandboxes.leases import clearing
 from swarm.sandboxes.leases.lease import open_lease
 from swarm.sandboxes.leases.reaper import dead_leases, reap, remove
+from tests.unit.test_removal import nest
 
 pytestmark = pytest.mark.anyio
 Require = Callable[[object, str], None]
@@ -79,6 +83,45 @@ async def test_what_is_mounted_in_a_lease_is_not_removed(tmp_path: Path, dead: P
     assert "1 mount" in await reap(tmp_path)
     assert not dead.exists()
     assert (source / "precious").exists()
+
+
+@pytest.mark.parametrize("odd", ["leases/dead/engines", "leases/dead/cgroups", "leases/odd/lock"])
+async def test_what_cannot_be_looked_at_is_told_and_hinders_nobody(tmp_path: Path, dead: Path, odd: str) -> None:
+    place = tmp_path / odd
+    place.parent.mkdir(exist_ok=True)
+    os.mkfifo(place)
+    told = await reap(tmp_path)
+    assert "not all could be" in told or "could not all be" in told
+    assert "swarm gc" in told
+    assert place.parent.exists()
+    assert not (dead / "ws-1").exists()
+
+
+async def test_a_failure_is_a_reason(tmp_path: Path, dead: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RecursionError("too deep")
+
+    monkeypatch.setattr(clearing, "remove_tree", fail)
+    with dead_leases(tmp_path) as found:
+        (wrong,) = remove(found.leases[0], float("inf"))
+    assert "too deep" in wrong
+    monkeypatch.setattr(sweep, "find", fail)
+    with dead_leases(tmp_path) as found:
+        assert found.leases[0].unseen == ("too deep",)
+    assert "swarm gc" in await reap(tmp_path)
+    async with open_lease(tmp_path, "one") as lease:
+        (lease.folder / "folder").mkdir()
+    assert lease.folder.exists()
+    monkeypatch.undo()
+    assert "dead, one" in await reap(tmp_path)
+    assert not lease.folder.exists()
+
+
+async def test_a_lease_is_gone_at_its_end_however_deep(tmp_path: Path) -> None:
+    async with open_lease(tmp_path, "one") as lease:
+        (lease.folder / "ws").mkdir()
+        nest(lease.folder / "ws", 1200)
+    assert not lease.folder.exists()
 
 
 async def test_no_time_is_no_reason_to_fail(tmp_path: Path, dead: Path) -> None:

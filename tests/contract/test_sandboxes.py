@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 
 from swarm.errors import SandboxError, UsageError
 from swarm.protocols import SandboxBackend
-from swarm.sandboxes.catalog import available, open_backend
+from swarm.sandboxes.catalog import open_backend
 from swarm.sandboxes.channel.output import HeadTail
 from swarm.sandboxes.conformance import suite as conformance
 from swarm.sandboxes.conformance.state import BEGIN
 from swarm.sandboxes.copies.layers import Layers
 from swarm.sandboxes.limits import known as known_limits
+from swarm.sandboxes.survey import survey
 from swarm.sandboxes.toolchain import discover
 from swarm.types import SandboxRequest
 
@@ -293,9 +294,9 @@ async def test_auto_never_means_no_isolation(monkeypatch: pytest.MonkeyPatch, tm
         async with open_backend("auto", here()):
             pass
     assert "--sandbox process" in raised.value.remedy
-    reasons = {name: reason for name, _, reason in await available(here())}
-    assert "systemctl start docker" in reasons["docker"]
-    assert "apt-get install bubblewrap" in reasons["bubblewrap"]
+    remedies = {found.name: found.remedy for found in await survey(here()) if found.trouble}
+    assert "systemctl start docker" in remedies["docker"]
+    assert "apt-get install bubblewrap" in remedies["bubblewrap"]
 
 
 async def test_names_that_make_no_sense() -> None:

@@ -128,6 +128,33 @@ async def test_a_disk_filler(backend: SandboxBackend, lease: Path, tmp_path: Pat
         assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("depth", [25, 200])
+async def test_a_disk_filler_out_of_sight(backend: SandboxBackend, lease: Path, tmp_path: Path, depth: int) -> None:
+    """In folders whose paths are longer than the kernel takes, or deeper than anybody counts."""
+    name = "x" * 200
+    async with bombed(backend, lease, tmp_path) as sandbox:
+        down = f"i=0; while [ $i -lt {depth} ]; do mkdir {name}; cd {name} || exit 9; i=$((i+1)); done"
+        # Bounded, as what the watch does not see would fill the machine.
+        fill = "i=0; while [ $i -lt 1000 ]; do head -c 1M /dev/zero >big-$i; i=$((i+1)); done; sleep 5"
+        done = await sandbox.exec(f"{down}; {fill}", timeout=120)
+        assert (done.exit_code, done.timed_out) == (137, False)
+        assert b"its limit is 48.0 MiB" in done.stderr
+        assert (await sandbox.exec("rm -rf ./*")).stderr == b""
+        assert (await sandbox.exec("sleep 1; echo well")).stdout == b"well\n"
+
+
+async def test_a_filler_while_no_command_runs(backend: SandboxBackend, lease: Path, tmp_path: Path) -> None:
+    async with bombed(backend, lease, tmp_path) as sandbox:
+        fill = "i=0; while :; do head -c 2M /dev/zero >big-$((i%300)); i=$((i+1)); done"
+        await sandbox.exec(f"({fill}) >/dev/null 2>&1 </dev/null & echo $! >filler")
+        living = f"kill -0 {int((tmp_path / 'filler').read_text())}"
+        with anyio.fail_after(60):
+            # Only asked, which takes less time than a command's own watch begins to look after.
+            while (await sandbox.exec(living)).exit_code == 0:  # noqa: ASYNC110  nobody tells
+                await anyio.sleep(0.2)
+        assert (await sandbox.exec("rm -f ./*")).stderr == b""
+
+
 async def test_a_filler_in_the_background_ends_too(backend: SandboxBackend, lease: Path, tmp_path: Path) -> None:
     async with bombed(backend, lease, tmp_path) as sandbox:
         await sandbox.exec(

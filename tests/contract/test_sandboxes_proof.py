@@ -17,7 +17,7 @@ import pytest
 from swarm.errors import SandboxError
 from swarm.sandboxes import process
 from swarm.sandboxes.bubblewrap import backend as bubblewrap
-from swarm.sandboxes.bubblewrap.namespace import namespace
+from swarm.sandboxes.bubblewrap.namespace import FILTER, namespace
 from swarm.sandboxes.channel.channel import Channel
 from swarm.sandboxes.conformance import suite as conformance
 from swarm.sandboxes.docker import backend as docker
@@ -127,6 +127,7 @@ NARROWED: dict[str, tuple[Callable[[list[str]], list[str]], str]] = {
     "control": (_control_bound, r"/\.swarm"),
     "usr": (lambda argv: _before_the_end(argv, "--bind", "/usr", "/usr"), "/usr is mounted writable"),
     "workspace": (lambda argv: _before_the_end(argv, "--tmpfs", "/workspace"), "is not the workspace"),
+    "seccomp": (lambda argv: _without(argv, FILTER), "system calls are not filtered"),
 }
 AS_ROOT: dict[str, tuple[Callable[[list[str]], list[str]], str]] = {
     "user": (lambda argv: [w.replace(argv[argv.index("--reuid") + 1], "0") for w in argv], "user is root"),
@@ -153,6 +154,13 @@ async def test_bubblewrap(
         async with bubblewrap.BubblewrapBackend().open(request(lease)):
             pytest.fail("it was opened")
     assert cgroups.leftovers(lease) == []
+
+
+async def test_the_keyring_is_not_shown(lease: Path, bubblewrap_box: None) -> None:
+    async with bubblewrap.BubblewrapBackend().open(request(lease)) as sandbox:
+        for name in bubblewrap.HIDDEN:
+            shown = await sandbox.exec(f"cat {name}")
+            assert (shown.exit_code != 0, shown.stdout) == (True, b"")
 
 
 async def test_a_limit_that_was_taken_away(lease: Path, require: Require) -> None:

@@ -120,7 +120,8 @@ def test_a_killed_run_is_cleared_and_a_living_one_is_not_touched(
     kinds = listed(shown)[killed]
     assert kinds[-1] == "folder"
     assert backend != "docker" or "container" in kinds
-    assert backend != "process" or "process" in kinds
+    # Some end by themselves when nobody gives orders any more.
+    assert backend != "process" or "process" in kinds or not processes_of(f"{cli.home}/leases/{killed}")
     told = cli("gc")
     assert told.code == 0
     assert killed in told.out

@@ -113,7 +113,7 @@ async def test_a_copy_is_the_commit_and_the_base_never_changes(
         assert await copy.patch() == b""
         change(copy.tree)
         assert tree(base) == before == tree(other.tree)
-        commit = await store.capture(copy.tree, store.base, author="t", message="m")
+        commit = (await store.capture(copy.tree, store.base, author="t", message="m")).commit
         assert commit is not None
         assert await copy.patch() == await store.diff(store.base, commit) != b""
         async with layers.open(commit) as again:
@@ -173,7 +173,7 @@ async def test_git_looks_only_into_what_changed(layers: Layers, store: GitReposi
         assert doubtful(store, copy.tree) == ["a.txt"]
         async with copy.fork() as fork, layers.restore(await copy.snapshot()) as restored:
             assert doubtful(store, fork.tree) == doubtful(store, restored.tree) == ["a.txt"]
-        commit = await store.capture(copy.tree, store.base, author="t", message="m")
+        commit = (await store.capture(copy.tree, store.base, author="t", message="m")).commit
         assert commit is not None
     async with layers.open(store.base) as copy:
         await copy.move_to(commit)
@@ -186,7 +186,7 @@ async def test_a_change_in_the_same_second_is_seen(layers: Layers, store: GitRep
         (copy.tree / "a.txt").write_bytes(b"ONE\n")
         assert b"+ONE" in await copy.patch()
         async with copy.fork() as fork:
-            assert await store.capture(fork.tree, store.base, author="t", message="m") is not None
+            assert (await store.capture(fork.tree, store.base, author="t", message="m")).commit is not None
             (fork.tree / "a.txt").write_bytes(b"Two\n")
             async with fork.fork() as next_one:
                 (next_one.tree / "a.txt").write_bytes(b"TWO\n")
@@ -198,7 +198,7 @@ async def test_moving_touches_only_what_differs(
 ) -> None:
     async with layers.open(store.base) as work:
         change(work.tree)
-        commit = await store.capture(work.tree, store.base, author="t", message="m")
+        commit = (await store.capture(work.tree, store.base, author="t", message="m")).commit
         assert commit is not None
         wanted = tree(work.tree)
     async with layers.open(store.base) as copy:

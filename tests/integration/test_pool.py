@@ -89,13 +89,13 @@ async def test_a_place_is_brought_to_the_commit_that_is_wanted(workshop: Worksho
         async with pool.take("first", repository.base) as place:
             await place.sandbox.exec("echo two > file; echo new > other")
             await place.close_sandbox()
-            work = await repository.capture(place.copy.tree, repository.base, author="first", message="work")
+            work = (await repository.capture(place.copy.tree, repository.base, author="first", message="work")).commit
         assert work is not None
         await pool.filled()
         async with pool.take("second", work) as place:
             assert (await place.sandbox.exec("cat file other")).stdout == b"two\nnew\n"
             await place.close_sandbox()
-            assert await repository.capture(place.copy.tree, work, author="second", message="none") is None
+            assert (await repository.capture(place.copy.tree, work, author="second", message="none")).commit is None
         assert pool.statistics().found_ready == 1
 
 

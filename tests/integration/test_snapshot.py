@@ -86,7 +86,7 @@ async def test_commits_depend_on_content_alone(tmp_path: Path, fresh: Callable[[
         copy = fresh()
         await store.checkout(store.base, copy)
         put(copy, {"c": b"3"})
-        commits.add(await store.capture(copy, store.base, author="t1", message="work"))
+        commits.add((await store.capture(copy, store.base, author="t1", message="work")).commit)
     assert len(commits) == 1
 
 

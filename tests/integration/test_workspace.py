@@ -33,7 +33,7 @@ async def test_capture_diff_and_checkout_give_the_folder_back(tmp_path: Path, fr
     store = await snapshot(repo, tmp_path / "store")
     copy = fresh()
     await store.checkout(store.base, copy)
-    assert await store.capture(copy, store.base, author="t", message="nothing") is None
+    assert (await store.capture(copy, store.base, author="t", message="nothing")).commit is None
 
     put(copy, {"a.txt": b"changed\n", "b.bin": bytes(range(255, -1, -1)), "tracked.log": b"kept\n"})
     put(copy, dict.fromkeys(ODD_NAMES, b"odd") | {"new.log": b"no", "build/x": b"no", "m/__pycache__/m.pyc": b"no"})
@@ -42,7 +42,7 @@ async def test_capture_diff_and_checkout_give_the_folder_back(tmp_path: Path, fr
     (copy / "run.sh").write_bytes(b"#!/bin/sh\n")
     (copy / "run.sh").chmod(0o755)
     os.mkfifo(copy / "fifo")
-    commit = await store.capture(copy, store.base, author="t <evil>\n", message="work")
+    commit = (await store.capture(copy, store.base, author="t <evil>\n", message="work")).commit
     assert commit is not None
 
     changed = set(await store.changed_files(store.base, commit))
@@ -58,7 +58,7 @@ async def test_capture_diff_and_checkout_give_the_folder_back(tmp_path: Path, fr
     shutil.copytree(fresh_base, by_patch, dirs_exist_ok=True, symlinks=True, ignore=shutil.ignore_patterns(".git"))
     git(by_patch, "apply", "-", stdin=await store.diff(store.base, commit))
     assert tree(by_patch) == kept
-    assert await store.capture(again, commit, author="t", message="nothing new") is None
+    assert (await store.capture(again, commit, author="t", message="nothing new")).commit is None
 
 
 async def test_a_parent_other_than_the_checkout_is_respected(tmp_path: Path, fresh: Callable[[], Path]) -> None:
@@ -67,10 +67,10 @@ async def test_a_parent_other_than_the_checkout_is_respected(tmp_path: Path, fre
     first, second = fresh(), fresh()
     await store.checkout(store.base, first)
     put(first, {"a": b"2"})
-    one = await store.capture(first, store.base, author="t", message="1")
+    one = (await store.capture(first, store.base, author="t", message="1")).commit
     assert one is not None
     put(first, {"b": b"2"})
-    two = await store.capture(first, one, author="t", message="2")
+    two = (await store.capture(first, one, author="t", message="2")).commit
     assert two is not None
     assert await store.changed_files(one, two) == ["b"]
     await store.checkout(two, second)
@@ -86,7 +86,7 @@ async def test_merges_and_conflicts(tmp_path: Path, fresh: Callable[[], Path]) -
         copy = fresh()
         await store.checkout(store.base, copy)
         put(copy, {name: content})
-        commit = await store.capture(copy, store.base, author="t", message=name)
+        commit = (await store.capture(copy, store.base, author="t", message=name)).commit
         assert commit is not None
         return commit
 
@@ -128,7 +128,7 @@ async def test_nested_repositories_run_nothing_and_lose_nothing(tmp_path: Path, 
     # As if the submodule stood where it was recorded: then git asks git itself, in there, whether it is clean.
     (copy / "sub/.git/HEAD").write_text(git(library, "rev-parse", "HEAD") + "\n")
     (tmp_path / "evil-ran").unlink(missing_ok=True)
-    commit = await store.capture(copy, store.base, author="t", message="m")
+    commit = (await store.capture(copy, store.base, author="t", message="m")).commit
     assert commit is not None
     assert not (tmp_path / "evil-ran").exists()
     assert set(await store.changed_files(store.base, commit)) == {
@@ -165,7 +165,7 @@ async def test_the_answer_comes_back(tmp_path: Path, fresh: Callable[[], Path]) 
     copy = fresh()
     await store.checkout(store.base, copy)
     put(copy, {"a": b"done\n", "b": b"\0new"})
-    commit = await store.capture(copy, store.base, author="t", message="the work")
+    commit = (await store.capture(copy, store.base, author="t", message="the work")).commit
     assert commit is not None
     await store.set_answer(commit)
     before = state(repo)["a"]
@@ -221,7 +221,7 @@ def test_disjoint_edits_merge_to_the_sequential_result(
         work.mkdir()
         await store.checkout(store.base, work)
         (work / "f").write_bytes(b"".join(block(n, edits.get(n, b"0\n")) for n in range(12)))
-        return await store.capture(work, store.base, author="t", message="m") or store.base
+        return (await store.capture(work, store.base, author="t", message="m")).commit or store.base
 
     async def both() -> None:
         ours = await commit(first, folder / "one")

@@ -83,7 +83,7 @@ class NoSandbox:
     async def list_folder(self, path: str = ".") -> list[str]:
         return []
 
-    async def read_file(self, path: str) -> bytes:
+    async def read_file(self, path: str, *, most: int | None = None) -> bytes:
         return b""
 
     async def write_file(self, path: str, data: bytes) -> None: ...

@@ -62,6 +62,24 @@ def test_entries_that_are_none(entry: str) -> None:
     assert "--network" in raised.value.remedy
 
 
+@pytest.mark.parametrize(
+    ("url", "entry"),
+    [
+        ("http://a.org", "a.org"),
+        (" HTTPS://user:password@A.org:8443/path?query#part", "a.org:8443"),
+        ("http://[::1]:80/", "[::1]:80"),
+        ("http://[::1]", "::1"),
+        ("http://:password@", "HOST:PORT"),
+        ("http://[password", "HOST:PORT"),
+    ],
+)
+def test_a_url_is_told_to_be_none_and_what_to_give(url: str, entry: str) -> None:
+    with pytest.raises(UsageError, match="a URL is no host") as raised:
+        AllowList([url])
+    assert entry in raised.value.remedy
+    assert "password" not in str(raised.value)
+
+
 @given(st.text(max_size=40) | st.from_regex(r"[\[\]*.:0-9a-fx-]{0,24}", fullmatch=True))
 def test_any_entry_is_taken_or_refused(entry: str) -> None:
     with contextlib.suppress(UsageError):

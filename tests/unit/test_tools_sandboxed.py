@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -72,8 +73,11 @@ class Folder:
     async def list_folder(self, path: str = ".") -> list[str]:
         return []
 
-    async def read_file(self, path: str) -> bytes:
-        return (self.root / path).read_bytes()
+    async def read_file(self, path: str, *, most: int | None = None) -> bytes:
+        data = (self.root / path).read_bytes()
+        if most is not None and len(data) > most:
+            raise OSError(errno.EFBIG, f"larger than {most} bytes", path)
+        return data
 
     async def write_file(self, path: str, data: bytes) -> None:
         target = self.root / path
@@ -288,7 +292,7 @@ async def test_a_broken_sandbox_is_no_tools_failure() -> None:
         async def list_folder(self, path: str = ".") -> list[str]:
             return []
 
-        async def read_file(self, path: str) -> bytes:
+        async def read_file(self, path: str, *, most: int | None = None) -> bytes:
             raise SandboxError("the container is gone")
 
         async def write_file(self, path: str, data: bytes) -> None:

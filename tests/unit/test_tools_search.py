@@ -50,7 +50,7 @@ class Programs:
     async def list_folder(self, path: str = ".") -> list[str]:
         return []
 
-    async def read_file(self, path: str) -> bytes:
+    async def read_file(self, path: str, *, most: int | None = None) -> bytes:
         raise AssertionError(f"search reads and writes no file itself, but asked for {path}")
 
     async def write_file(self, path: str, data: bytes) -> None:
