@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from swarm.approval import Question as Question
+    from swarm.calls import ModelReply as ModelReply
+    from swarm.calls import ModelRequest as ModelRequest
     from swarm.config import RunConfig as RunConfig
+    from swarm.controls import Controls as Controls
     from swarm.desk import Desk as Desk
     from swarm.desk import Dialogue as Dialogue
     from swarm.errors import EndpointError as EndpointError
@@ -26,8 +29,6 @@ if TYPE_CHECKING:
     from swarm.tools.registry import tool as tool
     from swarm.types import AgentResult as AgentResult
     from swarm.types import ExecResult as ExecResult
-    from swarm.types import ModelReply as ModelReply
-    from swarm.types import ModelRequest as ModelRequest
     from swarm.types import Outcome as Outcome
     from swarm.types import Plan as Plan
     from swarm.types import RunStatus as RunStatus
@@ -40,6 +41,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "AgentResult": "swarm.types",
+    "Controls": "swarm.controls",
     "Desk": "swarm.desk",
     "Dialogue": "swarm.desk",
     "Dispatch": "swarm.stages",
@@ -50,8 +52,8 @@ _HOME = {
     "Finish": "swarm.stages",
     "Harvest": "swarm.stages",
     "Merged": "swarm.stages",
-    "ModelReply": "swarm.types",
-    "ModelRequest": "swarm.types",
+    "ModelReply": "swarm.calls",
+    "ModelRequest": "swarm.calls",
     "Outcome": "swarm.types",
     "Parts": "swarm.parts",
     "Plan": "swarm.types",
@@ -72,6 +74,7 @@ _HOME = {
 
 __all__ = [
     "AgentResult",
+    "Controls",
     "Desk",
     "Dialogue",
     "Dispatch",

@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from swarm.calls import ModelReply
 from swarm.conversation import Conversation
 from swarm.errors import BudgetExhausted, EndpointError
 from swarm.events import ToolFinished, ToolStarted
@@ -21,7 +22,6 @@ from swarm.types import (
     AgentLimits,
     JsonObject,
     Message,
-    ModelReply,
     Outcome,
     Submission,
     SubTask,
@@ -33,6 +33,9 @@ from swarm.types import (
 
 REPEATS = 6
 """The same call with the same result so many times in a row ends an attempt."""
+
+_NOT_WHOLE = frozenset({"length", "content_filter", "error"})
+"""Reasons to finish of a text that is no last word: it was cut off, taken back, or broke off."""
 
 ROUNDS = 4
 """So many times in a row the same few calls with the same results do as well."""
@@ -107,12 +110,12 @@ class AgentLoop:
         return ended
 
     async def _turns(self, max_steps: int) -> LoopEnd:
-        nudged = False
+        nudged, tools = False, self._tools.schemas()
         while self._conversation.steps < max_steps:
             for text in await self._steering.before_call():
                 self._conversation.say({"role": "user", "content": text})
             try:
-                reply = await self._conversation.ask(self._tools.schemas())
+                reply = await self._conversation.ask(tools)
             except BudgetExhausted as error:
                 own = error.scope == self._trajectory_id
                 return LoopEnd(Outcome.BUDGET_EXHAUSTED, "max_tokens" if own else "budget", error.message)
@@ -124,7 +127,7 @@ class AgentLoop:
                 ended = await self._use_tools(reply)
                 if ended is not None:
                     return ended
-            elif reply.content.strip() and reply.finish_reason != "length":
+            elif reply.content.strip() and reply.finish_reason not in _NOT_WHOLE:
                 return LoopEnd(Outcome.COMPLETED, "answered", reply.content.strip())
             elif nudged:
                 return LoopEnd(Outcome.FAILED, "no_answer", "the model gave neither an answer nor a tool call")

@@ -58,16 +58,26 @@ class Budget:
         Raises:
             BudgetExhausted: it does not fit, whatever they settle for; the message names the budget and the limit.
         """
-        while True:
-            full = next((node for node in self._path() if not node._fits(tokens, usd)), None)
-            if full is None:
-                return Reservation(self, tokens, usd)
+        while (reservation := self.try_reserve(tokens, usd)) is None:
+            await self.wait_for_room(tokens, usd)
+        return reservation
+
+    def try_reserve(self, tokens: int, usd: float) -> Reservation | None:
+        """`reserve` without waiting; None where it fits only when calls in flight have settled."""
+        return Reservation(self, tokens, usd) if self._full(tokens, usd) is None else None
+
+    async def wait_for_room(self, tokens: int, usd: float) -> None:
+        """Wait until it would fit, without setting it aside. Raises as `reserve`."""
+        while (full := self._full(tokens, usd)) is not None:
             await full._settled.wait()
 
     def room(self) -> int | None:
         """Tokens that are not used up, or None where there is no limit."""
         rooms = [max(0, n.limits.tokens - n.used.tokens) for n in self._path() if n.limits.tokens is not None]
         return min(rooms, default=None)
+
+    def _full(self, tokens: int, usd: float) -> Budget | None:
+        return next((node for node in self._path() if not node._fits(tokens, usd)), None)
 
     def _fits(self, tokens: int, usd: float) -> bool:
         fits = True

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from swarm.errors import UsageError
 
@@ -19,19 +21,118 @@ SandboxName = Literal["auto", "docker", "bubblewrap", "process"]
 HOST_IMAGE = "host"
 """The name of the image that is no image: the machine's own system folders, read-only."""
 
-HOST_KEYS = ("tools", "mcp", "search", "web_hosts", "toolchain", "network")
-"""Keys that open this machine: code outside the sandboxes, hosts, folders. A repository may not set them, nor
+HOST_KEYS = ("tools", "mcp", "search", "web_hosts", "toolchain", "network", "providers", "record", "replay")
+"""Keys that open this machine: code outside the sandboxes, hosts, folders, keys. A repository may not set them, nor
 `sandbox = "process"`: it may be a stranger's."""
 
 
 class Price(BaseModel):
-    """Dollars per million tokens. `cached` defaults to the price of other prompt tokens."""
+    """Dollars per million tokens. `cached` defaults to the price of other prompt tokens, `reasoning` to that of other
+    completion tokens. `above` holds what a call costs altogether whose prompt has more tokens than the key."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     prompt: float = Field(ge=0)
     completion: float = Field(ge=0)
     cached: float | None = Field(default=None, ge=0)
+    reasoning: float | None = Field(default=None, ge=0)
+    above: dict[int, Price] = Field(default_factory=dict)
+
+
+class Capabilities(BaseModel):
+    """What a model at an endpoint can do; None where it is not known.
+
+    `structured` is the strongest `response_format` that is kept to. `token_ids` is whose way of asking for token ids
+    works, `reasoning` the field that the reasoning comes in ("": none was seen).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tools: bool | None = None
+    parallel_tools: bool | None = None
+    structured: Literal["json_schema", "json_object", "none"] | None = None
+    stream_usage: bool | None = None
+    logprobs: bool | None = None
+    token_ids: Literal["vllm", "none"] | None = None
+    reasoning: str | None = None
+    seed: bool | None = None
+
+    def over(self, below: Capabilities) -> Capabilities:
+        """These, and those of `below` where these do not know."""
+        return below.model_copy(update=self.model_dump(exclude_none=True))
+
+
+class Quirks(BaseModel):
+    """Where an endpoint wants something else than its siblings.
+
+    `no_temperature` are patterns of model names. `stream_options` is whether it takes the wish for a stream's usage,
+    `reasoning_back` whether reasoning may be sent back, `format_with_tools` whether `response_format` and `tools` may
+    stand in one request. `extra_body` goes into every request.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_tokens_field: str = "max_tokens"
+    seed_field: str = "seed"
+    stream_options: bool = True
+    no_temperature: tuple[str, ...] = ()
+    reasoning_back: bool = True
+    format_with_tools: bool = True
+    extra_body: dict[str, Any] = Field(default_factory=dict)
+
+
+def _address(url: str) -> str:
+    """The address of an endpoint, as it is.
+
+    Raises:
+        ValueError: a request could not be sent there. The message tells no password.
+    """
+    shown = re.sub(r"//[^/]*@|[?#].*", lambda match: "//" if match[0].endswith("@") else match[0][0] + "...", url)
+    if not re.match(r"https?://[^/\s]", url):
+        raise ValueError(f"{shown!r} is no address like http://host:8000/v1")
+    if re.search(r"[\s\x00-\x1f\x7f]", url):
+        raise ValueError(f"{shown!r} holds a blank or a control character")
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+        host.encode("idna")
+    except ValueError:  # also UnicodeError
+        raise ValueError(f"{shown!r}: its host or port cannot be used (ports go from 1 to 65535)") from None
+    if not host or port == 0:
+        raise ValueError(f"{shown!r}: its {'port' if host else 'host'} cannot be used")
+    if "%" in host:
+        raise ValueError(f"{shown!r}: a host may hold no %, so no IPv6 zone")
+    if "?" in url or "#" in url:
+        raise ValueError(f"{shown!r}: an endpoint's address takes no query and no fragment")
+    return url
+
+
+class Provider(BaseModel):
+    """A known endpoint. `key_env` names the environment variable with its key, `price_id` its prices in the library
+    of prices; `like` is a known provider that gives what is not set here (but not its address or key)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base_url: Annotated[str, AfterValidator(_address)]
+    key_env: str | None = None
+    key_needed: bool = True
+    price_id: str | None = None
+    like: str | None = None
+    quirks: Quirks = Quirks()
+    capabilities: Capabilities = Capabilities()
+
+
+def _addresses(value: Any) -> Any:
+    """One address as it is, several as a tuple; a string may hold several, with commas or blanks between them."""
+    parts = re.split(r"[,\s]+", value.strip()) if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
+        return value
+    if not parts:
+        raise ValueError("nothing is no address like http://host:8000/v1")
+    for part in parts:
+        _address(part)
+    each = tuple(dict.fromkeys(part.rstrip("/") for part in parts)) if len(parts) > 1 else tuple(parts)
+    return each[0] if len(each) == 1 else each
 
 
 class RunConfig(BaseModel):
@@ -45,10 +146,13 @@ class RunConfig(BaseModel):
     subagent_model: str | None = None
     aggregator_model: str | None = None
     # With the model `embedded` it names an endpoint that is running already; without, one is started in process.
-    base_url: str | None = Field(default=None, pattern=r"^https?://[^/\s]+")
+    # Several are replicas of the same models.
+    base_url: Annotated[str | tuple[str, ...] | None, BeforeValidator(_addresses)] = None
     api_key: SecretStr | None = Field(default=None, exclude=True)
     temperature: float | None = Field(default=None, ge=0, le=2)
     seed: int | None = None
+    record: Path | None = Field(default=None, description="file that every exchange with the models is written to")
+    replay: Path | None = Field(default=None, description="file that the models' answers are taken from")
 
     max_agents: int = Field(default=64, ge=1, description="sub-agents of the whole run, all stages together")
     concurrency: int = Field(default=8, ge=1, description="sub-agents at work at once")
@@ -66,7 +170,15 @@ class RunConfig(BaseModel):
     budget_usd: float | None = Field(default=None, gt=0)
     timeout: float | None = Field(default=None, gt=0, description="seconds for the whole run")
     call_timeout: float = Field(default=600.0, gt=0, description="seconds for one model call")
+    warm_prefix: bool = Field(default=True, description="one call warms a shared prefix before its siblings follow")
+    max_in_flight: int = Field(default=256, ge=1, le=1000, description="model calls at once to one endpoint and key")
+    park: float = Field(default=0.0, ge=0, description="seconds between tries after a used-up quota; 0: the run ends")
+    stream: bool = Field(default=True, description="take answers piece by piece, so that a stalled one is noticed")
+    first_token_timeout: float = Field(default=300.0, gt=0, description="seconds until a streamed answer begins")
+    stall_timeout: float = Field(default=120.0, gt=0, description="seconds between two pieces of a streamed answer")
     prices: dict[str, Price] = Field(default_factory=dict, description="dollars per million tokens, by model")
+    providers: dict[str, Provider] = Field(default_factory=dict, description="endpoints for `--model NAME/MODEL`")
+    capabilities: Capabilities = Field(default=Capabilities(), description="known better than an endpoint tells")
 
     aggregate: Aggregate = Field(default="auto", description="what results become: a text, a table, or the best one")
     table_key: tuple[str, ...] = Field(default=(), description="columns by which rows of a table are the same")
@@ -85,6 +197,11 @@ class RunConfig(BaseModel):
 
     test: str | None = None
     test_timeout: float = Field(default=600.0, gt=0, description="seconds for one run of the gate")
+
+    @property
+    def base_urls(self) -> tuple[str, ...]:
+        """The addresses of the endpoint's replicas; of one, or none."""
+        return (self.base_url,) if isinstance(self.base_url, str) else self.base_url or ()
 
     def model_of(self, role: Literal["planner", "subagent", "aggregator"]) -> str | None:
         """The model for a role: its own where one is set, else `model`."""
@@ -135,6 +252,11 @@ def load_config(flags: Mapping[str, Any], env: Mapping[str, str] | None = None, 
     ):
         merged |= values
         origin |= dict.fromkeys(values, source)
+    if repo and origin.get("base_url") == f"{repo}/swarm.toml" != origin.get("api_key", f"{repo}/swarm.toml"):
+        raise UsageError(
+            f"base_url in {repo}/swarm.toml: your key ({origin['api_key']}) would be sent where a repository says",
+            remedy="name the endpoint with --base-url or OPENAI_BASE_URL, or run without the key",
+        )
     if "base_url" not in flags and _all_embedded(merged):
         merged.pop("base_url", None)  # a standing endpoint does not take the place of one that was asked for by name
     try:

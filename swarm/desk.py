@@ -10,12 +10,13 @@ from typing import Protocol
 
 import anyio
 
+from swarm.calls import ModelReply
 from swarm.config import RunConfig
 from swarm.conversation import Conversation, Line
 from swarm.events import AgentStarted
 from swarm.protocols import EventSink
 from swarm.trajectory import open_trajectory, sha256
-from swarm.types import JsonObject, Message, ModelReply, Outcome, Role
+from swarm.types import JsonObject, Message, Outcome, Role
 
 
 class Dialogue(Protocol):
@@ -66,7 +67,7 @@ class Desk:
             depth=1,
             parent_trajectory_id=self.parent,
             stage=stage,
-            model=self.line.model.name,
+            model=self.line.service.name,
             system_prompt_sha256=sha256(system),
         )
         async with open_trajectory(self.sink, started) as trajectory:

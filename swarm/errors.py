@@ -15,14 +15,16 @@ A message is one line that names the input; `remedy` is what to do about it.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
 
 
 class SwarmError(Exception):
-    """Base of all errors of this package."""
+    """Base of all errors of this package. `details` are further lines, such as a diff, for where there is room."""
 
     exit_code: ClassVar[int] = 1
+    details: str = ""
 
     def __init__(self, message: str, *, remedy: str = "") -> None:
         super().__init__(message)
@@ -68,6 +70,9 @@ class EndpointFault(StrEnum):
     """The ways in which a model call fails. Each calls for a reaction of its own (see `swarm.retry`)."""
 
     UNREACHABLE = "unreachable"
+    UNTRUSTED = "untrusted"
+    """Its certificate is not that of the host."""
+    CONNECT_TIMED_OUT = "connect_timed_out"
     RATE_LIMITED = "rate_limited"
     OVERLOADED = "overloaded"
     QUOTA_EXHAUSTED = "quota_exhausted"
@@ -77,15 +82,36 @@ class EndpointFault(StrEnum):
     REFUSED = "refused"
     BAD_REQUEST = "bad_request"
     MALFORMED = "malformed"
+    NO_FIRST_TOKEN = "no_first_token"
+    """Sent, and nothing came within `first_token_timeout`."""
+    STALLED = "stalled"
+    """It came in part, and then nothing for `stall_timeout`."""
     TIMED_OUT = "timed_out"
+    """The whole call took longer than `call_timeout`."""
     CUT = "cut"
+    NOT_RECORDED = "not_recorded"
+    """A run that is replayed asks for something else than was recorded."""
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimits:
+    """What an endpoint told of its limits with an answer: the limit, what is left, and seconds until it is whole
+    again, of requests and of tokens. None: not told."""
+
+    requests_limit: float | None = None
+    requests_left: float | None = None
+    requests_reset_s: float | None = None
+    tokens_limit: float | None = None
+    tokens_left: float | None = None
+    tokens_reset_s: float | None = None
 
 
 class EndpointError(MachineError, ConnectionError):
     """A call to the model endpoint failed.
 
     `kind` tells how; `retry_after` is what the server asked for, in seconds, or None; `status` the HTTP status
-    or None where no answer came.
+    or None where no answer came; `limits` what it told of its rates; `completion_tokens` estimates how much of the
+    answer had come before it failed, which may be billed. `elsewhere` says that another replica may answer the call.
     """
 
     def __init__(
@@ -96,11 +122,16 @@ class EndpointError(MachineError, ConnectionError):
         remedy: str = "",
         retry_after: float | None = None,
         status: int | None = None,
+        limits: RateLimits | None = None,
+        completion_tokens: int = 0,
     ) -> None:
         super().__init__(message, remedy=remedy)
         self.kind = kind
+        self.limits = limits
+        self.completion_tokens = completion_tokens
         self.retry_after = retry_after
         self.status = status
+        self.elsewhere = False
 
 
 class SandboxError(MachineError, OSError):

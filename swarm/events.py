@@ -88,7 +88,10 @@ class CallFinished(EventBase):
     """One attempt at one model call. Exactly one attempt of a call is `accepted`.
 
     The prompt is the prompt of `prefix_call_id` cut to `prefix_messages` messages, followed by `new_messages`.
-    `message` is the raw answer. `error` is empty or the kind of failure. A `redacted` call cannot be trained on.
+    `message` is the raw answer. `error` is empty or the kind of failure. `fitted` tells how the request was changed
+    for an endpoint that lacks something, and what else was exchanged for the answer; `usage` and `cost_usd` are of all
+    of it; `estimated` says that nobody counted: the attempt failed, and may be billed. A `redacted` call cannot be
+    trained on.
     """
 
     type: Literal["call"] = "call"
@@ -105,9 +108,11 @@ class CallFinished(EventBase):
     prompt_sha256: str = ""
     sampling: dict[str, Any] = Field(default_factory=dict)
     message: dict[str, Any] = Field(default_factory=dict)
+    fitted: dict[str, Any] = Field(default_factory=dict)
     finish_reason: str = ""
     usage: Usage = Usage()
     cost_usd: float | None = None
+    estimated: bool = False
     t_sent: float = 0.0
     t_first_token: float = 0.0
     t_done: float = 0.0

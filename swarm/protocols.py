@@ -10,19 +10,10 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from swarm.calls import Ask, ModelReply, ModelRequest
 from swarm.events import Event
 from swarm.stages import Captured, Dispatch, Finish, Harvest, Merged, RunState
-from swarm.types import (
-    AgentResult,
-    AgentSpec,
-    ExecResult,
-    JsonObject,
-    ModelReply,
-    ModelRequest,
-    Role,
-    SandboxRequest,
-    ToolResult,
-)
+from swarm.types import AgentResult, AgentSpec, ExecResult, JsonObject, SandboxRequest, ToolResult
 
 
 class Model(Protocol):
@@ -45,15 +36,25 @@ class Model(Protocol):
         ...
 
 
-class Admission(Protocol):
-    """Admission of calls to an endpoint."""
+class ModelService(Protocol):
+    """A model by name with the admission to it, wherever it is served: one endpoint, or several replicas."""
 
-    def admit(self, role: Role) -> AbstractAsyncContextManager[None]:
-        """Wait until one more call may be in flight, and hold its place for the length of the block."""
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def endpoint(self) -> str:
+        """The hosts that answer, for the record; never with credentials."""
         ...
 
-    def hold(self, seconds: float) -> None:
-        """Admit nothing new for so many seconds: the endpoint asked for it."""
+    def admit(self, ask: Ask) -> AbstractAsyncContextManager[Model]:
+        """Wait until one more call may be in flight, and hold its place for the length of the block.
+
+        Gives the model to call, at the replica that was chosen. How the call ends is seen by the service itself.
+
+        Raises on entering:
+            EndpointError: no call will be answered any more (a wrong key, a used-up quota).
+        """
         ...
 
 

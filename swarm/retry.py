@@ -10,20 +10,29 @@ from swarm.errors import EndpointError, EndpointFault
 FATAL = frozenset(
     {
         EndpointFault.UNREACHABLE,
+        EndpointFault.CONNECT_TIMED_OUT,
+        EndpointFault.UNTRUSTED,
         EndpointFault.QUOTA_EXHAUSTED,
         EndpointFault.WRONG_KEY,
         EndpointFault.UNKNOWN_MODEL,
+        EndpointFault.NOT_RECORDED,
     }
 )
 """Faults that will meet every further call as well: the run ends, with the reason."""
 
 PATIENCE = 300.0
-"""Seconds that a server may ask us to wait; one that asks for more is given up."""
+"""Seconds that an overloaded server may ask us to wait; one that asks for more is given up."""
+
+PARKED = frozenset({EndpointFault.QUOTA_EXHAUSTED, EndpointFault.WRONG_KEY})
+"""Faults that somebody may mend while the run waits, where it is told to."""
+
+OUTAGE = frozenset({EndpointFault.UNREACHABLE, EndpointFault.CONNECT_TIMED_OUT})
+"""Faults after which one call at a time tries whether the endpoint is there again: see `swarm.models.halts`."""
 
 _TRIES = {
-    EndpointFault.RATE_LIMITED: 12,
     EndpointFault.OVERLOADED: 8,
-    EndpointFault.UNREACHABLE: 4,
+    EndpointFault.NO_FIRST_TOKEN: 3,
+    EndpointFault.STALLED: 4,
     EndpointFault.TIMED_OUT: 3,
     EndpointFault.CUT: 4,
     EndpointFault.MALFORMED: 3,
@@ -31,27 +40,35 @@ _TRIES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Retry:
-    """Try again after `delay` seconds; `hold` asks to hold back every other call to the endpoint as well."""
-
-    delay: float
-    hold: bool
-
-
-@dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Exponential backoff with full jitter, in seconds; what the server asks for comes first."""
+    """Exponential backoff with jitter, in seconds; what the server asks for comes first.
+
+    A rate limit is no failed try, nor is an outage: the call goes back to admission, which knows when the next may be
+    sent and gives up an endpoint that answers nobody. With `park`, so does a call that met a fault that somebody may
+    mend; and one that another replica may answer.
+    """
 
     base: float = 0.5
     ceiling: float = 60.0
+    park: bool = False
 
-    def decide(self, error: EndpointError, attempt: int, rng: random.Random) -> Retry | None:
-        """The reaction to the `attempt`-th failure (1-based) of one call; None: give up."""
-        if attempt >= _TRIES.get(error.kind, 1):
+    def counts(self, error: EndpointError) -> bool:
+        """Whether such a failure is a try."""
+        if error.kind is EndpointFault.RATE_LIMITED or error.elsewhere:
+            return False
+        if error.kind in OUTAGE and error.status is None:  # with a status somebody answers: it sends us elsewhere
+            return False
+        return not (self.park and error.kind in PARKED)
+
+    def decide(self, error: EndpointError, tries: int, rng: random.Random) -> float | None:
+        """Seconds until a call is made again after its `tries`-th failed try (1-based); None: give up."""
+        if not self.counts(error):
+            return rng.uniform(0, self.base / 10)
+        if tries >= _TRIES.get(error.kind, 1):
             return None
-        backoff = min(self.ceiling, self.base * 2.0 ** (attempt - 1))
+        backoff = min(self.ceiling, self.base * 2.0 ** (tries - 1))
         if error.retry_after is not None and error.retry_after > PATIENCE:
             return None
         if error.retry_after is not None:
-            return Retry(error.retry_after + rng.uniform(0, self.base), hold=True)
-        return Retry(rng.uniform(backoff / 2, backoff), hold=error.kind is EndpointFault.RATE_LIMITED)
+            return error.retry_after + rng.uniform(0, self.base)
+        return rng.uniform(backoff / 2, backoff)

@@ -20,6 +20,7 @@ from swarm.errors import JournalError, MachineError, UsageError
 from swarm.events import Event, RunEnded
 from swarm.journal.redaction import Redactor, secrets_of
 from swarm.journal.writer import Journal, open_journal
+from swarm.models.providers import secrets_in
 from swarm.parts import Parts
 from swarm.protocols import SandboxBackend
 from swarm.result import RunResult, Spent
@@ -90,7 +91,7 @@ async def execute(mission: Mission, on_event: EventHandler | None, asked_to_stop
         JournalError: the record can no longer be written.
     """
     totals = Totals()
-    redactor = Redactor(_secrets(mission.config))
+    redactor = Redactor(secrets_of(os.environ) | secrets_in(mission.config, os.environ))
     watch = _Watch(asked_to_stop, mission.config.timeout)
     results: list[RunResult] = []
 
@@ -109,8 +110,11 @@ async def execute(mission: Mission, on_event: EventHandler | None, asked_to_stop
                 watching.start_soon(watch.run)
                 watching.start_soon(to_the_end, watching, journal)
         return results[0]
-    except* JournalError as group:
-        raise _innermost(group) from None
+    except BaseExceptionGroup as group:  # not `except*`: what that raises may come in a group again
+        failures, rest = group.split(JournalError)
+        if failures is None or rest is not None:
+            raise
+        raise _innermost(failures) from None
 
 
 async def _to_the_envelope(
@@ -157,7 +161,8 @@ async def _to_the_envelope(
         run_dir=str(mission.folder),
     )
     early = "" if status is RunStatus.COMPLETED else ended_by
-    journal.emit(_run_ended(result, str(session.fault or early)))
+    details = session.fault.details if session.fault else ""
+    journal.emit(_run_ended(result, "\n".join(filter(None, (str(session.fault or early), details)))))
     await journal.flush()
     data = to_json(result.model_dump(mode="json"), indent=2)
     target = mission.folder / "result.json"
@@ -207,13 +212,6 @@ class _Watch:
             if not self.done:
                 self.ended_by = why
                 self.stop.set()
-
-
-def _secrets(config: RunConfig) -> dict[str, str]:
-    known = secrets_of(os.environ)
-    if config.api_key is not None:
-        known["api_key"] = config.api_key.get_secret_value()
-    return known
 
 
 def _write_whole(path: Path, data: bytes) -> None:

@@ -101,6 +101,10 @@ class Session:
             self.fault = fault
         except (OSError, sqlite3.Error) as broken:  # a full disk shows wherever something is written
             self.fault = MachineError(f"the run's files in {self._mission.folder}: {broken}")
+        if (tape := self._mission.models.tape) is not None:
+            self.fault = tape.error or self.fault  # also where whoever asked went on without an answer
+            if text := tape.leftover():
+                self._sink.emit(Notice(message=text, level="warning"))
 
     async def _orchestrate(self, pool: Pool, tools: ToolKit) -> None:
         if self._mission.single:
@@ -136,7 +140,7 @@ class Session:
             self._store = mission.folder / "repo.git"
             self._tree = await take_snapshot(mission.repo, self._store)
             self.commit = self._tree.base
-        config = mission.config.model_dump(mode="json", exclude={"prices"})
+        config = mission.config.model_dump(mode="json", exclude={"prices", "record", "replay"})
         self._sink.emit(
             RunStarted(
                 task=mission.task,
@@ -184,7 +188,7 @@ class Session:
             role=Role.ORCHESTRATOR,
             name=ORCHESTRATOR,
             trainable=True,
-            model=desk.line.model.name,
+            model=desk.line.service.name,
             system_prompt_sha256=sha256(system),
         )
         async with open_trajectory(self._sink, started) as trajectory:

@@ -23,9 +23,11 @@ import anyio
 import anyio.lowlevel
 from pydantic_core import to_json
 
+from swarm.calls import Ask, ModelReply, ModelRequest
 from swarm.errors import EndpointError
 from swarm.events import Event
-from swarm.types import ExecResult, ModelReply, ModelRequest, SandboxRequest, ToolCall, Usage
+from swarm.protocols import Model
+from swarm.types import ExecResult, SandboxRequest, ToolCall, Usage
 
 E = TypeVar("E")
 
@@ -44,25 +46,20 @@ def tool_call(name: str, /, **arguments: Any) -> ToolCall:
 class ScriptedModel:
     """`swarm.protocols.Model` that plays turns one after the other, or those that a function makes of each request.
 
-    `requests` holds all requests so far. More calls than turns raise AssertionError. It is its own admission, which
-    lets everybody in at once and adds up in `held` the seconds that it was asked to hold.
+    `requests` holds all requests so far. More calls than turns raise AssertionError. It is its own service
+    (`swarm.protocols.ModelService`), which lets everybody in at once.
     """
 
     def __init__(self, turns: Sequence[Turn] | Answer, *, name: str = "scripted") -> None:
         self.name = name
         self.endpoint = "nowhere"
         self.requests: list[ModelRequest] = []
-        self.held = 0.0
         self._turns = turns
 
     @asynccontextmanager
-    async def admit(self, ask: object) -> AsyncIterator[Any]:
-        """See `swarm.protocols.Admission.admit`."""
+    async def admit(self, ask: Ask) -> AsyncIterator[Model]:
+        """See `swarm.protocols.ModelService.admit`: at once."""
         yield self
-
-    def hold(self, seconds: float) -> None:
-        """See `swarm.protocols.Admission.hold`."""
-        self.held += seconds
 
     async def complete(self, request: ModelRequest) -> ModelReply:
         """See `swarm.protocols.Model.complete`."""

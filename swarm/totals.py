@@ -98,7 +98,7 @@ class Totals:
         self.calls += usage.calls
         if event.cost_usd is not None:
             self.cost_usd += event.cost_usd
-        elif usage.calls:
+        elif usage.calls or event.estimated:
             self.unpriced.add(event.model)
         if not event.accepted:
             return
@@ -114,7 +114,7 @@ class Totals:
 
     @property
     def cost(self) -> float | None:
-        """Dollars, or None where the price of any model that answered is not known."""
+        """Dollars, or None where the price is not known of any model that answered, or may bill a failed attempt."""
         return None if self.unpriced else self.cost_usd
 
     @property

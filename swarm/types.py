@@ -5,7 +5,7 @@ pydantic models are what crosses a boundary (a model's answer, a file, the envel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -145,37 +145,6 @@ class ToolCall:
     id: str
     name: str
     arguments: str
-
-
-@dataclass(frozen=True, slots=True)
-class ModelRequest:
-    """One call to a model. `timeout` is for the whole call, in seconds."""
-
-    messages: Sequence[Message]
-    tools: Sequence[JsonObject] = ()
-    response_format: JsonObject | None = None
-    temperature: float | None = None
-    seed: int | None = None
-    max_tokens: int | None = None
-    timeout: float = 600.0
-
-
-@dataclass(frozen=True, slots=True)
-class ModelReply:
-    """An accepted answer. `message` is the raw assistant message, to be sent back verbatim.
-
-    Times are `time.monotonic` seconds; `usage.calls` is 1.
-    """
-
-    message: Message
-    content: str
-    tool_calls: tuple[ToolCall, ...]
-    finish_reason: str
-    usage: Usage
-    model: str
-    t_sent: float
-    t_first_token: float
-    t_done: float
 
 
 @dataclass(frozen=True, slots=True)

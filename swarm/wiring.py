@@ -10,21 +10,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from swarm.config import HOST_IMAGE, RunConfig, home
+from swarm.calls import StreamLimits
+from swarm.config import HOST_IMAGE, Price, RunConfig, home
 from swarm.errors import UsageError
+from swarm.models.capabilities import Knowledge, knowledge_of
 from swarm.models.governor import Governor
-from swarm.models.pricing import EMBEDDED, price_of
-from swarm.protocols import Model, Repository, SandboxBackend, Tool, WorkingCopies
+from swarm.models.governors import open_governor
+from swarm.models.pricing import known_price
+from swarm.models.providers import EMBEDDED, Endpoint, endpoint_of, names_provider, replicas_of
+from swarm.models.service import GovernedModel
+from swarm.models.tokens import TokenRatio
+from swarm.protocols import Model, ModelService, Repository, SandboxBackend, Tool, WorkingCopies
 from swarm.types import Role
 
 if TYPE_CHECKING:
     from swarm.agent import ToolKit
     from swarm.budget import Budget
     from swarm.conversation import Line
+    from swarm.models.replay import Tape
+    from swarm.models.warmth import WarmedModel
     from swarm.protocols import EventSink
 
 ModelRole = Literal["planner", "subagent", "aggregator"]
-_IN_FLIGHT = 256
 _WORKDIR = "/workspace"
 _OWN_TOOLS = (".venv", "venv", "node_modules")
 _ROLES: dict[ModelRole, Role] = {
@@ -36,25 +43,31 @@ _ROLES: dict[ModelRole, Role] = {
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """The models of a process, by role, and the admission to their endpoint."""
+    """The models of a process, by role, with what is known of their prices and tokens."""
 
-    by_role: Mapping[Role, Model]
-    governor: Governor
+    by_role: Mapping[Role, ModelService]
+    prices: Mapping[Role, Price | None]
+    ratios: Mapping[Role, TokenRatio]
+    tape: Tape | None = None
+    """What is replayed, if anything is."""
 
     def line(self, role: Role, config: RunConfig, budget: Budget, sink: EventSink) -> Line:
         """How a role of one run reaches its model."""
         from swarm.conversation import Line
+        from swarm.retry import RetryPolicy
 
-        model = self.by_role[role]
+        service = self.by_role[role]
         return Line(
-            model=model,
-            admission=self.governor,
+            service=service,
             budget=budget,
             sink=sink,
-            price=price_of(model.name, config.prices),
+            price=self.prices[role],
+            ratio=self.ratios[role],
+            retry=RetryPolicy(park=config.park > 0),
             temperature=config.temperature,
             seed=config.seed,
             call_timeout=config.call_timeout,
+            stream=StreamLimits(config.first_token_timeout, config.stall_timeout) if config.stream else None,
             rng=random.Random(config.seed),
         )
 
@@ -67,35 +80,89 @@ async def open_models(config: RunConfig, given: Model | None = None) -> AsyncIte
     Raises:
         UsageError: no model or no endpoint is configured, or a price is missing that the budget needs.
     """
+    if config.record is not None and config.replay is not None:
+        raise UsageError("a run is recorded or replayed, not both", remedy="give --record or --replay")
+    if config.replay is not None:
+        from swarm.models.tapes import replayed
+
+        tape, services, prices_of = replayed(config, config.replay)
+        ratios = _ratios({role: service.name for role, service in services.items()})
+        yield Models(services, prices_of, ratios, tape)
+        return
     names = {role: given.name if given is not None else config.model_of(role) for role in _ROLES}
     unset = [role for role, name in names.items() if not name]
     if unset:
         raise UsageError("no model is named", remedy=await _how_to_name_one(config))
-    if given is None and not config.base_url and not all(_in_process(name, config) for name in names.values() if name):
+    named = list(dict.fromkeys(filter(None, names.values())))
+    served = given is not None or bool(config.base_url)
+    if not served and not all(_in_process(name, config) or names_provider(name, config) for name in named):
         raise UsageError("no endpoint is named", remedy=await _how_to_name_one(config))
-    unpriced = sorted({name for name in names.values() if name and price_of(name, config.prices) is None})
+    prices = {name: known_price(name, config, os.environ) for name in named}
+    unpriced = sorted(name for name, price in prices.items() if price is None)
     if config.budget_usd is not None and unpriced:
         raise UsageError(
             f"a budget in dollars cannot be kept: no price is known for {', '.join(unpriced)}",
             remedy="give it under [prices] in swarm.toml (dollars per million tokens), or use --budget-tokens",
         )
     async with AsyncExitStack() as stack:
-        opened: dict[str, Model] = {given.name: given} if given is not None else {}
-        for name in filter(None, names.values()):
-            if name not in opened:
-                opened[name] = await _open_model(stack, name, config)
-        by_role = {_ROLES[role]: opened[name] for role, name in names.items() if name}
-        yield Models(by_role, Governor(_IN_FLIGHT))
+        opened: dict[str, ModelService] = {}
+        for name in named:
+            opened[name] = await _open_model(stack, name, config) if given is None else _admitted(given, config)
+        roles = {_ROLES[role]: name for role, name in names.items() if name}
+        by_role = {role: opened[name] for role, name in roles.items()}
+        if config.record is not None:
+            from swarm.models.tapes import recorded
+
+            role_prices = {role: prices[name] for role, name in roles.items()}
+            by_role = await stack.enter_async_context(recorded(config, config.record, by_role, role_prices))
+        yield Models(
+            by_role,
+            {role: prices[name] for role, name in roles.items()},
+            _ratios(roles),
+        )
 
 
-async def _open_model(stack: AsyncExitStack, name: str, config: RunConfig) -> Model:
+def _admitted(given: Model, config: RunConfig) -> ModelService:
+    """A model of the caller's own, with an admission of its own."""
+    return GovernedModel(given, Governor(config.max_in_flight, config.park))
+
+
+def _ratios(names: Mapping[Role, str]) -> dict[Role, TokenRatio]:
+    """One for each model, whatever its roles."""
+    by_name = {name: TokenRatio() for name in names.values()}
+    return {role: by_name[name] for role, name in names.items()}
+
+
+async def _open_model(stack: AsyncExitStack, name: str, config: RunConfig) -> ModelService:
     from swarm.models.client import OpenAIModel, open_client
+    from swarm.models.fitted import FittedModel
+    from swarm.models.router import RoutedModel
+    from swarm.models.warmth import WarmedModel
 
-    if _in_process(name, config):
-        url, key, name = await _embedded_url(stack, name), None, EMBEDDED
-    else:
-        url, key = config.base_url, config.api_key.get_secret_value() if config.api_key else None
-    return OpenAIModel(await stack.enter_async_context(open_client(url, key)), name)
+    replicas: list[GovernedModel | WarmedModel] = []
+    for where, knowledge in await _places(stack, name, config):
+        key = where.key.get_secret_value() if where.key else None
+        governor = open_governor(where.base_url, key, config.max_in_flight, config.park)
+        client = await stack.enter_async_context(open_client(where.base_url, key))
+        plain = OpenAIModel(client, where.model, where.quirks)
+        model = FittedModel(plain, knowledge, where.quirks, plain.declared)
+        service = GovernedModel(model, await stack.enter_async_context(governor))
+        caches = config.warm_prefix and where.model != EMBEDDED
+        replicas.append(WarmedModel(service) if caches else service)
+    return RoutedModel(replicas) if len(replicas) > 1 else replicas[0]
+
+
+async def _places(stack: AsyncExitStack, name: str, config: RunConfig) -> list[tuple[Endpoint, Knowledge]]:
+    """Where a model is served, and what is known of it."""
+    if not _in_process(name, config):
+        where = endpoint_of(name, config, os.environ)
+        return [(each, knowledge_of(each, config, home(os.environ))) for each in replicas_of(where, config)]
+    from swarm.embedded.catalog import load_policies
+    from swarm.embedded.server import running_endpoint
+
+    policies, faults = load_policies(name.partition(":")[2] or "repair")
+    url = await stack.enter_async_context(running_endpoint(policies, faults=faults))
+    return [(Endpoint(url, EMBEDDED), Knowledge(url, EMBEDDED, given=config.capabilities))]
 
 
 def _in_process(name: str, config: RunConfig) -> bool:
@@ -103,21 +170,16 @@ def _in_process(name: str, config: RunConfig) -> bool:
     return name.split(":")[0] == EMBEDDED and not (name == EMBEDDED and config.base_url)
 
 
-async def _embedded_url(stack: AsyncExitStack, name: str) -> str | None:
-    from swarm.embedded.catalog import load_policies
-    from swarm.embedded.server import running_endpoint
-
-    policies, faults = load_policies(name.partition(":")[2] or "repair")
-    return await stack.enter_async_context(running_endpoint(policies, faults=faults))
-
-
 async def _how_to_name_one(config: RunConfig) -> str:
     from swarm.models.local_servers import find
 
     ways = []
-    for url, models in await find():
-        ways.append(f"found {url} with {', '.join(models[:3]) or 'no model'}: --base-url {url} --model NAME")
+    for server in await find():
+        held = "which needs a key" if server.needs_key else f"with {', '.join(server.models[:3]) or 'no model'}"
+        key = "OPENAI_API_KEY and " if server.needs_key else ""
+        ways.append(f"found {server.base_url} {held}: {key}--base-url {server.base_url} --model NAME")
     ways.append("give --model and --base-url (or SWARM_MODEL and OPENAI_BASE_URL)")
+    ways.append("or a known provider with its model, such as --model moonshot/kimi-k2.5")
     ways.append("or --model embedded for the repair of Python programs without a language model")
     return "; ".join(ways)
 

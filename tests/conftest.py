@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-pytest_plugins = ("tests.docker_engine", "tests.sandboxes_here")
+pytest_plugins = ("tests.docker_engine", "tests.llama_cpp", "tests.sandboxes_here")
 
 
 @pytest.fixture

@@ -111,8 +111,8 @@ async def open_servers(servers: Mapping[str, McpServer], notify: Callable[[str],
                 async with anyio.create_task_group() as starting:
                     for connection in connections:
                         starting.start_soon(group.start, _serve, connection)
-            except* Exception as failed_to_start:  # noqa: BLE001  a transport may raise anything
-                raise _first(failed_to_start) from None
+            except ExceptionGroup as failures:  # not `except*`: what that raises may come in a group again
+                raise _first(failures) from None
             yield _named(connections)
 
 

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 import anyio
 
 from swarm.aggregators.reduction import Part, groups, pieces, read_answer, side_by_side
+from swarm.calls import ModelReply
 from swarm.desk import Desk, Dialogue
 from swarm.errors import BudgetExhausted, EndpointError, EndpointFault
 from swarm.events import Notice
 from swarm.prompting import merge_request, sources_lost, system_prompt
 from swarm.stages import Harvest, Merged
 from swarm.stopping import unless_stopped
-from swarm.types import ModelReply
 
 _CHARACTERS_PER_TOKEN = 3
 _LEAST_ROOM = 2_000

@@ -6,14 +6,14 @@ import argparse
 import os
 from typing import TYPE_CHECKING, Any
 
-from swarm.cli.doctor_sandboxes import Finding, look
+from swarm.cli.doctor_sandboxes import look
+from swarm.cli.findings import Finding
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from swarm.config import RunConfig
+    from swarm.journal.redaction import Redactor
 
-ENDPOINT_TIMEOUT = 3.0  # seconds
 NOT_POSSIBLE = 3
 
 
@@ -21,6 +21,7 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     """Declare the command."""
     parser = commands.add_parser("doctor", help="check what a run needs on this machine", allow_abbrev=False)
     parser.add_argument("--json", action="store_true", help="the findings as one JSON object")
+    parser.add_argument("--probe", action="store_true", help="ask the endpoint anew what it can do (a few small calls)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -33,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
 
     import anyio
 
-    findings = anyio.run(_look)
+    findings = anyio.run(_look, args.probe)
     possible = all(finding.ok for finding in findings if finding.needed)
     if args.json:
         print(json.dumps({"ok": possible, "findings": [finding._asdict() for finding in findings]}))
@@ -70,21 +71,41 @@ def _below(finding: Finding) -> list[str]:
     return [*told, *([f"-> {finding.remedy}"] if finding.remedy else [])]
 
 
-async def _look() -> list[Finding]:
+async def _look(probe: bool) -> list[Finding]:
+    """All findings, without secrets: endpoints and tools may tell what they were told."""
     import sys
 
     from swarm import __version__
+    from swarm.cli.doctor_endpoint import look_at_endpoints
     from swarm.config import home, load_config
+    from swarm.journal.redaction import Redactor, secrets_of
+    from swarm.models.providers import secrets_in
 
+    config = load_config({}, os.environ, await _repository())
+    redactor = Redactor(secrets_of(os.environ) | secrets_in(config, os.environ))
     python = ".".join(str(part) for part in sys.version_info[:3])
-    return [
+    findings = [
         Finding("swarm", None, __version__),
         Finding("python", sys.version_info >= (3, 11), python, needed=True),
         await _git(),
         _home(home(os.environ)),
         *await look(),
-        *await _endpoint(load_config({}, os.environ, await _repository())),
+        *await look_at_endpoints(config, redactor, probe=probe),
     ]
+    return [finding._replace(**_without_secrets(_told(finding), redactor)) for finding in findings]
+
+
+def _told(finding: Finding) -> dict[str, Any]:
+    """The parts of a finding that others may have written."""
+    return {"text": finding.text, "remedy": finding.remedy, "details": finding.details}
+
+
+def _without_secrets(value: Any, redactor: Redactor) -> Any:
+    if isinstance(value, str):
+        return redactor.redact(value)[0]
+    if isinstance(value, dict):
+        return {name: _without_secrets(each, redactor) for name, each in value.items()}
+    return [_without_secrets(each, redactor) for each in value] if isinstance(value, list | tuple) else value
 
 
 async def _git() -> Finding:
@@ -113,53 +134,3 @@ async def _repository() -> Path | None:
         return await find_repository(Path())
     except SwarmError:
         return None
-
-
-async def _endpoint(config: RunConfig) -> list[Finding]:
-    from swarm.cli.text import line
-    from swarm.models.local_servers import find
-
-    servers = [
-        Finding("local server", None, f"{url} ({line(', '.join(models)) or 'no models'})")
-        for url, models in await find()
-    ]
-    if config.base_url is None:
-        text = "none configured (--base-url or OPENAI_BASE_URL); `--model embedded` repairs Python without one"
-        return [Finding("endpoint", None, text), *servers]
-    reached, text = await _probe(config)
-    return [Finding("endpoint", reached, text, needed=True), *servers]
-
-
-async def _probe(config: RunConfig) -> tuple[bool, str]:
-    """Ask the configured endpoint for its models."""
-    import httpx
-
-    from swarm.cli.text import line
-    from swarm.models.local_servers import model_names
-
-    assert config.base_url is not None
-    place = line(_without_credentials(config.base_url))
-    headers = {"Authorization": f"Bearer {config.api_key.get_secret_value()}"} if config.api_key else {}
-    try:
-        async with httpx.AsyncClient(timeout=ENDPOINT_TIMEOUT, follow_redirects=True) as client:
-            answer = await client.get(config.base_url.rstrip("/") + "/models", headers=headers)
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        return False, f"{place} cannot be reached ({type(error).__name__})"
-    if answer.status_code in (401, 403):
-        return False, f"{place} refuses the key (HTTP {answer.status_code}): see OPENAI_API_KEY"
-    try:
-        models = model_names(answer.json()) if answer.is_success else None
-    except ValueError:
-        models = None
-    if models is None:
-        return False, f"{place} answers HTTP {answer.status_code}, but not as an OpenAI-compatible endpoint"
-    wanted = [name for name in {config.model_of("planner"), config.model_of("subagent")} if name]
-    unknown = [name for name in wanted if models and name not in models]
-    note = f"; it does not list {line(', '.join(unknown))}" if unknown else ""
-    return True, f"{place} answers ({line(', '.join(models[:8])) or 'no models listed'}){note}"
-
-
-def _without_credentials(url: str) -> str:
-    scheme, mark, rest = url.partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path.partition('?')[0]}"

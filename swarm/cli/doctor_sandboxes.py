@@ -4,24 +4,12 @@ from __future__ import annotations
 
 import os
 import secrets
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from swarm.cli.findings import Finding
 
 if TYPE_CHECKING:
     from swarm.sandboxes.survey import Surveyed
-
-
-class Finding(NamedTuple):
-    """One thing looked at. `ok` is None where it is neither good nor bad; `needed`: without it there is no run.
-
-    `details` are facts by name, for programs; `remedy` is what to do about it.
-    """
-
-    name: str
-    ok: bool | None
-    text: str
-    needed: bool = False
-    remedy: str = ""
-    details: dict[str, str] | None = None
 
 
 async def look() -> list[Finding]:

@@ -41,6 +41,7 @@ async def _serve(host: str, port: int, policy: str, api_key_env: str | None) -> 
 
     import anyio
 
+    from swarm.cli.open_files import allow_many_open_files
     from swarm.embedded.catalog import load_policies
     from swarm.embedded.server import running_endpoint
     from swarm.errors import UsageError
@@ -50,16 +51,8 @@ async def _serve(host: str, port: int, policy: str, api_key_env: str | None) -> 
         if api_key_env and not api_key:
             raise UsageError(f"--api-key-env: {api_key_env} is not set", remedy="export it with the key")
         policies, faults = load_policies(policy)
-        _allow_many_connections()
+        allow_many_open_files()
         async with running_endpoint(policies, faults=faults, api_key=api_key, host=host, port=port) as base_url:
             print(f"listening on {base_url}", flush=True)
             async for _ in signals:
                 break
-
-
-def _allow_many_connections() -> None:
-    """Every call in flight is an open file, and many systems allow a process 1,024 unless it asks."""
-    import resource
-
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

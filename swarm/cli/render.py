@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from swarm.cli.text import clock, count
+from swarm.cli.text import clock, count, hit_rate
 from swarm.cli.view import RunView
 from swarm.cli.view_parts import AgentView, GateView, State
 
@@ -50,9 +50,11 @@ def _head(view: RunView, now: float, width: int) -> list[Text]:
     said = [f"{number} {state.value.replace('_', ' ')}" for state in State if (number := states[state])]
     stage = f"stage {view.stage}: " if view.stage else ""
     totals, cost = view.totals, view.totals.cost
+    share = f" ({hit_rate(totals.cached_tokens, totals.prompt_tokens)} of prompts cached)"
+    cached = share if totals.cached_tokens else ""
     money = f" · ${cost:.2f}" if cost else ""
     agents = f"{len(view.agents)} sub-agents, peak {totals.peak_concurrency}"
-    figures = f"{agents} · {totals.total_steps} steps · {count(view.tokens)} tokens{money}"
+    figures = f"{agents} · {totals.total_steps} steps · {count(view.tokens)} tokens{cached}{money}"
     lines.append(_row(width, (f"{stage}{figures}", None, "")))
     if said:
         lines.append(_row(width, (", ".join(said), None, "")))

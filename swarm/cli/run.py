@@ -39,6 +39,8 @@ CONFIGURED = (
     "budget_usd",
     "budget_tokens",
     "timeout",
+    "max_in_flight",
+    "park",
     "ask_usd",
     "aggregate",
     "table_key",
@@ -50,18 +52,9 @@ CONFIGURED = (
     "web_hosts",
     "test",
     "seed",
+    "record",
+    "replay",
 )
-
-
-class _Once(argparse.Action):
-    """An option that may be given once: a second one must not win in silence."""
-
-    def __call__(
-        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: Any = None
-    ) -> None:
-        if getattr(namespace, self.dest) is not None:
-            parser.error(f"argument {option}: given twice; one endpoint is used at a time")
-        setattr(namespace, self.dest, values)
 
 
 def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
@@ -80,17 +73,24 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
 
     models = parser.add_argument_group("models")
     models.add_argument("--mode", choices=MODES, help="plan (default): planner and sub-agents; single: one agent")
-    models.add_argument("--model", metavar="NAME", help="the model of all roles; `embedded` needs no endpoint")
+    models.add_argument(
+        "--model", metavar="NAME", help="the model of all roles, or PROVIDER/MODEL; `embedded` needs no endpoint"
+    )
     models.add_argument("--planner-model", metavar="NAME")
     models.add_argument("--subagent-model", metavar="NAME")
     models.add_argument("--aggregator-model", metavar="NAME")
     models.add_argument(
         "--base-url",
         metavar="URL",
-        action=_Once,
-        help="the OpenAI-compatible endpoint, such as http://host:8000/v1",
+        action="append",
+        help="the OpenAI-compatible endpoint, such as http://host:8000/v1; again for each replica of it",
     )
     models.add_argument("--seed", type=int, metavar="N")
+    tape = models.add_mutually_exclusive_group()
+    tape.add_argument("--record", metavar="FILE", help="keep every exchange with the models in a new file")
+    tape.add_argument(
+        "--replay", metavar="FILE", help="take the answers from such a file, in their order; needs no endpoint"
+    )
 
     limits = parser.add_argument_group("limits")
     limits.add_argument("--max-agents", type=int, metavar="N", help="sub-agents of the whole run")
@@ -101,6 +101,10 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     limits.add_argument("--budget-tokens", type=int, metavar="N", help="tokens for the whole run")
     limits.add_argument("--timeout", type=float, metavar="SECONDS", help="wall time for the whole run")
 
+    limits.add_argument("--max-in-flight", type=int, metavar="N", help="model calls at once to one endpoint and key")
+    limits.add_argument(
+        "--park", type=float, metavar="SECONDS", help="wait out a used-up quota or a wrong key: try again so often"
+    )
     limits.add_argument("--ask-usd", type=float, metavar="X", help="on a terminal, ask before a stage beyond X dollars")
 
     answer = parser.add_argument_group("the answer")
@@ -162,6 +166,7 @@ def run(args: argparse.Namespace) -> int:
     import anyio
 
     from swarm.cli.deliver import check_targets
+    from swarm.cli.open_files import allow_many_open_files
     from swarm.cli.stdio import complain
     from swarm.config import load_config
     from swarm.result import RunResult
@@ -169,6 +174,7 @@ def run(args: argparse.Namespace) -> int:
     flags = {key: value for key in CONFIGURED if (value := getattr(args, key)) is not None}
     config = load_config(flags, os.environ, repo)
     check_targets(args, repo)
+    allow_many_open_files()
     display, result = anyio.run(_run, task, config, repo, args)
     if result is None and display.view.result:  # it ended in order all the same
         result = RunResult.model_validate(display.view.result)
@@ -315,7 +321,7 @@ def _finish(args: argparse.Namespace, display: Display, result: RunResult, repo:
     from swarm.cli.summary import answer_text, plan_lines, summary_lines
 
     if display.view.error:
-        complain(f"swarm: {display.view.error}")
+        complain("\n".join([f"swarm: {display.view.error}", *display.view.error_details]))
     gated, lines = config.test is not None, list[str]()
     asks = not args.dry_run and will_ask(args, result, repo)
     if not args.dry_run and not asks:  # first, as the envelope tells how it went

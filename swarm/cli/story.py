@@ -86,6 +86,7 @@ def _totals(view: RunView, record: Record) -> Iterator[str]:
         return
     if view.error:
         yield f"error: {view.error}"
+        yield from view.error_details
     if answer := answer_text(result):
         yield "answer:"
         yield from (f"  {text}" for text in answer.splitlines())

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 
-from swarm.cli.text import clean, clock, count, line
+from swarm.cli.text import clean, clock, count, hit_rate, line
 from swarm.cli.view import RunView
 from swarm.config import RunConfig
+from swarm.models.pricing import known_price
 from swarm.result import RunResult
 from swarm.types import Plan, RunStatus
 
@@ -26,7 +28,8 @@ def summary_lines(
 ) -> list[str]:
     """How the run went, in a few lines; of a dry run, nothing about sub-agents."""
     coverage, usage = result.coverage, result.usage
-    cached = f", {count(usage.cached_tokens)} cached" if usage.cached_tokens else ""
+    share = f" ({hit_rate(usage.cached_tokens, usage.prompt_tokens)} of the prompts)"
+    cached = f", {count(usage.cached_tokens)} cached{share}" if usage.cached_tokens else ""
     tokens = f"{count(usage.prompt_tokens)} + {count(usage.completion_tokens)} tokens{cached}, {usage.calls} calls"
     lines = [f"status: {result.status.value} (exit code {result.exit_code})"]
     if not (dry_run or was_dry(result)):
@@ -65,7 +68,7 @@ def plan_lines(plan: Plan, config: RunConfig) -> list[str]:
     limits = " and ".join(part for part in budget if part)
     lines.append(f"budget: {limits}" if limits else "budget: none set (--budget-usd, --budget-tokens)")
     model = config.model_of("subagent")
-    price = config.prices.get(model or "")
+    price = known_price(model, config, os.environ) if model else None
     if price is None:
         lines.append(f"cost unknown (no price for {line(model or 'the model')})")
     else:

@@ -27,6 +27,11 @@ def line(text: str, width: int = 200) -> str:
     return flat if len(flat) <= width and len(text) <= width * 8 else flat[: width - 1] + "…"
 
 
+def hit_rate(cached: int, prompt: int) -> str:
+    """The share of prompt tokens that came out of the endpoint's cache."""
+    return f"{100 * min(1.0, cached / max(1, prompt)):.0f} %"
+
+
 def tool_use(name: str, arguments: str, width: int = 120) -> str:
     """A tool call in few words: the name and the argument that says most."""
     try:

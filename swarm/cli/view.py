@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from swarm.cli.text import line
+from swarm.cli.text import clean, line
 from swarm.cli.view_parts import AgentView, GateView, MergeView, State
 from swarm.events import (
     AgentEnded,
@@ -53,6 +53,7 @@ class RunView:
     latest: float = 0.0
     status: str = ""
     error: str = ""
+    error_details: list[str] = field(default_factory=list)
     result: dict[str, Any] = field(default_factory=dict)
     changes: int = 0
     _by_trajectory: dict[str, AgentView] = field(default_factory=dict)
@@ -191,7 +192,9 @@ class RunView:
         self.notices.append(line(f"the record has a gap: {event.reason}", 300))
 
     def _run_ended(self, event: RunEnded) -> None:
-        self.status, self.error, self.ended = event.status.value, line(event.error, 500), event.t
+        first, _, rest = event.error.partition("\n")
+        self.status, self.error, self.ended = event.status.value, line(first, 500), event.t
+        self.error_details = clean(rest).splitlines()
         self.result = event.result
 
     def _live(self, trajectory_id: str) -> AgentView | None:

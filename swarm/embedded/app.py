@@ -20,9 +20,11 @@ from starlette.types import Receive, Scope, Send
 
 from swarm.embedded.answers import Answer, clip, count_prompt_tokens, sse
 from swarm.embedded.faults import Fault, FaultKind, Faults
+from swarm.embedded.limits import Meter
 from swarm.embedded.policy import Pace, Policy, PolicyReply, PolicyRequest
 from swarm.embedded.wire import ApiError, ChatRequest, parse_request
 from swarm.errors import UsageError
+from swarm.models.providers import DECLARED, EMBEDDED_CAPABILITIES
 
 POLICY_THREADS = 8
 """Policies that compute at once. More would only take the interpreter from the event loop; waiting costs no thread."""
@@ -55,6 +57,7 @@ class _Api:
 
     def __init__(self, policies: dict[str, Policy], faults: Faults, api_key: str | None) -> None:
         self.faults = faults
+        self.meter = Meter(faults.limit)
         self.threads = anyio.CapacityLimiter(POLICY_THREADS)
         self._policies = policies
         self._api_key = api_key
@@ -62,12 +65,15 @@ class _Api:
         self._in_flight = 0
 
     async def health(self, request: Request) -> Response:
-        state = {"status": "ok", "requests": self._requests, "in_flight": self._in_flight}
+        state = {"status": "ok", "requests": self._requests, "in_flight": self._in_flight, **self.meter.verdicts}
         return JSONResponse(state | {"policy_threads": self.threads.borrowed_tokens})
 
     async def models(self, request: Request) -> Response:
         self.authorize(request)
-        data = [{"id": name, "object": "model", "created": 0, "owned_by": "swarm"} for name in self._policies]
+        entry: dict[str, Any] = {"object": "model", "created": 0, "owned_by": "swarm"}
+        if not self.faults.lacks:
+            entry[DECLARED] = EMBEDDED_CAPABILITIES.model_dump()
+        data = [{"id": name} | entry for name in self._policies]
         return JSONResponse({"object": "list", "data": data})
 
     @contextmanager
@@ -79,6 +85,10 @@ class _Api:
             yield self._requests
         finally:
             self._in_flight -= 1
+
+    def take(self) -> dict[str, str]:
+        """Count a request against the limit. Gives headers for its answer; raises ApiError where it is refused."""
+        return self.meter.take(self._in_flight)
 
     def authorize(self, request: Request) -> None:
         if self._api_key is None:
@@ -134,6 +144,7 @@ class _Exchange:
         self._send = send
         self._fault = fault
         self._arrived = arrived
+        self._headers: dict[str, str] = {}
 
     async def answer(self, body: bytes) -> None:
         """Answer the request, well or as its fault wants it.
@@ -149,7 +160,8 @@ class _Exchange:
                 await anyio.sleep_forever()
             if self._fault.kind is FaultKind.SLOW:
                 self._arrived += self._fault.seconds
-        chat, raw = parse_request(body)
+        self._headers = self._api.take()
+        chat, raw = parse_request(body, self._api.faults.taken)
         reply, finish_reason = clip(await self._ask(chat, raw), chat.limit, chat.stops)
         answer = Answer(chat.model, reply, finish_reason, count_prompt_tokens(raw))
         if chat.stream:
@@ -210,6 +222,7 @@ class _Exchange:
 
     async def _start(self, content_type: str, *, length: int | None = None) -> None:
         headers = [(b"content-type", content_type.encode()), (b"cache-control", b"no-cache")]
+        headers += [(name.encode(), value.encode()) for name, value in self._headers.items()]
         if length is not None:
             headers.append((b"content-length", str(length).encode()))
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})

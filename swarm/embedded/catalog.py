@@ -24,7 +24,9 @@ def load_policies(spec: str) -> tuple[Mapping[str, Policy], Faults | None]:
         return _named(RepairPolicy()), None
     if kind == "script" and argument:
         script = load_script(Path(argument))
-        return _named(ScriptPolicy(script, argument)), Faults(script.faults, script.seed) if script.faults else None
+        odd = script.faults or script.limit or script.lacks
+        faults = Faults(script.faults, script.seed, script.limit, script.lacks) if odd else None
+        return _named(ScriptPolicy(script, argument)), faults
     raise UsageError(f"unknown policy '{spec}'", remedy="use `repair` or `script:FILE`")
 
 

@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from swarm.embedded.lacks import Lack
+from swarm.embedded.limits import Limit
 from swarm.embedded.wire import ApiError
 
 
@@ -87,10 +89,23 @@ class Fault(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """All faults of a server. Which request is struck depends on its position and the seed alone."""
+    """All faults of a server, what it lacks, and the limit that it keeps. Which request is struck depends on its
+    position and the seed alone; the limit counts those that are not."""
 
     faults: tuple[Fault, ...]
     seed: int = 0
+    limit: Limit | None = None
+    lacks: tuple[Lack, ...] = ()
+
+    def taken(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The request without what the server takes no notice of.
+
+        Raises:
+            ApiError: it wants what the server lacks.
+        """
+        for lack in self.lacks:
+            body = lack.apply(body)
+        return body
 
     def at(self, position: int) -> Fault | None:
         """The fault for the `position`-th request: the first of the list that strikes."""

@@ -18,6 +18,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from swarm.embedded.faults import Fault
+from swarm.embedded.lacks import Lack
+from swarm.embedded.limits import Limit
 from swarm.embedded.policy import Pace, PolicyReply, PolicyRequest, PolicyToolCall
 from swarm.embedded.wire import first_problem
 from swarm.errors import UsageError
@@ -115,6 +117,8 @@ class Script(_Paced):
     seed: int = 0
     rules: tuple[Rule, ...] = Field(min_length=1)
     faults: tuple[Fault, ...] = ()
+    limit: Limit | None = None
+    lacks: tuple[Lack, ...] = ()
 
 
 def load_script(path: Path) -> Script:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+Taken = Callable[[dict[str, Any]], dict[str, Any]]
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
@@ -140,8 +142,9 @@ class ChatRequest(_Tolerant):
         return self.stream_options is not None and self.stream_options.include_usage
 
 
-def parse_request(body: bytes) -> tuple[ChatRequest, dict[str, Any]]:
-    """The validated request, and the same as it came (a policy sees the messages unchanged).
+def parse_request(body: bytes, taken: Taken | None = None) -> tuple[ChatRequest, dict[str, Any]]:
+    """The validated request, and the same as it came (a policy sees the messages unchanged). `taken` leaves out what
+    the server does not know.
 
     Raises:
         ApiError: 400, with `param` naming the member that is wrong.
@@ -152,6 +155,8 @@ def parse_request(body: bytes) -> tuple[ChatRequest, dict[str, Any]]:
         raise ApiError(400, "We could not parse the JSON body of your request.") from None
     if not isinstance(raw, dict):
         raise ApiError(400, "The body of the request must be a JSON object.")
+    if taken is not None:
+        raw = taken(raw)
     try:
         request = ChatRequest.model_validate(raw)
     except ValidationError as error:

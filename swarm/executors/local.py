@@ -102,7 +102,7 @@ class LocalExecutor:
             spawn_index=spec.spawn_index,
             attempt=spec.attempt,
             subtask=spec.subtask,
-            model=self.line.model.name,
+            model=self.line.service.name,
             system_prompt_sha256=sha256(spec.system_prompt),
             tools=list(tools.schemas()),
             max_steps=spec.limits.max_steps,

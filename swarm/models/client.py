@@ -1,169 +1,226 @@
 """A model behind an OpenAI-compatible endpoint, on the `openai` package with its own retries off.
 
-Bodies go through `client.post`, which takes JSON as it is: the typed method walks every message through every member
-of the message union on each call. The answer is checked here, by models that hold only what is read.
+Requests go through `client.post` as bytes: the typed method walks every message through every member of the message
+union on each call. Answers are checked by models that hold only what is read, and streamed ones are put together
+without a model for each event.
 """
 
 from __future__ import annotations
 
+import ipaddress
+import os
+import re
+import ssl
 import time
+import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import cast
 from urllib.parse import urlsplit
-from uuid import uuid4
 
+import anyio
+import httpx2
 import openai
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import ValidationError
 from pydantic_core import to_json
 
+from swarm.calls import ModelReply, ModelRequest
+from swarm.config import Capabilities, Quirks
 from swarm.errors import EndpointError, EndpointFault
+from swarm.models.answers import Answer, read_message, usage_of, where_wrong
+from swarm.models.bounded import bound
 from swarm.models.faults import fault_of
-from swarm.types import JsonObject, Message, ModelReply, ModelRequest, ToolCall, Usage
+from swarm.models.lean import LeanClient
+from swarm.models.providers import adapted, declared_in
+from swarm.models.rate_headers import of_rates, rate_limits
+from swarm.models.reading import AnswerReader
+from swarm.models.stream import Assembly
+from swarm.models.transport import DirectTransport, on_sent
+from swarm.models.watch import Watch
+from swarm.types import JsonObject
 
 NO_KEY = "no-key"
 """Sent where no key is set: local servers ask for none, and the package insists on one."""
 
+CONNECT_S = 30.0
+"""Seconds for one connection. Generous: a thousand agents that start at once keep the event loop busy."""
 
-class _Function(BaseModel):
-    name: str
-    arguments: str | dict[str, Any] | None = None  # some servers parse what the model wrote
+_CLOSE_S = 2.0
 
-    @property
-    def raw(self) -> str:
-        if isinstance(self.arguments, str):
-            return self.arguments
-        return to_json(self.arguments or {}).decode()
+_LIST_S = 10.0
+"""Seconds that the list of models may take."""
 
-
-class _ToolCall(BaseModel):
-    id: str | None = None
-    function: _Function
-
-
-class _Message(BaseModel):
-    content: str | list[dict[str, Any]] | None = None
-    tool_calls: list[_ToolCall] | None = None
-
-    @property
-    def text(self) -> str:
-        if isinstance(self.content, list):
-            return "".join(str(part.get("text") or "") for part in self.content)
-        return self.content or ""
-
-
-class _Choice(BaseModel):
-    message: dict[str, Any]
-    finish_reason: str | None = None
-
-
-class _PromptDetails(BaseModel):
-    cached_tokens: int | None = None
-
-
-class _CompletionDetails(BaseModel):
-    reasoning_tokens: int | None = None
-
-
-class _Usage(BaseModel):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    prompt_tokens_details: _PromptDetails | None = None
-    completion_tokens_details: _CompletionDetails | None = None
-
-
-class _Answer(BaseModel):
-    choices: list[_Choice] = Field(min_length=1)
-    model: str | None = None
-    usage: _Usage | None = None
+_LIMITS = httpx2.Timeout(None, connect=CONNECT_S)
 
 
 class OpenAIModel:
     """One model at one endpoint; use `open_model`."""
 
-    def __init__(self, client: openai.AsyncOpenAI, name: str) -> None:
+    def __init__(self, client: openai.AsyncOpenAI, name: str, quirks: Quirks | None = None) -> None:
         self._client = client
+        self._quirks = quirks or Quirks()
         self.name = name
         url = urlsplit(str(client.base_url))
         self.endpoint = f"{url.hostname}:{url.port}" if url.port else str(url.hostname)
+        self._head = b'{"model":' + to_json(name) + b',"messages":['
+        self._counts_streams = True
+        self._reader = AnswerReader(name, self.endpoint)
 
     def __repr__(self) -> str:
         return f"<OpenAIModel {self.name} at {self.endpoint}>"
 
     async def complete(self, request: ModelRequest) -> ModelReply:
-        t_sent = time.monotonic()
+        """See `swarm.protocols.Model.complete`."""
         try:
-            raw = await self._client.post(
-                "/chat/completions",
-                cast_to=bytes,
-                body=self._body(request),
-                options={"timeout": request.timeout},
-            )
-        except openai.OpenAIError as error:
-            raise fault_of(error, self.name, self.endpoint) from error
-        return self._reply(raw, t_sent, time.monotonic())
+            return await self._complete(request)
+        except EndpointError as error:
+            # A server that does not know an option says so before it does anything.
+            if error.kind is not EndpointFault.BAD_REQUEST or not self._adapt(request, error.message):
+                raise
+        return await self.complete(request)
 
-    def _body(self, request: ModelRequest) -> JsonObject:
-        body: JsonObject = {"model": self.name, "messages": list(request.messages)}
-        optional = {
-            "tools": list(request.tools) or None,
+    def _adapt(self, request: ModelRequest, refusal: str) -> bool:
+        """Whether a refusal names an option that can be sent in another way, which is done from now on."""
+        if self._counts_streams and "stream_options" in refusal:
+            self._counts_streams = False
+            return True
+        standard = request.max_tokens is not None and self._quirks.max_tokens_field == "max_tokens"
+        if standard and "max_completion_tokens" in refusal and re.search(r"\bmax_tokens\b", refusal):
+            self._quirks = self._quirks.model_copy(update={"max_tokens_field": "max_completion_tokens"})
+            return True
+        return False
+
+    async def _complete(self, request: ModelRequest) -> ModelReply:
+        watch = Watch(request.timeout, None if request.tokens else request.stream, CONNECT_S, request.began)
+        assembly = Assembly()
+        token = on_sent.set(watch.sent)
+        try:
+            with watch.scope:
+                return await self._call(request, watch, assembly)
+            raise watch.fault(self.endpoint)
+        except (openai.OpenAIError, httpx2.HTTPError, httpx2.InvalidURL, ssl.SSLError, anyio.EndOfStream) as error:
+            fault = fault_of(error, self.name, self.endpoint)
+            fault.completion_tokens = assembly.completion_tokens()
+            raise fault from error
+        except EndpointError as fault:
+            fault.completion_tokens = fault.completion_tokens or assembly.completion_tokens()
+            raise
+        finally:
+            on_sent.reset(token)
+
+    async def _call(self, request: ModelRequest, watch: Watch, assembly: Assembly) -> ModelReply:
+        stream = await self._client.post(
+            "/chat/completions",
+            cast_to=httpx2.Response,
+            content=self._body(request),
+            options={"timeout": _LIMITS},
+            stream=True,
+            stream_cls=openai.AsyncStream[object],
+        )
+        response = cast(httpx2.Response, stream)  # what the package gives for this `cast_to`
+        headers = of_rates(response.headers.raw)
+        try:
+            answer = await self._reader.read(response, watch, assembly, headers)
+        finally:
+            with anyio.move_on_after(_CLOSE_S, shield=True):
+                await response.aclose()
+        return self._reply(answer, watch, headers)
+
+    async def declared(self) -> Capabilities:
+        """What the endpoint says in its list of models that this one can do; nothing where it says nothing, which is
+        the rule: only the embedded endpoint is known to."""
+        with anyio.move_on_after(_LIST_S):
+            try:
+                response = await self._client.get("/models", cast_to=httpx2.Response, options={"timeout": _LIMITS})
+                return declared_in(response.content, self.name)
+            except (openai.OpenAIError, httpx2.HTTPError, httpx2.InvalidURL, ssl.SSLError, anyio.EndOfStream):
+                return Capabilities()  # a real call will say what is wrong
+        return Capabilities()
+
+    def _body(self, request: ModelRequest) -> bytes:
+        messages, tools = request.encoded, request.encoded_tools
+        if len(messages) != len(request.messages):
+            messages = [to_json(message) for message in request.messages]
+        if request.tools and not tools:
+            tools = to_json(list(request.tools))
+        optional: JsonObject = {
             "response_format": request.response_format,
             "temperature": request.temperature,
             "seed": request.seed,
             "max_tokens": request.max_tokens,
         }
-        return body | {key: value for key, value in optional.items() if value is not None}
+        if request.tokens:
+            optional |= {"logprobs": True, "return_token_ids": True}
+        elif request.stream is not None:
+            optional |= {"stream": True}
+            if self._counts_streams:
+                optional |= {"stream_options": {"include_usage": True}}
+        options = {key: value for key, value in optional.items() if value is not None}
+        rest = to_json(adapted(options, self.name, self._quirks))
+        parts = [self._head, b",".join(messages), b"]"]
+        if tools:
+            parts += [b',"tools":', tools]
+        parts += [b"," if len(rest) > 2 else b"", rest[1:]]
+        return b"".join(parts)
 
-    def _reply(self, raw: bytes, t_sent: float, t_done: float) -> ModelReply:
+    def _reply(self, answer: Answer, watch: Watch, headers: dict[str, str]) -> ModelReply:
+        choice = answer.choices[0]
         try:
-            answer = _Answer.model_validate_json(raw)
-            message = _Message.model_validate(answer.choices[0].message)
+            message, content, calls = read_message(choice.message)
         except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            where = ".".join(str(part) for part in first["loc"]) or "the body"
-            raise EndpointError(
-                EndpointFault.MALFORMED,
-                f"{self.endpoint} answered in another form than /chat/completions: {where}: {first['msg']}",
-                remedy="check that --base-url names an OpenAI-compatible endpoint (it usually ends in /v1)",
-            ) from None
-        usage = answer.usage or _Usage()
-        calls = tuple(
-            ToolCall(call.id or f"call_{uuid4().hex}", call.function.name, call.function.raw)
-            for call in message.tool_calls or ()
-        )
+            raise self._reader.malformed(where_wrong(error)) from None
+        usage = usage_of(answer.usage)
+        t_done = time.monotonic()
         return ModelReply(
-            message=_as_sent_back(answer.choices[0].message, calls),
-            content=message.text,
+            message=message,
+            content=content,
             tool_calls=calls,
-            finish_reason=answer.choices[0].finish_reason or "",
-            usage=Usage(
-                prompt_tokens=usage.prompt_tokens or 0,
-                completion_tokens=usage.completion_tokens or 0,
-                cached_tokens=(usage.prompt_tokens_details and usage.prompt_tokens_details.cached_tokens) or 0,
-                reasoning_tokens=(usage.completion_tokens_details and usage.completion_tokens_details.reasoning_tokens)
-                or 0,
-                calls=1,
-            ),
+            finish_reason=choice.finish_reason or "",
+            usage=usage,
             model=answer.model or self.name,
-            t_sent=t_sent,
-            t_first_token=t_done,
+            t_sent=watch.t_sent,
+            t_first_token=watch.t_first_token or t_done,
             t_done=t_done,
+            limits=rate_limits(headers),
+            tokens=answer.tokens,
         )
 
 
-def _as_sent_back(message: Message, calls: tuple[ToolCall, ...]) -> Message:
-    """The assistant's message for the next prompt: as it came, but for ids that the server left out."""
-    sent = {key: value for key, value in message.items() if value is not None or key == "content"}
-    sent.setdefault("role", "assistant")
-    if calls:
-        sent["tool_calls"] = [
-            {"id": c.id, "type": "function", "function": {"name": c.name, "arguments": c.arguments}} for c in calls
-        ]
-    return sent
+def _proxied() -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(timeout=_LIMITS, limits=httpx2.Limits(), event_hooks={"response": [bound]})
 
 
 @asynccontextmanager
 async def open_client(base_url: str | None, api_key: str | None) -> AsyncIterator[openai.AsyncOpenAI]:
-    """A client for one endpoint, always closed: a dropped one can hang a call of a later one."""
-    async with openai.AsyncOpenAI(base_url=base_url, api_key=api_key or NO_KEY, max_retries=0) as client:
+    """A client for one endpoint, always closed: a dropped one can hang a call of a later one.
+
+    Where the environment names a proxy for the endpoint, the HTTP library's own transport is used.
+    """
+    url = base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
+    through = _proxied() if behind_proxy(url) else None
+    async with (
+        through or LeanClient(DirectTransport(), _LIMITS) as http,
+        openai.AsyncOpenAI(
+            base_url=url,
+            api_key=api_key or NO_KEY,
+            max_retries=0,
+            default_headers={"Accept-Encoding": "identity"},  # a compressed stream comes late
+            http_client=http,
+        ) as client,
+    ):
         yield client
+
+
+def behind_proxy(url: str) -> bool:
+    """Whether the environment names a proxy for `url`. This machine itself is never behind one."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    proxies = urllib.request.getproxies()
+    if not (proxies.get(parts.scheme) or proxies.get("all")) or host == "localhost":
+        return False
+    try:
+        if ipaddress.ip_address(host).is_loopback:
+            return False
+    except ValueError:
+        pass
+    return not urllib.request.proxy_bypass(host)

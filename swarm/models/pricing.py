@@ -1,27 +1,103 @@
-"""What a call costs. An unknown price is an unknown cost, never zero."""
+"""What a call costs. An unknown price is an unknown cost, never zero.
+
+The user's table comes first, then the library of prices, for providers that it knows: a server of one's own has no
+price that anybody could know. The library's data is a part of its package; nothing is fetched.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from swarm.config import Price
+from swarm.config import Price, RunConfig
+from swarm.models.providers import EMBEDDED, Endpoint, endpoint_of
 from swarm.types import Usage
 
-EMBEDDED = "embedded"
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from genai_prices.types import ModelPrice, TieredPrices
+
 _FREE = Price(prompt=0, completion=0)
 
 
-def price_of(model: str, prices: Mapping[str, Price]) -> Price | None:
-    """The price of a model from the user's table; the embedded endpoint is free."""
-    if model in prices:
-        return prices[model]
+def price_of(model: str, prices: Mapping[str, Price], endpoint: Endpoint | None = None) -> Price | None:
+    """The price of a model of the configuration: from the user's table, by the name in the configuration or that at
+    the endpoint; from the library; the embedded endpoint is free."""
+    for name in (model, endpoint.model if endpoint else model):
+        if name in prices:
+            return prices[name]
+    if endpoint is not None:
+        return _listed(endpoint)
     return _FREE if model.split(":")[0] == EMBEDDED else None
 
 
+def known_price(model: str, config: RunConfig, env: Mapping[str, str]) -> Price | None:
+    """The price of a model that a configuration names; None where nobody knows it.
+
+    Raises:
+        UsageError: the model is served nowhere (see `endpoint_of`).
+    """
+    if model.split(":")[0] == EMBEDDED or model in config.prices:
+        return price_of(model, config.prices)
+    return price_of(model, config.prices, endpoint_of(model, config, env))
+
+
 def cost(price: Price | None, usage: Usage) -> float | None:
-    """Dollars, or None where the price is not known."""
+    """Dollars, or None where the price is not known. `usage` is that of one call."""
     if price is None:
         return None
+    for above in sorted(price.above, reverse=True):
+        if usage.prompt_tokens > above:
+            return cost(price.above[above].model_copy(update={"above": {}}), usage)
     cached = price.prompt if price.cached is None else price.cached
-    fresh = usage.prompt_tokens - usage.cached_tokens
-    return (fresh * price.prompt + usage.cached_tokens * cached + usage.completion_tokens * price.completion) / 1e6
+    reasoning = price.completion if price.reasoning is None else price.reasoning
+    thought = min(usage.reasoning_tokens, usage.completion_tokens)
+    fresh = max(0, usage.prompt_tokens - usage.cached_tokens)
+    said = usage.completion_tokens - thought
+    dollars = fresh * price.prompt + usage.cached_tokens * cached + said * price.completion + thought * reasoning
+    return dollars / 1e6
+
+
+def _listed(endpoint: Endpoint) -> Price | None:
+    """The library's price for a model at an endpoint, as it is now; None where it does not know one of the two."""
+    host = urlsplit(endpoint.base_url).hostname or ""
+    if "." not in host or host.replace(".", "").isdigit():
+        return None  # a machine of one's own: spares the import
+    from genai_prices import Usage as Counted
+    from genai_prices import calc_price
+
+    nothing = Counted(input_tokens=0, output_tokens=0)
+    try:
+        if endpoint.price_id is not None:
+            found = calc_price(nothing, endpoint.model, provider_id=endpoint.price_id)
+        else:
+            found = calc_price(nothing, endpoint.model, provider_api_url=endpoint.base_url)
+    except LookupError:
+        return None
+    return _as_price(found.model_price)
+
+
+def _as_price(found: ModelPrice) -> Price | None:
+    """The library's price as one of ours. What is priced by request or minute has no price of tokens."""
+    if found.input_mtok is None or found.output_mtok is None or found.requests_kcount is not None:
+        return None
+    every = (found.input_mtok, found.output_mtok, found.cache_read_mtok, found.output_reasoning_mtok)
+    starts = sorted({tier.start for each in every for tier in getattr(each, "tiers", ())})
+
+    def at(tokens: int) -> Price:
+        prompt, completion, cached, reasoning = (_at(each, tokens) for each in every)
+        return Price(prompt=prompt or 0.0, completion=completion or 0.0, cached=cached, reasoning=reasoning)
+
+    return at(0).model_copy(update={"above": {start: at(start + 1) for start in starts}})
+
+
+def _at(price: Decimal | TieredPrices | None, tokens: int) -> float | None:
+    """Dollars per million tokens of a prompt of so many tokens."""
+    from genai_prices.types import TieredPrices
+
+    if not isinstance(price, TieredPrices):
+        return None if price is None else float(price)
+    reached = [tier.price for tier in price.tiers if tokens > tier.start]
+    return float(reached[-1] if reached else price.base)

@@ -12,11 +12,12 @@ import anyio
 import pytest
 
 from swarm import Parts, RunConfig, RunResult, RunStatus, Swarm
+from swarm.calls import ModelRequest
 from swarm.controls import Controls
 from swarm.events import AgentEnded, AgentTold, CallFinished, CallSent, ControlUsed, Event, ToolStarted
 from swarm.stragglers import FINISH
 from swarm.testing import FakeBackend, FakeSandbox, ScriptedModel, Turn, tool_call
-from swarm.types import ModelRequest, SandboxRequest
+from swarm.types import SandboxRequest
 
 pytestmark = pytest.mark.anyio
 

@@ -11,10 +11,10 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, StateGraph
 
 from swarm import Parts, Question, RunConfig, Swarm, SwarmError
+from swarm.calls import ModelRequest
 from swarm.events import CallSent, RunEnded, RunStarted
 from swarm.langgraph import swarm_node
 from swarm.testing import FakeBackend, ScriptedModel, Turn
-from swarm.types import ModelRequest
 
 pytestmark = pytest.mark.anyio
 

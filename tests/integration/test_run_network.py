@@ -58,7 +58,7 @@ def test_a_run_without_one(bubblewrap_box: None, cli: Cli, script: Script, port:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (("--network", "http://a.org/"), "network host 'http://a.org/'"),
+        (("--network", "http://a.org/"), "a URL is no host"),
         (("--network", "a.org", "--sandbox", "process"), "whole network"),
     ],
 )

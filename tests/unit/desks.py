@@ -8,25 +8,26 @@ from typing import Any
 import anyio
 
 from swarm.budget import Budget, Limits
+from swarm.calls import ModelRequest
 from swarm.config import RunConfig
 from swarm.conversation import Line
 from swarm.desk import Desk
 from swarm.retry import RetryPolicy
 from swarm.stages import Harvest
 from swarm.testing import Answer, RecordingSink, ScriptedModel, Turn
-from swarm.types import AgentResult, ModelRequest, Outcome, Plan, SubTask
+from swarm.types import AgentResult, Outcome, Plan, SubTask
 
 
 def desk(turns: list[Turn] | Answer, artifacts: Path = Path(), limits: Limits | None = None, **config: Any) -> Desk:
     """An aggregator's desk, whose model plays these turns."""
     model = ScriptedModel(turns)
-    line = Line(model, model, Budget(limits or Limits()), RecordingSink(), retry=RetryPolicy(base=0.0))
+    line = Line(model, Budget(limits or Limits()), RecordingSink(), retry=RetryPolicy(base=0.0))
     return Desk("run", "the task", RunConfig(**config), artifacts, anyio.Event(), line)
 
 
 def requests(at: Desk) -> list[ModelRequest]:
-    assert isinstance(at.line.model, ScriptedModel)
-    return at.line.model.requests
+    assert isinstance(at.line.service, ScriptedModel)
+    return at.line.service.requests
 
 
 def harvest(*results: AgentResult, plan: Plan | None = None, **more: Any) -> Harvest:

@@ -8,6 +8,7 @@ import pytest
 
 from swarm.agent import REPEATS, AgentLoop, LoopEnd
 from swarm.budget import Budget, Limits
+from swarm.calls import ModelReply
 from swarm.conversation import Conversation, Line
 from swarm.errors import EndpointError, EndpointFault
 from swarm.events import CallFinished, ToolFinished
@@ -22,6 +23,7 @@ from swarm.types import (
     Submission,
     ToolCall,
     ToolResult,
+    Usage,
 )
 
 pytestmark = pytest.mark.anyio
@@ -46,7 +48,7 @@ async def play(
     *turns: Turn, limits: AgentLimits | None = None, budget: Limits | None = None
 ) -> tuple[LoopEnd, ScriptedModel, RecordingSink, AgentLoop]:
     model, sink = ScriptedModel(turns), RecordingSink()
-    line = Line(model, model, Budget(budget or Limits()), sink, retry=RetryPolicy(base=0.0))
+    line = Line(model, Budget(budget or Limits()), sink, retry=RetryPolicy(base=0.0))
     conversation = Conversation(line, "t", Role.SUBAGENT, [{"role": "user", "content": "go"}])
     loop = AgentLoop(conversation, "t", Tools(), FakeSandbox(), sink)
     return await loop.run(limits or AgentLimits()), model, sink, loop
@@ -74,6 +76,15 @@ async def test_plain_text_is_an_answer_and_an_empty_turn_is_asked_about_once() -
     end, *_ = await play("", "the answer")
     assert (end.outcome, end.stop, end.text) == (Outcome.COMPLETED, "answered", "the answer")
     end, *_ = await play("", "")
+    assert (end.outcome, end.stop) == (Outcome.FAILED, "no_answer")
+
+
+@pytest.mark.parametrize("reason", ["length", "content_filter", "error"])
+async def test_half_a_text_is_no_answer(reason: str) -> None:
+    half = ModelReply({"role": "assistant", "content": "half"}, "half", (), reason, Usage(calls=1), "m", 0, 0, 0)
+    end, *_ = await play(half, "the answer")
+    assert (end.outcome, end.text) == (Outcome.COMPLETED, "the answer")
+    end, *_ = await play(half, half)
     assert (end.outcome, end.stop) == (Outcome.FAILED, "no_answer")
 
 

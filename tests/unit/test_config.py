@@ -41,6 +41,42 @@ def test_what_is_wrong_is_named_with_its_place(tmp_path: Path, text: str, words:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "ftp://h/v1",
+        "http://",
+        "http://[",
+        "http://:80/v1",
+        "http://h:0/v1",
+        "http://h:99999/v1",
+        "http://h:many/v1",
+        "http://h/v 1",
+        "http://h\x00/v1",
+        "http://a..b/v1",
+        "http://[fe80::1%eth0]:80/v1",
+        "http://user:sesame@h:99999/v1",
+        "http://h/v1?key=sesame",
+        "http://h/v1#sesame",
+    ],
+)
+def test_an_address_that_cannot_be_used_is_refused_in_one_line_without_its_secrets(address: str) -> None:
+    for flags in (
+        {"base_url": address},
+        {"base_url": [address, "http://h/v1"]},
+        {"providers": {"p": {"base_url": address}}},
+    ):
+        with pytest.raises(UsageError) as caught:
+            load_config(flags, {})
+        assert "\n" not in str(caught.value)
+        assert "sesame" not in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["http://h", "https://u:p@h:65535/v1/", "http://[::1]:80/v1", "http://my_host/v1"])
+def test_an_address_is_kept_as_it_is(address: str) -> None:
+    assert load_config({"base_url": address}, {}).base_urls == (address,)
+
+
 def test_home_is_where_swarm_home_says() -> None:
     assert home({"SWARM_HOME": "/x"}) == Path("/x")
     assert home({"HOME": "/h"}) == Path("/h/.local/share/swarm")

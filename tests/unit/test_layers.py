@@ -18,7 +18,7 @@ PACKAGE = ROOT / "swarm"
 ROWS: tuple[tuple[str, ...], ...] = (
     ("errors", "steering"),
     ("types",),
-    ("stages", "result", "approval"),
+    ("calls", "stages", "result", "approval"),
     ("events",),
     ("protocols",),
     ("config",),

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from swarm.agent import REPEATS, ROUNDS, AgentLoop, LoopEnd
 from swarm.attempts import ATTEMPTS, Job, Verdict
 from swarm.budget import Budget, Limits
+from swarm.calls import ModelReply, ModelRequest
 from swarm.controls import Command, Controls
 from swarm.conversation import Conversation, Line
 from swarm.ordering import Durations, Queue
@@ -26,7 +27,7 @@ from swarm.retry import RetryPolicy
 from swarm.steering import Steering, WorkClock
 from swarm.stragglers import StragglerPolicy
 from swarm.testing import FakeSandbox, RecordingSink, ScriptedModel
-from swarm.types import AgentLimits, AgentResult, ModelReply, ModelRequest, Outcome, Plan, Role, SubTask
+from swarm.types import AgentLimits, AgentResult, Outcome, Plan, Role, SubTask
 from tests.unit.test_agent import Tools, play, use
 
 pytestmark = pytest.mark.anyio
@@ -173,8 +174,15 @@ async def test_waiting_for_admission_is_no_work_and_the_time_limit_is_kept_by_wo
 
     steering = Steering()
     model = Model(["done"])
-    line = Line(model, model, Budget(Limits()), RecordingSink())
-    loop = AgentLoop(Conversation(line, "t", Role.SUBAGENT, []), "t", Tools(), FakeSandbox(), RecordingSink(), steering)
+    line = Line(model, Budget(Limits()), RecordingSink())
+    loop = AgentLoop(
+        Conversation(line, "t", Role.SUBAGENT, [{"role": "user", "content": "go"}]),
+        "t",
+        Tools(),
+        FakeSandbox(),
+        RecordingSink(),
+        steering,
+    )
     assert (await loop.run(AgentLimits(timeout=60))).outcome is Outcome.COMPLETED
     assert seen == [("admission", False), ("call", True)]
 
@@ -183,8 +191,14 @@ async def test_waiting_for_admission_is_no_work_and_the_time_limit_is_kept_by_wo
         return ""
 
     silent = ScriptedModel(never)
-    line = Line(silent, silent, Budget(Limits()), RecordingSink())
-    loop = AgentLoop(Conversation(line, "t", Role.SUBAGENT, []), "t", Tools(), FakeSandbox(), RecordingSink())
+    line = Line(silent, Budget(Limits()), RecordingSink())
+    loop = AgentLoop(
+        Conversation(line, "t", Role.SUBAGENT, [{"role": "user", "content": "go"}]),
+        "t",
+        Tools(),
+        FakeSandbox(),
+        RecordingSink(),
+    )
     end = await loop.run(AgentLimits(timeout=0.01))
     assert (end.outcome, end.stop) == (Outcome.TIMED_OUT, "timeout")
 
@@ -203,8 +217,15 @@ class Box(FakeSandbox):
 async def test_a_held_agent_stands_still_with_its_sandbox_and_hears_what_it_was_told() -> None:
     model, steering, box = ScriptedModel(["done"]), Steering(), Box()
     steering.sandbox = box
-    line = Line(model, model, Budget(Limits()), RecordingSink(), retry=RetryPolicy(base=0.0))
-    loop = AgentLoop(Conversation(line, "t", Role.SUBAGENT, []), "t", Tools(), box, RecordingSink(), steering)
+    line = Line(model, Budget(Limits()), RecordingSink(), retry=RetryPolicy(base=0.0))
+    loop = AgentLoop(
+        Conversation(line, "t", Role.SUBAGENT, [{"role": "user", "content": "go"}]),
+        "t",
+        Tools(),
+        box,
+        RecordingSink(),
+        steering,
+    )
     steering.hold()
     ends: list[LoopEnd] = []
 

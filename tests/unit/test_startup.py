@@ -15,6 +15,10 @@ HEAVY = {
     "langchain_core",
     "docker",
     "httpx",
+    "httpx2",
+    "genai_prices",
+    "tiktoken",
+    "jsonschema",
     "starlette",
     "uvicorn",
     "pydantic",
@@ -42,4 +46,4 @@ def test_help_is_light(arguments: list[str], tmp_path: Path) -> None:
 
 def test_listing_runs_needs_no_model_library(tmp_path: Path) -> None:
     loaded = imported_by(["runs"], tmp_path)
-    assert not loaded & {"openai", "langgraph", "langchain_core", "docker", "httpx", "starlette", "uvicorn"}
+    assert not loaded & {"openai", "langgraph", "langchain_core", "docker", "httpx", "httpx2", "starlette", "uvicorn"}

@@ -8,9 +8,10 @@ from typing import Any
 import anyio
 import pytest
 
+from swarm.calls import ModelRequest
 from swarm.errors import EndpointError, EndpointFault
 from swarm.testing import FakeSandbox, ScriptedModel, VirtualClock, tool_call
-from swarm.types import ExecResult, ModelRequest
+from swarm.types import ExecResult
 
 pytestmark = pytest.mark.anyio
 ASK = ModelRequest([{"role": "user", "content": "hello"}])

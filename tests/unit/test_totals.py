@@ -137,6 +137,14 @@ def test_a_gates_word_counts_only_for_the_commit_that_it_saw() -> None:
     assert gate_verdict(sums(), "c1") is None
 
 
+def test_a_failed_attempt_that_may_be_billed_has_its_price_or_makes_the_cost_unknown() -> None:
+    failed = CallFinished(trajectory_id="a", call_id="c", turn=1, attempt=1, accepted=False, model="m")
+    billed = failed.model_copy(update={"estimated": True, "usage": Usage(prompt_tokens=9)})
+    assert sums(failed).cost == 0.0
+    assert sums(failed, billed).cost is None
+    assert sums(billed.model_copy(update={"cost_usd": 0.25}), call("a")).cost == 0.75
+
+
 def test_without_answer_and_patch_nothing_is_completed_and_a_no_of_the_user_cancels() -> None:
     assert judge(sums(*GOOD), None, EndedBy.NOTHING, None, gated=False, empty=True) == (RunStatus.FAILED, 1)
     for by in (EndedBy.PLAN, EndedBy.SPENDING, EndedBy.PATCH):

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from swarm.aggregators.chosen import BestOfAggregator, aggregator_for
 from swarm.aggregators.judge import Ruling, letter, ruling
 from swarm.aggregators.vote import VoteAggregator
+from swarm.calls import ModelRequest
 from swarm.errors import EndpointError, EndpointFault
 from swarm.stages import Harvest, Merged, StageReport
 from swarm.testing import Answer, Turn
-from swarm.types import ModelRequest, Outcome, Plan, SubTask
+from swarm.types import Outcome, Plan, SubTask
 from tests.unit.desks import desk, harvest, requests, result
 
 pytestmark = pytest.mark.anyio

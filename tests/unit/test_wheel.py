@@ -51,7 +51,7 @@ def test_it_holds_the_whole_package_and_nothing_else(wheel: Path) -> None:
     held = names(wheel)
     modules = {name for name in held if ".dist-info/" not in name}
     assert modules == sources()
-    assert {"swarm/py.typed", "swarm/tools/__init__.py", "swarm/evals/faults.py"} <= held
+    assert {"swarm/py.typed", "swarm/tools/__init__.py", "swarm/evals/faults.py", "swarm/models/providers.toml"} <= held
     assert any(name.startswith("swarm/prompts/") and name.endswith(".md") for name in held)
     assert {name.split("/")[0].split("-")[0] for name in held} == {"swarm"}
 

@@ -110,5 +110,7 @@ def node_ids(text: str) -> list[str]:
 def results(text: str) -> list[tuple[str, str]]:
     """Heading and text of each result that the aggregator is given."""
     marks = list(_RESULT.finditer(text))
+    if not marks:
+        return []
     ends = [*(m.start() for m in marks[1:]), len(text)]
     return [(m.group(1), text[m.end() : end].strip()) for m, end in zip(marks, ends, strict=True)]

@@ -1,0 +1,96 @@
+"""Model calls as values: one that is wanted, one that is made, and its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from swarm.errors import RateLimits
+from swarm.types import JsonObject, Message, Role, ToolCall, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A model call that waits to be made: what admission and routing need to know of it.
+
+    `tokens` are those of prompt and answer, estimated; `prefix` names the beginning of the prompt that it shares with
+    its siblings ("" for none); `turn` counts the calls that its trajectory made before. `since` is when the call was
+    first wanted, in `time.monotonic` seconds (None: now), so that one which is tried again keeps its age. `tell` takes
+    a line for the user whose run waits; equal ones are told once. `trajectory_id` is unique within a run, `attempt` is
+    1 for the first try of the call.
+    """
+
+    role: Role
+    tokens: int
+    prefix: str = ""
+    turn: int = 0
+    since: float | None = None
+    tell: Callable[[str], None] | None = None
+    trajectory_id: str = ""
+    attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLimits:
+    """Seconds that a streamed answer may let us wait: for its first token, and between two pieces of it."""
+
+    first_token: float = 300.0
+    stall: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRequest:
+    """One call to a model.
+
+    `encoded` and `encoded_tools` are `messages` (each) and `tools` (all) as JSON, where the caller has them already:
+    then nothing that was sent before is encoded again. `timeout` is for the whole call, in seconds from when it is
+    sent. With `stream` the answer is wanted piece by piece, within these limits. With `tokens` its tokens are wanted
+    (see `ModelReply.tokens`), which not every endpoint takes, and which come with whole answers only. `began` is called
+    when the first piece of a streamed answer has come.
+    """
+
+    messages: Sequence[Message]
+    encoded: Sequence[bytes] = ()
+    tools: Sequence[JsonObject] = ()
+    encoded_tools: bytes = b""
+    response_format: JsonObject | None = None
+    temperature: float | None = None
+    seed: int | None = None
+    max_tokens: int | None = None
+    timeout: float = 600.0
+    stream: StreamLimits | None = None
+    tokens: bool = False
+    began: Callable[[], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """The tokens of a call as the endpoint gave them; what it did not give is empty. `logprobs` are those of
+    `completion_ids`, of the distribution that was sampled from."""
+
+    prompt_ids: tuple[int, ...] = ()
+    completion_ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReply:
+    """An accepted answer. `message` is the raw assistant message, to be sent back verbatim.
+
+    Times are `time.monotonic` seconds; `usage.calls` is 1; `limits` is what the endpoint told of its rates,
+    `tokens` what was sampled, where the request wanted it. `fitted` tells how the request was changed for an endpoint
+    that lacks something, and what else was exchanged for this answer (see `swarm.models.fitted`).
+    """
+
+    message: Message
+    content: str
+    tool_calls: tuple[ToolCall, ...]
+    finish_reason: str
+    usage: Usage
+    model: str
+    t_sent: float
+    t_first_token: float
+    t_done: float
+    limits: RateLimits | None = None
+    tokens: Tokens | None = None
+    fitted: JsonObject = field(default_factory=dict)

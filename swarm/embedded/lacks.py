@@ -1,0 +1,41 @@
+"""What the embedded endpoint cannot do on purpose, so that what swarm does without it can be seen."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from swarm.embedded.wire import ApiError
+
+_MEMBERS = {"tools": ("tools", "tool_choice"), "stream_usage": ("stream_options",), "seed": ("seed",)}
+_FORMAT = ("response_format",)
+
+
+class Lack(BaseModel):
+    """Something that other endpoints can do. A request that wants it is refused (400), or fails (500), or the wish is
+    ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    what: Literal["tools", "json_schema", "json_object", "stream_usage", "seed"]
+    how: Literal["refuses", "ignores", "fails"] = "refuses"
+
+    def apply(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The request as this endpoint takes it.
+
+        Raises:
+            ApiError: it does not.
+        """
+        members = _MEMBERS.get(self.what, _FORMAT)
+        form = body.get("response_format")
+        if members == _FORMAT and (not isinstance(form, dict) or form.get("type") != self.what):
+            return body
+        if not any(name in body for name in members):
+            return body
+        if self.how == "refuses":
+            text = f"'{members[0]}' ({self.what}) is not supported by this endpoint."
+            raise ApiError(400, text, param=members[0], code="unsupported_parameter")
+        if self.how == "fails":
+            raise ApiError(500, "The server had an error.", type="server_error")
+        return {key: value for key, value in body.items() if key not in members}

@@ -1,0 +1,137 @@
+"""What an endpoint answers, checked: whole, or put together from a stream, it becomes one `ModelReply`."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+from pydantic import BaseModel, Field, ValidationError
+from pydantic_core import to_json
+
+from swarm.calls import Tokens
+from swarm.types import JsonObject, Message, ToolCall, Usage
+
+
+class _Function(BaseModel):
+    name: str
+    arguments: str | dict[str, Any] | None = None  # some servers parse what the model wrote
+
+    @property
+    def raw(self) -> str:
+        if isinstance(self.arguments, str):
+            return self.arguments
+        return to_json(self.arguments or {}).decode()
+
+
+class _ToolCall(BaseModel):
+    id: str | None = None
+    function: _Function
+
+
+class _Message(BaseModel):
+    content: str | list[dict[str, Any]] | None = None
+    refusal: str | None = None
+    tool_calls: list[_ToolCall] | None = None
+
+    @property
+    def text(self) -> str:
+        if isinstance(self.content, list):
+            return "".join(str(part.get("text") or "") for part in self.content)
+        return self.content or self.refusal or ""
+
+
+class _Choice(BaseModel):
+    message: dict[str, Any]
+    finish_reason: str | None = None
+    error: Any = None
+    logprobs: Any = None
+    token_ids: Any = None
+
+
+class Answer(BaseModel):
+    """A whole answer, as far as it is read; its message is checked by `read_message`."""
+
+    choices: list[_Choice] = Field(min_length=1)
+    model: str | None = None
+    usage: Any = None
+    error: Any = None
+    prompt_token_ids: Any = None
+
+    @property
+    def tokens(self) -> Tokens | None:
+        """The tokens, where the answer holds any. Ids and logprobs of different length are kept as they came."""
+        choice = self.choices[0]
+        content = choice.logprobs.get("content") if isinstance(choice.logprobs, dict) else None
+        rows = [row for row in content or () if isinstance(row, dict)]
+        found = Tokens(
+            _numbers(self.prompt_token_ids),
+            _numbers(choice.token_ids) or _numbers([row.get("id") for row in rows]),
+            tuple(float(row["logprob"]) for row in rows if isinstance(row.get("logprob"), int | float)),
+        )
+        return None if found == Tokens() else found
+
+
+def read_message(message: Message) -> tuple[Message, str, tuple[ToolCall, ...]]:
+    """The assistant's message as it is sent back, its text, and its tool calls.
+
+    It is sent back as it came, with all that a provider put into it, but for what is null, for another role, for ids
+    that the server left out, and for arguments that it parsed.
+
+    Raises:
+        ValidationError: it is in another form.
+    """
+    read = _Message.model_validate(message)
+    calls = tuple(
+        ToolCall(call.id or f"call_{uuid4().hex}", call.function.name, call.function.raw)
+        for call in read.tool_calls or ()
+    )
+    sent = {key: value for key, value in message.items() if value is not None or key == "content"}
+    sent["role"] = "assistant"  # it is nothing else, whatever a server says
+    sent.setdefault("content", None)
+    if calls:
+        raw = zip(message["tool_calls"], calls, strict=True)
+        sent["tool_calls"] = [_sent_call(each, call) for each, call in raw]
+    else:
+        sent.pop("tool_calls", None)  # an empty list is refused when it comes back
+    return sent, read.text, calls
+
+
+def usage_of(raw: object) -> Usage:
+    """The tokens that an endpoint counted, in the forms of several; what it did not count is 0."""
+    usage: JsonObject = raw if isinstance(raw, dict) else {}
+    prompt, completion = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
+    cached = prompt.get("cached_tokens") if isinstance(prompt, dict) else None
+    reasoning = completion.get("reasoning_tokens") if isinstance(completion, dict) else None
+    return Usage(
+        prompt_tokens=_count(usage.get("prompt_tokens")),
+        completion_tokens=_count(usage.get("completion_tokens")),
+        cached_tokens=_count(cached or usage.get("prompt_cache_hit_tokens") or usage.get("cached_tokens")),
+        reasoning_tokens=_count(reasoning or usage.get("reasoning_tokens")),
+        calls=1,
+    )
+
+
+def where_wrong(error: ValidationError) -> str:
+    """The first thing that is wrong, and where; never what was there."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(str(part) for part in first['loc']) or 'the body'}: {first['msg']}"
+
+
+def _sent_call(raw: JsonObject, call: ToolCall) -> JsonObject:
+    kept = {key: value for key, value in raw.items() if value is not None and key != "index"}
+    return kept | {
+        "id": call.id,
+        "type": "function",
+        "function": raw["function"] | {"name": call.name, "arguments": call.arguments},
+    }
+
+
+def _count(value: object) -> int:
+    return int(value) if isinstance(value, int | float) and 0 <= value < 1e15 else 0
+
+
+def _numbers(value: object) -> tuple[int, ...]:
+    """Ids, all of them or none."""
+    if not isinstance(value, list) or not all(isinstance(each, int) for each in value):
+        return ()
+    return tuple(value)

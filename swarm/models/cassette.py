@@ -1,0 +1,213 @@
+"""A cassette: every exchange of a run with its models in one file, to run it again without them.
+
+JSON lines, UTF-8, whole or not there; one that was broken off by a crash is good up to its last whole line. Kinds, by
+the key `kind`:
+
+- `head`, the first line: `version`, the `models` by role (name, endpoint, dollars), what the order of things hangs on
+  (`concurrency`, `max_agents`, `mode`, `seed`).
+- `tools`: a list of tools that requests name by its `sha256`.
+- `sent`: a request was made. `key` is [run, trajectory, turn, attempt] (the runs of one process are numbered, turn and
+  attempt count from 1). Its messages are the first `kept` ones of the trajectory's request before, and `messages`;
+  `options` is all else that a model takes notice of; `sha256` is that of the whole, before secrets were taken out.
+- `done`: how the request with that `key` ended: a `reply`, a `fault`, or neither where the run itself gave it up. One
+  without a `sent` was refused admission. `t_sent`, `t_first_token`, `t_done` are seconds since the head was written.
+- `told`: a line that the user was told about the endpoints.
+- `end`, the last line of a whole cassette.
+
+The order of the lines is that of the events. Secrets are replaced as in the journal; headers are never in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from swarm.calls import Ask, ModelReply, ModelRequest
+from swarm.config import Price
+from swarm.errors import EndpointError, EndpointFault, UsageError
+from swarm.types import JsonObject, Message, ToolCall, Usage
+
+VERSION = 1
+
+Key = tuple[int, str, int, int]
+"""Run, trajectory, turn, attempt."""
+
+
+class _Line(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RecordedModel(_Line):
+    name: str
+    endpoint: str
+    price: Price | None = None
+
+
+class Head(_Line):
+    kind: Literal["head"] = "head"
+    version: Literal[1] = 1
+    mode: str
+    seed: int | None
+    concurrency: int
+    max_agents: int
+    models: dict[str, RecordedModel]
+
+
+class Tools(_Line):
+    kind: Literal["tools"] = "tools"
+    sha256: str
+    tools: list[JsonObject]
+
+
+class Sent(_Line):
+    kind: Literal["sent"] = "sent"
+    key: Key
+    kept: int
+    messages: list[Message]
+    tools: str = ""
+    options: JsonObject
+    sha256: str
+
+
+class Reply(_Line):
+    message: Message
+    content: str
+    tool_calls: list[tuple[str, str, str]]
+    finish_reason: str
+    usage: Usage
+    model: str
+    fitted: JsonObject = Field(default_factory=dict)
+
+
+class Fault(_Line):
+    kind: EndpointFault
+    message: str
+    remedy: str = ""
+    retry_after: float | None = None
+    status: int | None = None
+    completion_tokens: int = 0
+    elsewhere: bool = False
+
+
+class Done(_Line):
+    kind: Literal["done"] = "done"
+    key: Key
+    reply: Reply | None = None
+    fault: Fault | None = None
+    t_sent: float = 0.0
+    t_first_token: float = 0.0
+    t_done: float = 0.0
+
+
+class Told(_Line):
+    kind: Literal["told"] = "told"
+    run: int
+    text: str
+
+
+class End(_Line):
+    kind: Literal["end"] = "end"
+
+
+Line = Head | Tools | Sent | Done | Told | End
+_ANY: TypeAdapter[Line] = TypeAdapter(Annotated[Line, Field(discriminator="kind")])
+
+
+def read_cassette(path: Path) -> tuple[Head, list[Line]]:
+    """The head and all other lines. A last line that is not whole is left out.
+
+    Raises:
+        UsageError: the file cannot be read or is no cassette.
+    """
+    lines: list[Line] = []
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror or error}", remedy="name a file that --record wrote") from None
+    whole, _, _ = data.rpartition(b"\n")
+    for number, text in enumerate(whole.split(b"\n") if whole else [], 1):
+        try:
+            lines.append(_ANY.validate_json(text))
+        except ValidationError as error:
+            why = error.errors(include_url=False, include_input=False)[0]["msg"]
+            raise UsageError(f"{path}, line {number}: {why}", remedy="name a file that --record wrote") from None
+    if not lines or not isinstance(lines[0], Head):
+        raise UsageError(f"{path}: no recorded run", remedy="name a file that --record wrote")
+    return lines[0], lines[1:]
+
+
+def key_of(ask: Ask, run: int) -> Key:
+    return run, ask.trajectory_id, ask.turn + 1, ask.attempt
+
+
+def options_of(request: ModelRequest) -> JsonObject:
+    """All of a request that shapes its answer, but for messages and tools."""
+    options: dict[str, Any] = {
+        "response_format": request.response_format,
+        "temperature": request.temperature,
+        "seed": request.seed,
+        "max_tokens": request.max_tokens,
+        "tokens": request.tokens or None,
+    }
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def sha256_of(parts: Sequence[bytes]) -> str:
+    return hashlib.sha256(b"\n".join(parts)).hexdigest()
+
+
+def reply_line(reply: ModelReply) -> Reply:
+    return Reply(
+        message=reply.message,
+        content=reply.content,
+        tool_calls=[(call.id, call.name, call.arguments) for call in reply.tool_calls],
+        finish_reason=reply.finish_reason,
+        usage=reply.usage,
+        model=reply.model,
+        fitted=reply.fitted,
+    )
+
+
+def reply_of(line: Reply, t_sent: float, now: float) -> ModelReply:
+    """The recorded reply, as if it had come now."""
+    return ModelReply(
+        message=line.message,
+        content=line.content,
+        tool_calls=tuple(ToolCall(*call) for call in line.tool_calls),
+        finish_reason=line.finish_reason,
+        usage=line.usage,
+        model=line.model,
+        t_sent=t_sent,
+        t_first_token=now,
+        t_done=now,
+        fitted=line.fitted,
+    )
+
+
+def fault_line(error: EndpointError) -> Fault:
+    return Fault(
+        kind=error.kind,
+        message=error.message,
+        remedy=error.remedy,
+        retry_after=error.retry_after,
+        status=error.status,
+        completion_tokens=error.completion_tokens,
+        elsewhere=error.elsewhere,
+    )
+
+
+def fault_of(line: Fault) -> EndpointError:
+    error = EndpointError(
+        line.kind,
+        line.message,
+        remedy=line.remedy,
+        retry_after=line.retry_after,
+        status=line.status,
+        completion_tokens=line.completion_tokens,
+    )
+    error.elsewhere = line.elsewhere
+    return error

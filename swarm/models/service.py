@@ -1,0 +1,56 @@
+"""A model with the admission to it: what the rest of the program calls."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from swarm.calls import Ask, ModelReply, ModelRequest
+from swarm.errors import EndpointError
+from swarm.models.governor import Governor
+from swarm.models.waiting import Admission
+from swarm.protocols import Model
+
+
+class GovernedModel:
+    """`swarm.protocols.ModelService` over one endpoint."""
+
+    def __init__(self, model: Model, governor: Governor) -> None:
+        self.name = model.name
+        self.endpoint = model.endpoint
+        self.governor = governor
+        self._model = model
+
+    def __repr__(self) -> str:
+        return f"<GovernedModel {self.name} at {self.endpoint}: {self.governor!r}>"
+
+    @asynccontextmanager
+    async def admit(self, ask: Ask) -> AsyncIterator[Model]:
+        """See `swarm.protocols.ModelService.admit`."""
+        async with self.governor.admit(ask, self.name) as admission:
+            yield _Reporting(self._model, self.governor, admission)
+
+    def estimated_wait(self, ask: Ask) -> float:
+        """Seconds that such a call would about wait for its admission; see `Governor.estimated_wait`."""
+        return self.governor.estimated_wait(ask)
+
+
+class _Reporting:
+    """The model for one call, whose end the governor learns."""
+
+    def __init__(self, model: Model, governor: Governor, admission: Admission) -> None:
+        self.name = model.name
+        self.endpoint = model.endpoint
+        self._model = model
+        self._governor = governor
+        self._admission = admission
+
+    async def complete(self, request: ModelRequest) -> ModelReply:
+        self._admission.sent = True
+        try:
+            reply = await self._model.complete(request)
+        except EndpointError as error:
+            self._governor.failed(error, self._admission)
+            raise
+        self._governor.succeeded(reply, self._admission)
+        return reply

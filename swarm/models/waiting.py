@@ -1,0 +1,99 @@
+"""The order in which waiting calls are admitted. Pure."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import anyio
+
+from swarm.calls import Ask
+from swarm.errors import EndpointError
+from swarm.types import Role
+
+OLDEST_EVERY = 4
+"""Of so many admissions one goes to whoever waits longest, whatever its class: so nobody starves."""
+
+_CLASS = {Role.ORCHESTRATOR: 0, Role.AGGREGATOR: 1, Role.SUBAGENT: 2}
+
+
+@dataclass(slots=True, eq=False)
+class Admission:
+    """One call that was admitted at `at`. `sent` becomes true when it is really made; a `trial` is the only one while
+    it lasts."""
+
+    ask: Ask
+    model: str
+    at: float
+    trial: bool = False
+    sent: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Waiter:
+    """One call that waits. It leaves by being admitted, refused or withdrawn."""
+
+    ask: Ask
+    model: str
+    since: float
+    event: anyio.Event = field(default_factory=anyio.Event)
+    admission: Admission | None = None
+    refused: EndpointError | None = None
+    gone: bool = False
+    entered: float = 0.0  # when it began to wait here
+
+
+class WaitingCalls:
+    """Orchestrator before aggregator before sub-agents; among these near-finished before fresh; else by age."""
+
+    def __init__(self) -> None:
+        self._by_class: list[tuple[tuple[int, int, float, int], Waiter]] = []
+        self._by_age: list[tuple[float, int, Waiter]] = []
+        self._count = 0
+        self._number = 0
+        self._taken = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Waiter]:
+        return iter([waiter for _, _, waiter in self._by_age if not waiter.gone])
+
+    def add(self, waiter: Waiter) -> None:
+        self._number += 1
+        self._count += 1
+        nearness = -waiter.ask.turn.bit_length()
+        rank = (_CLASS[waiter.ask.role], nearness, waiter.since, self._number)
+        heapq.heappush(self._by_class, (rank, waiter))
+        heapq.heappush(self._by_age, (waiter.since, self._number, waiter))
+
+    def first(self) -> Waiter | None:
+        """Whose turn it is."""
+        self._drop_gone()
+        if not self._by_age:
+            return None
+        oldest = self._taken % OLDEST_EVERY == OLDEST_EVERY - 1
+        return self._by_age[0][2] if oldest else self._by_class[0][1]
+
+    def take(self, waiter: Waiter) -> None:
+        """`waiter` is admitted."""
+        self._taken += 1
+        self.remove(waiter)
+
+    def remove(self, waiter: Waiter) -> None:
+        if not waiter.gone:
+            waiter.gone = True
+            self._count -= 1
+            if len(self._by_age) > 2 * self._count + 64:  # calls that left from the middle: sweep now and then
+                self._by_age = [entry for entry in self._by_age if not entry[2].gone]
+                heapq.heapify(self._by_age)
+            if len(self._by_class) > 2 * self._count + 64:
+                self._by_class = [ranked for ranked in self._by_class if not ranked[1].gone]
+                heapq.heapify(self._by_class)
+
+    def _drop_gone(self) -> None:
+        while self._by_age and self._by_age[0][2].gone:
+            heapq.heappop(self._by_age)
+        while self._by_class and self._by_class[0][1].gone:
+            heapq.heappop(self._by_class)

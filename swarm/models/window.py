@@ -1,0 +1,65 @@
+"""How many calls may be in flight: additive increase, multiplicative decrease. Pure; the clock is passed in."""
+
+from __future__ import annotations
+
+from math import log2
+
+START = 16
+"""Calls that go at once to an endpoint of which nothing is known."""
+
+_DECREASE = 0.7
+_STEP_S = (0.1, 0.5)
+"""Bounds of the time in which the window doubles at first, in seconds. Answers may take a minute; refusals are quick.
+It grows call by call, so that the first refusal finds few others on their way."""
+
+
+class Window:
+    """The window doubles while it is full and nobody complains; from the first congestion on it grows by one for each
+    window of answers, and shrinks once for each congestion."""
+
+    def __init__(self, ceiling: int, start: int = START) -> None:
+        self.ceiling = ceiling
+        self._size = float(min(start, ceiling))
+        self._doubling = True
+        self._full_at: float | None = None
+        self._cut_at = float("-inf")
+        self._fastest = _STEP_S[1]
+
+    def __repr__(self) -> str:
+        return f"<Window of {self.size}, at most {self.ceiling}>"
+
+    @property
+    def size(self) -> int:
+        return int(self._size)
+
+    def limit(self, ceiling: int) -> None:
+        """Another ceiling holds from now on."""
+        self.ceiling = ceiling
+        self._size = min(self._size, float(ceiling))
+
+    def full(self, now: float) -> float | None:
+        """A call waits because the window is full: let it grow. Gives the seconds until it has grown by one, or None
+        where only an answer helps."""
+        if not self._doubling or self._size >= self.ceiling:
+            return None
+        step = max(_STEP_S[0], min(_STEP_S[1], 2 * self._fastest))
+        if self._full_at is not None:
+            self._size = min(float(self.ceiling), self._size * 2 ** (min(now - self._full_at, step / 4) / step))
+        self._full_at = now
+        return step * log2((self.size + 1) / self._size) + 1e-6
+
+    def answered(self, seconds: float, pressed: bool) -> None:
+        """A call was answered after so many seconds. It counts where the window is what others wait for."""
+        self._fastest = min(self._fastest, seconds)
+        if pressed and not self._doubling:
+            self._size = min(float(self.ceiling), self._size + 1 / self._size)
+
+    def congested(self, now: float, sent_at: float, in_flight: int) -> bool:
+        """A call that was sent at `sent_at` met congestion, beside `in_flight` others. Gives whether that was news:
+        calls that were on their way at the last cut tell of the same congestion."""
+        if sent_at < self._cut_at:
+            return False
+        self._doubling = False
+        self._cut_at = now
+        self._size = max(1.0, min(self._size, in_flight + 1.0) * _DECREASE)
+        return True

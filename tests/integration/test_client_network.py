@@ -1,0 +1,207 @@
+"""Our client's connections: made, kept, lost, refused, behind proxies, a thousand at once."""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+import ssl
+import subprocess
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import anyio
+import anyio.abc
+import httpx2
+import pytest
+from anyio.abc import ByteStream
+
+from swarm.embedded.server import running_endpoint
+from swarm.errors import EndpointFault
+from swarm.models.client import OpenAIModel
+from swarm.models.transport import DirectTransport
+from tests.integration.raw_server import POLICIES, answers, ask, fault, hangs_after, model_at, raw_server, whole
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_an_endpoint_that_dies_and_comes_back() -> None:
+    async with running_endpoint(POLICIES) as url:
+        port = int(url.split(":")[2].removesuffix("/v1"))
+        async with model_at(url) as model:
+            await ask(model)
+    async with model_at(url) as model:
+        assert (await fault(model)).kind is EndpointFault.UNREACHABLE
+        for _ in range(2):  # the second time a kept connection is of no use any more
+            async with running_endpoint(POLICIES, port=port):
+                assert (await ask(model)).content == "pong"
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked", "close"])
+async def test_large_answers(framing: str) -> None:
+    text = "x" * (5 << 20)
+    body = json.dumps({"choices": [{"message": {"content": text}}]}).encode()
+    parts = [body[at : at + 100_000] for at in range(0, len(body), 100_000)]
+    data = {
+        "length": whole(body),
+        "chunked": b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+        + b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts)
+        + b"0\r\n\r\n",
+        "close": b"HTTP/1.1 200 OK\r\n\r\n" + body,
+    }
+    async with raw_server(answers(data[framing], close=framing == "close")) as (url, _), model_at(url) as model:
+        assert len((await ask(model)).content) == len(text)
+        assert len((await ask(model)).content) == len(text)
+
+
+async def test_a_kept_connection_that_was_closed_costs_no_call() -> None:
+    async def closes_at_the_second(request: bytes, stream: ByteStream, number: int) -> None:
+        if number in (2, 4):
+            await stream.aclose()
+        else:
+            await stream.send(whole())
+
+    async with raw_server(closes_at_the_second) as (url, server), model_at(url) as model:
+        for _ in range(3):
+            assert (await ask(model)).content == "pong"
+        assert len(server.requests) == 5
+
+
+async def test_a_new_connection_that_ends_is_not_tried_again() -> None:
+    async with raw_server(answers(b"", close=True)) as (url, server), model_at(url) as model:
+        assert (await fault(model)).kind is EndpointFault.CUT
+    assert len(server.requests) == 1
+
+
+async def test_an_answer_that_began_is_not_asked_for_again() -> None:
+    async def cut_at_the_second(request: bytes, stream: ByteStream, number: int) -> None:
+        await stream.send(whole() if number == 1 else b"HTTP/1.1 200")
+        if number > 1:
+            await stream.aclose()
+
+    async with raw_server(cut_at_the_second) as (url, server), model_at(url) as model:
+        await ask(model)
+        assert (await fault(model)).kind is EndpointFault.CUT
+    assert len(server.requests) == 2
+
+
+async def test_a_handshake_that_never_ends_is_a_connection_that_timed_out() -> None:
+    async def silent(stream: ByteStream) -> None:
+        async with stream:
+            await anyio.sleep_forever()
+
+    async with (
+        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
+        anyio.create_task_group() as group,
+        httpx2.AsyncClient(transport=DirectTransport(), timeout=httpx2.Timeout(None, connect=0.05)) as client,
+    ):
+        group.start_soon(listener.serve, silent)
+        port = listener.extra(anyio.abc.SocketAttribute.local_port)
+        with pytest.raises(httpx2.ConnectTimeout):
+            await client.get(f"https://127.0.0.1:{port}/")
+        group.cancel_scope.cancel()
+
+
+async def test_a_redirection_is_not_followed_with_the_key() -> None:
+    moved = whole(b"", status="301 Moved", headers="location: http://127.0.0.1:1/v1\r\n")
+    async with raw_server(answers(moved)) as (url, server), model_at(url, "key") as model:
+        assert (await fault(model)).kind is EndpointFault.UNREACHABLE
+    assert len(server.requests) == 1
+
+
+async def test_a_key_that_is_no_header_is_not_sent() -> None:
+    async with raw_server(answers(whole())) as (url, server), model_at(url, "sk-secret\r\nx: y") as model:
+        error = await fault(model)
+    assert error.kind is EndpointFault.BAD_REQUEST and "sk-secret" not in str(error)
+    assert not server.requests
+
+
+@pytest.fixture
+def certificate(tmp_path: Path, require: Callable[[object, str], None]) -> Path:
+    """A certificate for 127.0.0.1 that signed itself, with its key."""
+    require(shutil.which("openssl"), "the program openssl is missing")
+    path = tmp_path / "own.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=swarm"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(path), "-out", str(tmp_path / "cert.pem")]
+    subprocess.run(command, check=True, capture_output=True)
+    path.write_bytes(path.read_bytes() + (tmp_path / "cert.pem").read_bytes())
+    return path
+
+
+async def test_certificates_are_checked(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(certificate)
+    async with raw_server(answers(whole()), tls) as (url, server):
+        async with model_at(url) as model:
+            error = await fault(model)
+            assert error.kind is EndpointFault.UNTRUSTED and "SSL_CERT_FILE" in error.remedy
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        async with model_at(url) as model:
+            for _ in range(2):
+                assert (await ask(model)).content == "pong"
+        async with model_at(url.replace("127.0.0.1", "localhost")) as model:
+            assert (await fault(model)).kind is EndpointFault.UNTRUSTED  # another name than the certificate's
+    assert len(server.requests) == 2
+
+
+async def test_proxies_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    async with raw_server(answers(whole())) as (proxy, server):
+        monkeypatch.setenv("HTTP_PROXY", proxy.removesuffix("/v1"))
+        monkeypatch.setenv("http_proxy", proxy.removesuffix("/v1"))
+        async with model_at("http://model.invalid/v1") as model:
+            assert (await ask(model)).content == "pong"
+            assert server.requests[0].startswith(b"POST http://model.invalid/v1/chat/completions")
+        monkeypatch.setenv("NO_PROXY", "model.invalid")
+        monkeypatch.setenv("no_proxy", "model.invalid")
+        async with model_at("http://model.invalid/v1") as model:
+            assert (await fault(model)).kind is EndpointFault.UNREACHABLE
+        async with running_endpoint(POLICIES) as url, model_at(url) as model:
+            assert (await ask(model)).content == "pong"  # this machine is never behind a proxy
+    assert len(server.requests) == 1
+
+
+@pytest.fixture
+def many_files(require: Callable[[object, str], None]) -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    require(hard == resource.RLIM_INFINITY or hard >= 4096, "not enough file descriptors for 1,000 calls")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 4096), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_a_thousand_calls_at_once(many_files: None) -> None:
+    everybody_is_there = anyio.Event()
+
+    async def waits_for_all(request: bytes, stream: ByteStream, number: int) -> None:
+        if number == 1000:
+            everybody_is_there.set()
+        await everybody_is_there.wait()
+        await stream.send(whole())
+
+    contents = []
+
+    async def call(model: OpenAIModel) -> None:
+        contents.append((await ask(model)).content)
+
+    async with raw_server(waits_for_all) as (url, server), model_at(url) as model:
+        async with anyio.create_task_group() as group:
+            for _ in range(1000):
+                group.start_soon(partial(call, model))
+        assert contents == ["pong"] * 1000
+        assert repr(model._client._client._transport) == "<DirectTransport 0 active, 1000 idle>"
+    assert len(server.requests) == 1000
+
+
+async def test_a_cancelled_call_takes_its_connection_with_it() -> None:
+    async with raw_server(hangs_after(b"")) as (url, server), model_at(url) as model:
+        async with anyio.create_task_group() as group:
+            group.start_soon(partial(ask, model))
+            with anyio.fail_after(20):
+                while not server.requests:
+                    await anyio.wait_all_tasks_blocked()
+            group.cancel_scope.cancel()
+        assert repr(model._client._client._transport) == "<DirectTransport 0 active, 0 idle>"

@@ -1,0 +1,173 @@
+"""The window of calls in flight, and the rates: decisions on a clock of ours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from swarm.models.rates import Allowance, LearntRate
+from swarm.models.window import START, Window
+
+# the window
+
+
+def test_the_window_doubles_until_congestion_and_then_grows_by_one_for_a_window_of_answers() -> None:
+    window, now = Window(ceiling=64), 0.0
+    for _ in range(1000):
+        now += window.full(now) or 0.0
+    assert window.size == 64
+    assert window.congested(now, sent_at=now, in_flight=63)
+    assert window.size == 44
+    assert window.full(now) is None
+    for _ in range(46):
+        window.answered(30.0, pressed=True)
+    assert window.size == 45
+    for _ in range(1000):
+        window.answered(30.0, pressed=False)
+    assert window.size == 45
+
+
+def test_one_congestion_shrinks_the_window_once_however_many_calls_tell_of_it() -> None:
+    window = Window(ceiling=START)
+    told = [window.congested(10.0 + n / 100, sent_at=9.0, in_flight=START - n) for n in range(START)]
+    assert told == [True] + [False] * (START - 1)
+    assert window.size == int(START * 0.7)
+
+
+@given(st.lists(st.tuples(st.sampled_from("fac"), st.floats(0, 100)), max_size=200), st.integers(1, 1000))
+def test_the_window_stays_between_one_and_its_ceiling(steps: list[tuple[str, float]], ceiling: int) -> None:
+    window, now = Window(ceiling), 0.0
+    for what, seconds in steps:
+        now += seconds
+        if what == "f":
+            window.full(now)
+        elif what == "a":
+            window.answered(seconds, pressed=True)
+        else:
+            window.congested(now, now, window.size - 1)
+        assert 1 <= window.size <= ceiling
+
+
+# the rates, against endpoints on paper
+
+
+@dataclass
+class Paper:
+    """An endpoint that lets `limit` calls through in `per_s`, by window or by bucket."""
+
+    limit: int
+    per_s: float
+    bucket: bool
+    left: float = field(init=False)
+    at: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.left = self.limit
+
+    def take(self, now: float) -> bool:
+        if self.bucket:
+            self.left = min(self.limit, self.left + (now - self.at) * self.limit / self.per_s)
+            self.at = now
+        elif now - self.at >= self.per_s:
+            self.at += (now - self.at) // self.per_s * self.per_s
+            self.left = self.limit
+        if self.left < 1:
+            return False
+        self.left -= 1
+        return True
+
+    def pause(self, now: float) -> float:
+        return (1 - self.left) * self.per_s / self.limit if self.bucket else self.at + self.per_s - now
+
+
+def drive(rate: LearntRate, paper: Paper, seconds: float, hints: bool, start: float = 0.0) -> tuple[int, int]:
+    """Ask as fast as `rate` allows; refusals are seen a little later. Gives how many got through and how many not."""
+    now, through, refused = start, 0, 0
+    while now < start + seconds:
+        now += max(rate.delay(now), 1e-4)
+        while rate.delay(now) > 0:
+            now += rate.delay(now)
+        rate.sent(now, waited=True)
+        if paper.take(now):
+            through += 1
+        else:
+            refused += 1
+            rate.refused(now + 0.01, now, paper.pause(now) if hints else None)
+            now += 0.01
+        now += 1e-3 if rate.rate is None else 0.0
+    return through, refused
+
+
+@pytest.mark.parametrize("hints", [True, False])
+@pytest.mark.parametrize("bucket", [True, False])
+@pytest.mark.parametrize(("limit", "per_s"), [(60, 60.0), (600, 60.0), (10_000, 60.0), (20, 1.0)])
+def test_a_hard_limit_is_used_and_not_run_against(limit: int, per_s: float, bucket: bool, hints: bool) -> None:
+    rate, paper = LearntRate(), Paper(limit, per_s, bucket)
+    first = max(2 * per_s, 500 * per_s / limit)
+    drive(rate, paper, first, hints)  # learns
+    last = max(20 * per_s, 5000 * per_s / limit)
+    through, refused = drive(rate, paper, last, hints, start=first)
+    # A window that says nothing must be tried for its next beginning, which costs some of it.
+    assert through / (last * limit / per_s) > (0.97 if bucket or hints else 0.93)
+    assert refused / (through + refused) < 0.02
+
+
+def test_a_limit_that_was_lifted_is_forgotten() -> None:
+    rate, paper = LearntRate(), Paper(60, 60.0, True)
+    drive(rate, paper, 300.0, hints=True)
+    assert rate.rate is not None
+    assert 0.9 < rate.rate < 1.1
+    drive(rate, Paper(10**9, 1.0, True), 3600.0, hints=True, start=300.0)
+    assert rate.rate is None
+
+
+def test_many_refusals_of_one_moment_are_one_and_the_longest_pause_holds() -> None:
+    rate = LearntRate()
+    for n in range(10):
+        rate.sent(n / 10, waited=False)
+    assert rate.refused(1.0, 0.9, 5.0)
+    assert not rate.refused(1.1, 0.8, 7.0)
+    assert rate.delay(1.2) == pytest.approx(6.9)
+
+
+@pytest.mark.parametrize("bucket", [True, False])
+def test_what_the_endpoint_tells_is_enough_never_to_be_refused(bucket: bool) -> None:
+    allowance, paper, now, through = Allowance(), Paper(100, 10.0, bucket), 0.0, 0
+    for _ in range(2000):
+        now += allowance.delay(now, 1.0) + 1e-3
+        while allowance.delay(now, 1.0) > 0:
+            now += allowance.delay(now, 1.0) + 1e-6
+        allowance.spent(now, 1.0)
+        assert paper.take(now)
+        through += 1
+        whole = (100 - paper.left) / 10.0 if bucket else paper.at + 10.0 - now
+        allowance.told(100.0, float(int(paper.left)), whole, now)
+    assert through / (now * 10.0) > 0.97
+
+
+def test_a_refusal_while_others_held_calls_back_costs_little_of_a_known_rate() -> None:
+    rate, paper = LearntRate(), Paper(600, 60.0, True)
+    drive(rate, paper, 600.0, hints=True)
+    known, now = rate.rate, 700.0
+    assert known is not None
+    for n in range(30):  # a trickle, far below the rate
+        now = 700.0 + 10.0 * n
+        rate.sent(now, waited=False)
+    rate.refused(now, now, 1.0)
+    assert rate.rate is not None
+    assert rate.rate > 0.6 * known
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.001])
+def test_an_endpoint_that_asks_for_no_pause_and_refuses_again_is_left_alone_ever_longer(pause: float) -> None:
+    rate, now, tries = LearntRate(), 0.0, 0
+    while now < 60.0:
+        now += rate.delay(now) + 1e-3
+        rate.sent(now, waited=True)
+        rate.refused(now + 1e-3, now, pause)
+        now += 1e-3
+        tries += 1
+    assert tries < 12
