@@ -239,7 +239,7 @@ async def test_a_held_agent_stands_still_with_its_sandbox_and_hears_what_it_was_
         steering.tell("finish")
         steering.release()
     assert box.log == ["pause", "resume"]
-    assert model.requests[0].messages[0] == {"role": "user", "content": "finish"}
+    assert model.requests[0].messages[1] == {"role": "user", "content": "finish"}
     assert ends[0].outcome is Outcome.COMPLETED
 
 
