@@ -21,7 +21,6 @@ from swarm.trajectory import sha256
 from swarm.types import (
     AgentLimits,
     JsonObject,
-    Message,
     Outcome,
     Submission,
     SubTask,
@@ -59,6 +58,10 @@ class ToolBox(Protocol):
 class ToolKit(Protocol):
     """The tools of a run, from which each attempt gets its own."""
 
+    def orchestrators(self) -> ToolBox:
+        """The orchestrator's own tools, beside those for delegation."""
+        ...
+
     def fitted(self, subtask: SubTask) -> ToolBox:
         """The tools for one sub-task."""
         ...
@@ -79,23 +82,77 @@ class LoopEnd:
     result: Any = None
 
 
+class ToolUser:
+    """Uses tools for one trajectory, and tells the journal of it."""
+
+    def __init__(self, conversation: Conversation, tools: ToolBox, sink: EventSink) -> None:
+        self._conversation = conversation
+        self._tools = tools
+        self._sink = sink
+
+    async def use(self, call: ToolCall, sandbox: Sandbox) -> ToolResult:
+        """Do what a call asks for."""
+        self._sink.emit(
+            ToolStarted(
+                trajectory_id=self._conversation.trajectory_id,
+                call_id=self._conversation.call_id,
+                tool_call_id=call.id,
+                name=call.name,
+                arguments=call.arguments,
+            )
+        )
+        started = time.monotonic()
+        result = ToolResult("", status=ToolStatus.CANCELLED)
+        try:
+            result = await self._tools.call(call.name, call.arguments, sandbox)
+        finally:
+            self.record(call, result, started, sandbox_id=sandbox.id)
+        return result
+
+    def record(
+        self, call: ToolCall, result: ToolResult, started: float, *, sandbox_id: str = "", child: str = ""
+    ) -> None:
+        """Tell the journal how a call ended. `child`: the trajectory that it started."""
+        self._sink.emit(
+            ToolFinished(
+                trajectory_id=self._conversation.trajectory_id,
+                call_id=self._conversation.call_id,
+                tool_call_id=call.id,
+                name=call.name,
+                arguments=call.arguments,
+                t_start=started,
+                t_end=time.monotonic(),
+                status=result.status,
+                error=result.error,
+                exit_code=result.exit_code,
+                result=result.content,
+                truncated=result.truncated,
+                result_sha256=sha256(result.content),
+                sandbox_id=sandbox_id,
+                child_trajectory_ids=[child] if child else [],
+            )
+        )
+
+    def say(self, call: ToolCall, result: ToolResult) -> None:
+        """Give the model its answer to a call."""
+        self._conversation.say({"role": "tool", "tool_call_id": call.id, "content": result.content})
+
+
 class AgentLoop:
     """One attempt. `run` gives how it ended; only a broken machine raises."""
 
     def __init__(
         self,
         conversation: Conversation,
-        trajectory_id: str,
         tools: ToolBox,
         sandbox: Sandbox,
         sink: EventSink,
         steering: Steering | None = None,
     ) -> None:
         self._conversation = conversation
-        self._trajectory_id = trajectory_id
         self._tools = tools
+        self._user = ToolUser(conversation, tools, sink)
         self._sandbox = sandbox
-        self._sink = sink
         self.tool_calls = 0
         """Uses of tools other than submit that reached the tool."""
         self._steering = steering or Steering()
@@ -117,7 +174,7 @@ class AgentLoop:
             try:
                 reply = await self._conversation.ask(tools)
             except BudgetExhausted as error:
-                own = error.scope == self._trajectory_id
+                own = error.scope == self._conversation.trajectory_id
                 return LoopEnd(Outcome.BUDGET_EXHAUSTED, "max_tokens" if own else "budget", error.message)
             except EndpointError as error:
                 if error.kind in FATAL:
@@ -141,58 +198,20 @@ class AgentLoop:
         ended: LoopEnd | None = None
         for call in reply.tool_calls:
             if ended is None:
-                result = await self._use(call)
-                ended = self._end_of(result)
+                result = await self._user.use(call, self._sandbox)
+                ended = self._end_of(call, result)
             else:
                 result = ToolResult("not run: the attempt had ended", status=ToolStatus.CANCELLED)
-                self._record(call, result, time.monotonic())
-            self._conversation.say(_tool_message(call, result))
+                self._user.record(call, result, time.monotonic())
+            self._user.say(call, result)
         return ended
 
-    async def _use(self, call: ToolCall) -> ToolResult:
-        self._sink.emit(
-            ToolStarted(
-                trajectory_id=self._trajectory_id,
-                call_id=self._conversation.call_id,
-                tool_call_id=call.id,
-                name=call.name,
-                arguments=call.arguments,
-            )
-        )
-        started = time.monotonic()
-        result = ToolResult("", status=ToolStatus.CANCELLED)
-        try:
-            result = await self._tools.call(call.name, call.arguments, self._sandbox)
-        finally:
-            self._record(call, result, started)
+    def _end_of(self, call: ToolCall, result: ToolResult) -> LoopEnd | None:
         self.tool_calls += result.submission is None and result.error not in _NOT_USED
         self._uses.append((call.name, hash((call.name, call.arguments, result.content))))
-        return result
-
-    def _end_of(self, result: ToolResult) -> LoopEnd | None:
         if result.submission is not None:
             return _submitted(result.submission)
         return _going_round(tuple(self._uses))
-
-    def _record(self, call: ToolCall, result: ToolResult, started: float) -> None:
-        self._sink.emit(
-            ToolFinished(
-                trajectory_id=self._trajectory_id,
-                call_id=self._conversation.call_id,
-                tool_call_id=call.id,
-                name=call.name,
-                arguments=call.arguments,
-                t_start=started,
-                t_end=time.monotonic(),
-                status=result.status,
-                error=result.error,
-                exit_code=result.exit_code,
-                result=result.content,
-                truncated=result.truncated,
-                result_sha256=sha256(result.content),
-                sandbox_id=self._sandbox.id,
-            )
-        )
 
 
 def _going_round(uses: Sequence[tuple[str, int]]) -> LoopEnd | None:
@@ -215,7 +234,3 @@ def _submitted(submission: Submission) -> LoopEnd:
         return LoopEnd(Outcome.COMPLETED, "submitted", text, result=result)
     partial = submission.status == "partial"
     return LoopEnd(Outcome.FAILED, f"submitted_{submission.status}", text, partial=partial, result=result)
-
-
-def _tool_message(call: ToolCall, result: ToolResult) -> Message:
-    return {"role": "tool", "tool_call_id": call.id, "content": result.content}

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from swarm.errors import UsageError
 
-Mode = Literal["plan", "single"]
+Mode = Literal["plan", "parl", "single"]
 Aggregate = Literal["auto", "text", "table", "vote"]
 SandboxName = Literal["auto", "docker", "bubblewrap", "process"]
 
@@ -156,7 +156,8 @@ class RunConfig(BaseModel):
 
     max_agents: int = Field(default=64, ge=1, description="sub-agents of the whole run, all stages together")
     concurrency: int = Field(default=8, ge=1, description="sub-agents at work at once")
-    max_stages: int = Field(default=3, ge=1, description="rounds of the orchestrator")
+    max_stages: int | None = Field(default=None, ge=1, description="rounds of the orchestrator (plan: 3, parl: 100)")
+    max_orchestrator_steps: int = Field(default=100, ge=1, description="model calls of the orchestrator")
     max_steps: int = Field(default=100, ge=1, description="model calls of one sub-agent")
     agent_seconds: float | None = Field(default=None, gt=0, description="seconds of work of one sub-agent")
     agent_tokens: int | None = Field(default=None, ge=1, description="tokens of one sub-agent")
@@ -202,6 +203,11 @@ class RunConfig(BaseModel):
     def base_urls(self) -> tuple[str, ...]:
         """The addresses of the endpoint's replicas; of one, or none."""
         return (self.base_url,) if isinstance(self.base_url, str) else self.base_url or ()
+
+    @property
+    def rounds(self) -> int:
+        """Stages at most: those asked for, else what suits the mode."""
+        return self.max_stages or (100 if self.mode == "parl" else 3)
 
     def model_of(self, role: Literal["planner", "subagent", "aggregator"]) -> str | None:
         """The model for a role: its own where one is set, else `model`."""

@@ -104,6 +104,10 @@ class Conversation:
     def __repr__(self) -> str:
         return f"<Conversation {self._trajectory_id}: {len(self.messages)} messages, {self.steps} steps>"
 
+    @property
+    def trajectory_id(self) -> str:
+        return self._trajectory_id
+
     def say(self, message: Message) -> None:
         """Add a message of the user or of a tool."""
         self.messages.append(message)

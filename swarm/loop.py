@@ -7,7 +7,7 @@ the user is an interrupt of the graph, in a station that does nothing else: goin
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypedDict
@@ -106,6 +106,7 @@ class Loop:
         self._totals = totals
         self._stop = stop
         self._plan = Plan(subtasks=())
+        self._calls: Mapping[str, str] = {}
         self._results: tuple[AgentResult, ...] = ()
         self._merged = Merged("")
         self._spawned = 0
@@ -199,8 +200,10 @@ class Loop:
             if decision.note:
                 self._crew.sink.emit(Notice(level="warning", message=decision.note))
             self._crew.sink.emit(Finished(answer=decision.answer, dropped=list(decision.dropped)))
+            await self._last_gate(decision.commit)
             return "finish"
-        self._plan = decision.plan
+        found.commit = decision.commit or found.commit
+        self._plan, self._calls = decision.plan, decision.calls
         if self._bounds.dry_run:
             self._crew.sink.emit(StageStarted(stage=position["stage"] + 1, plan=decision.plan))
             return "finish"
@@ -227,11 +230,20 @@ class Loop:
         found.declined = self._approvals.declined
         return "finish"
 
+    async def _last_gate(self, commit: str | None) -> None:
+        """What the orchestrator changed itself at the end must pass the gate as well."""
+        if commit is None:
+            return
+        self.findings.commit = commit
+        gate = self._crew.gate
+        if gate is not None:
+            await unless_stopped(self._stop, lambda: gate.run(commit, len(self.findings.stages) + 1))
+
     async def _state(self) -> RunState:
         crew, found = self._crew, self.findings
         tree = await crew.repository.listing(crew.repository.base, _LISTING_LINES) if crew.repository else ""
         test = crew.gate.command if crew.gate else None
-        return RunState(self._task, test, tree, found.base_gate, tuple(found.stages))
+        return RunState(self._task, test, tree, found.base_gate, tuple(found.stages), found.commit)
 
     async def _dispatch(self, position: Position) -> Step:
         stage = position["stage"] + 1
@@ -264,7 +276,7 @@ class Loop:
             stage=stage,
             attempt=attempt,
             spawn_index=self._spawned,
-            system_prompt=system_prompt("single" if self._single else "subagent"),
+            system_prompt=self._role_of(subtask),
             instructions=subtask.instructions if self._single else subagent_request(self._task, test, subtask, handed),
             base=await self._base_of(needed),
             limits=AgentLimits(
@@ -272,7 +284,13 @@ class Loop:
                 timeout=self._bounds.agent_seconds,
                 max_tokens=self._bounds.agent_tokens,
             ),
+            spawned_by=self._calls.get(subtask.id, ""),
         )
+
+    def _role_of(self, subtask: SubTask) -> str:
+        """The system prompt: what all share comes first."""
+        ours = system_prompt("single" if self._single else "subagent")
+        return f"{ours}\n\n{subtask.system_prompt}" if subtask.system_prompt else ours
 
     async def _base_of(self, needed: Sequence[AgentResult]) -> str | None:
         """What was merged so far, with the changes of the sub-tasks that this one depends on."""

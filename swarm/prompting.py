@@ -17,6 +17,8 @@ GATE_OUTPUT_LIMIT = 60_000
 
 _SUMMARY_LIMIT = 4_000
 
+_REPORT_LIMIT = 16_000
+
 
 @cache
 def system_prompt(name: str) -> str:
@@ -42,11 +44,28 @@ def stage_report(stage: StageReport, room: int) -> str:
         )
     parts = ["\n".join(lines)]
     if stage.gate is not None:
-        parts.append(f"The test command on the merged tree {'passed' if stage.gate.passed else 'failed'}.")
-        parts.append(gate_output(stage.gate))
+        parts.append(gate_report(stage.gate))
     parts.append("Plan the next stage for what is left, or answer with no sub-tasks if nothing more is to be done.")
     parts.append(_limit(room))
     return _join(parts)
+
+
+def orchestrator_request(state: RunState, room: int) -> str:
+    """The first user message of an orchestrator that delegates by tools; `room`: agents that it may ask for."""
+    limit = f"At most {room} agents may be started altogether."
+    return _join([f"# The task\n\n{state.task}", _repository(state), *_gate_part(state.test, state.base_gate), limit])
+
+
+def agent_report(result: AgentResult, stage: StageReport) -> str:
+    """The one message that an agent gives back to the orchestrator that started it."""
+    return f"[{result.outcome}]{_fate(result, stage)}\n{_clip(result.text, _REPORT_LIMIT)}"
+
+
+def gate_report(gate: GateReport) -> str:
+    """The gate's verdict on a merged tree, with its output where it failed."""
+    if gate.passed:
+        return "The test command passed on the merged tree."
+    return f"The test command failed on the merged tree.\n\n{gate_output(gate)}"
 
 
 def plan_problems(problems: Iterable[str]) -> str:
@@ -124,7 +143,7 @@ def plan_format() -> JsonObject:
     schema = Plan.model_json_schema()
     # Free-form objects, which a strict format cannot say, and what goes with them: programs give these, not planners.
     schema["properties"].pop("need")
-    for name in ("result_schema", "kind", "group"):
+    for name in ("result_schema", "system_prompt", "kind", "group"):
         schema["$defs"]["SubTask"]["properties"].pop(name)
     for part in (schema, *schema["$defs"].values()):
         part["required"] = list(part["properties"])

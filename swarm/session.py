@@ -24,6 +24,7 @@ from swarm.errors import MachineError, SwarmError
 from swarm.events import AgentStarted, ControlUsed, Notice, RunStarted
 from swarm.executors.local import LocalExecutor
 from swarm.gate import Gate
+from swarm.orchestrators.parl import Bench, ParlOrchestrator, own_schemas
 from swarm.orchestrators.plan import PlanOrchestrator
 from swarm.orchestrators.single import SingleOrchestrator
 from swarm.parts import Parts
@@ -110,7 +111,7 @@ class Session:
         if self._mission.single:
             await self._loop(pool, tools, SingleOrchestrator(), "")
             return
-        async with self._orchestrator_trajectory() as (trajectory, orchestrator):
+        async with self._orchestrator_trajectory(pool, tools) as (trajectory, orchestrator):
             await self._loop(pool, tools, orchestrator, trajectory.id)
             outcome = Outcome.CANCELLED if self._stop.is_set() else Outcome.COMPLETED
             if self.fault is not None:
@@ -179,9 +180,12 @@ class Session:
         )
 
     @asynccontextmanager
-    async def _orchestrator_trajectory(self) -> AsyncIterator[tuple[Trajectory, Orchestrator]]:
-        mission, custom = self._mission, self._mission.parts.orchestrator
-        system = "" if custom else system_prompt("planner")
+    async def _orchestrator_trajectory(
+        self, pool: Pool, tools: ToolKit
+    ) -> AsyncIterator[tuple[Trajectory, Orchestrator]]:
+        mission, config = self._mission, self._mission.config
+        custom, parl = mission.parts.orchestrator, config.mode == "parl"
+        system = "" if custom else system_prompt("orchestrator" if parl else "planner")
         desk = self._desk(Role.ORCHESTRATOR, ORCHESTRATOR)
         started = AgentStarted(
             trajectory_id=ORCHESTRATOR,
@@ -190,6 +194,8 @@ class Session:
             trainable=True,
             model=desk.line.service.name,
             system_prompt_sha256=sha256(system),
+            tools=list(own_schemas(tools)) if parl and not custom else [],
+            max_steps=config.max_orchestrator_steps if parl else 0,
         )
         async with open_trajectory(self._sink, started) as trajectory:
             messages = [{"role": "system", "content": system}] if system else []
@@ -197,8 +203,11 @@ class Session:
             try:
                 if custom is not None:
                     yield trajectory, custom(desk, conversation)
+                elif parl:
+                    bench, limit = Bench(pool, tools), config.max_orchestrator_steps
+                    yield trajectory, ParlOrchestrator(conversation, bench, self._sink, config.max_agents, limit)
                 else:
-                    yield trajectory, PlanOrchestrator(conversation, mission.config.max_agents)
+                    yield trajectory, PlanOrchestrator(conversation, config.max_agents)
             finally:
                 trajectory.steps, trajectory.usage = conversation.steps, conversation.usage
 
@@ -220,7 +229,7 @@ class Session:
         )
         bounds = Bounds(
             config.concurrency,
-            config.max_stages,
+            config.rounds,
             config.max_steps,
             config.max_critical_steps,
             mission.dry_run,

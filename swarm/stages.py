@@ -88,30 +88,38 @@ class Harvest:
 
 @dataclass(frozen=True, slots=True)
 class RunState:
-    """What an orchestrator sees when it decides. `tree` is a listing of the repository, empty without one."""
+    """What an orchestrator sees when it decides. `tree` is a listing of the repository, empty without one; `commit`
+    is what was merged so far."""
 
     task: str
     test: str | None
     tree: str
     base_gate: GateReport | None
     stages: tuple[StageReport, ...] = ()
+    commit: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Dispatch:
-    """The orchestrator's decision to run these sub-tasks as the next stage."""
+    """The orchestrator's decision to run these sub-tasks as the next stage.
+
+    `commit` holds what it changed itself; `calls` are the tool calls that asked for the sub-tasks, by their id.
+    """
 
     plan: Plan
+    commit: str | None = None
+    calls: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Finish:
     """The orchestrator's decision to end; `dropped` names sub-tasks that are no longer needed, `note` what the user
-    should know about it."""
+    should know about it, `commit` holds what it changed itself."""
 
     answer: str
     dropped: tuple[str, ...] = ()
     note: str = ""
+    commit: str | None = None
 
 
 def all_is_well(stages: Sequence[StageReport]) -> bool:

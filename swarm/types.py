@@ -66,6 +66,7 @@ class SubTask(BaseModel):
     id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
     title: str = Field(min_length=1, max_length=200)
     instructions: str = Field(min_length=1)
+    system_prompt: str = ""
     depends_on: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     replaces: tuple[str, ...] = ()
@@ -277,7 +278,8 @@ class AgentLimits:
 class AgentSpec:
     """All that an executor needs to make one attempt at one sub-task.
 
-    `base` is the commit that the sub-agent's workspace starts from (None: a task without a repository).
+    `base` is the commit that the sub-agent's workspace starts from (None: a task without a repository). `spawned_by`
+    is the orchestrator's tool call that asked for it, empty where a plan did.
     """
 
     trajectory_id: str
@@ -290,6 +292,7 @@ class AgentSpec:
     base: str | None
     limits: AgentLimits
     steering: Steering = field(default_factory=Steering, compare=False)
+    spawned_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,10 @@ class Kit:
             StructuredSubmit(subtask.result_schema) if each.name == submit.name else each for each in self.tools
         )
 
+    def orchestrators(self) -> Toolset:
+        """The orchestrator's own tools: it answers in words, and submits nothing."""
+        return Toolset(each for each in self.tools if each.name != submit.name)
+
     @asynccontextmanager
     async def bench(self, sandbox: Sandbox) -> AsyncIterator[Sandbox]:
         """The sandbox as the tools of one agent use it; background jobs end with the block."""

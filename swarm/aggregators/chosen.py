@@ -22,6 +22,8 @@ def aggregator_for(desk: Desk, repository: Repository | None, given: Aggregator 
     if repository is not None:
         patches = PatchAggregator(repository, desk.sink)
         return BestOfAggregator(desk, BothAggregator(patches, words) if words else patches)
+    if words is None and desk.config.mode == "parl":
+        words = PlainAggregator()
     return BestOfAggregator(desk, words or AutoAggregator(desk))
 
 
@@ -48,6 +50,14 @@ class AutoAggregator:
         useful = all_useful(harvest)
         tabular = bool(useful) and all(structured_rows(result.result) for result in useful)
         return await (self._table if tabular else self._text).merge(harvest)
+
+
+class PlainAggregator:
+    """The results as they came: for an orchestrator that makes the answer of them itself."""
+
+    async def merge(self, harvest: Harvest) -> Merged:
+        titles = harvest.titles
+        return Merged("\n\n".join(f"## {titles[r.subtask_id]} ({r.outcome})\n\n{r.text}" for r in harvest.results))
 
 
 class BothAggregator:

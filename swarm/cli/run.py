@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from swarm.config import RunConfig
     from swarm.result import RunResult
 
-MODES = ("plan", "single")
+MODES = ("plan", "parl", "single")
 AGGREGATES = ("auto", "text", "table", "vote")
 SANDBOXES = ("docker", "bubblewrap", "process", "auto")
 INTERRUPTED = 130
@@ -72,7 +72,11 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument("--test", metavar="CMD", help="the gate: the command that the merged tree must pass")
 
     models = parser.add_argument_group("models")
-    models.add_argument("--mode", choices=MODES, help="plan (default): planner and sub-agents; single: one agent")
+    models.add_argument(
+        "--mode",
+        choices=MODES,
+        help="plan (default): a planner splits the task; parl: an agent that delegates by tools; single: one agent",
+    )
     models.add_argument(
         "--model", metavar="NAME", help="the model of all roles, or PROVIDER/MODEL; `embedded` needs no endpoint"
     )

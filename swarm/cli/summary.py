@@ -59,7 +59,7 @@ def plan_lines(plan: Plan, config: RunConfig) -> list[str]:
     number = len(plan.subtasks)
     lines.append(
         f"{number} sub-agent{'' if number == 1 else 's'}, {min(number, config.concurrency)} at once, "
-        f"at most {number * config.max_steps} model calls in this stage and {config.max_stages} stages"
+        f"at most {number * config.max_steps} model calls in this stage and {config.rounds} stages"
     )
     budget = [
         f"{config.budget_tokens} tokens" if config.budget_tokens else "",

@@ -198,11 +198,13 @@ class ScriptPolicy:
 
 
 def role_of(request: PolicyRequest) -> RoleName:
-    """Who seems to ask: a planner wants JSON by schema (a judge wants a ranking), a sub-agent has tools, an aggregator
-    has neither."""
+    """Who seems to ask: a planner wants JSON by schema (a judge wants a ranking) or can delegate, a sub-agent has other
+    tools, an aggregator has neither."""
     wanted = request.response_format or {}
     if wanted.get("type") == "json_schema":
         return "aggregator" if wanted.get("json_schema", {}).get("name") == "ranking" else "planner"
+    if any(tool.get("function", {}).get("name") == "assign_task" for tool in request.tools):
+        return "planner"
     return "subagent" if request.tools else "aggregator"
 
 

@@ -66,7 +66,7 @@ class LocalExecutor:
         if own is not None:
             line = replace(line, budget=line.budget.child(Limits(tokens=own), spec.trajectory_id))
         conversation = Conversation(line, spec.trajectory_id, Role.SUBAGENT, messages)
-        loop = AgentLoop(conversation, spec.trajectory_id, tools, sandbox, line.sink, spec.steering)
+        loop = AgentLoop(conversation, tools, sandbox, line.sink, spec.steering)
         try:
             return _honest(await loop.run(spec.limits), loop.tool_calls, spec)
         finally:
@@ -98,6 +98,7 @@ class LocalExecutor:
             trainable=not self.parent,
             depth=1 if self.parent else 0,
             parent_trajectory_id=self.parent,
+            spawned_by_tool_call_id=spec.spawned_by,
             stage=spec.stage,
             spawn_index=spec.spawn_index,
             attempt=spec.attempt,

@@ -50,7 +50,7 @@ async def play(
     model, sink = ScriptedModel(turns), RecordingSink()
     line = Line(model, Budget(budget or Limits()), sink, retry=RetryPolicy(base=0.0))
     conversation = Conversation(line, "t", Role.SUBAGENT, [{"role": "user", "content": "go"}])
-    loop = AgentLoop(conversation, "t", Tools(), FakeSandbox(), sink)
+    loop = AgentLoop(conversation, Tools(), FakeSandbox(), sink)
     return await loop.run(limits or AgentLimits()), model, sink, loop
 
 

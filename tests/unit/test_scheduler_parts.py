@@ -177,7 +177,6 @@ async def test_waiting_for_admission_is_no_work_and_the_time_limit_is_kept_by_wo
     line = Line(model, Budget(Limits()), RecordingSink())
     loop = AgentLoop(
         Conversation(line, "t", Role.SUBAGENT, [{"role": "user", "content": "go"}]),
-        "t",
         Tools(),
         FakeSandbox(),
         RecordingSink(),
@@ -194,7 +193,6 @@ async def test_waiting_for_admission_is_no_work_and_the_time_limit_is_kept_by_wo
     line = Line(silent, Budget(Limits()), RecordingSink())
     loop = AgentLoop(
         Conversation(line, "t", Role.SUBAGENT, [{"role": "user", "content": "go"}]),
-        "t",
         Tools(),
         FakeSandbox(),
         RecordingSink(),
@@ -220,7 +218,6 @@ async def test_a_held_agent_stands_still_with_its_sandbox_and_hears_what_it_was_
     line = Line(model, Budget(Limits()), RecordingSink(), retry=RetryPolicy(base=0.0))
     loop = AgentLoop(
         Conversation(line, "t", Role.SUBAGENT, [{"role": "user", "content": "go"}]),
-        "t",
         Tools(),
         box,
         RecordingSink(),
