@@ -97,7 +97,9 @@ async def open_models(config: RunConfig, given: Model | None = None) -> AsyncIte
     served = given is not None or bool(config.base_url)
     if not served and not all(_in_process(name, config) or names_provider(name, config) for name in named):
         raise UsageError("no endpoint is named", remedy=await _how_to_name_one(config))
-    prices = {name: known_price(name, config, os.environ) for name in named}
+    prices = {
+        name: known_price(name, config, os.environ) if given is None else config.prices.get(name) for name in named
+    }
     unpriced = sorted(name for name, price in prices.items() if price is None)
     if config.budget_usd is not None and unpriced:
         raise UsageError(

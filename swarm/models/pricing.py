@@ -39,7 +39,9 @@ def known_price(model: str, config: RunConfig, env: Mapping[str, str]) -> Price 
     Raises:
         UsageError: the model is served nowhere (see `endpoint_of`).
     """
-    if model.split(":")[0] == EMBEDDED or model in config.prices:
+    if model.split(":")[0] == EMBEDDED and model not in config.prices:
+        return price_of(EMBEDDED, config.prices)
+    if model in config.prices:
         return price_of(model, config.prices)
     return price_of(model, config.prices, endpoint_of(model, config, env))
 
