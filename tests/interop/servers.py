@@ -35,7 +35,7 @@ def environment(name: str, packages: Sequence[str], require: Require) -> Path:
     uv = _uv()
     require(uv, "uv is not installed (pip install uv): pip's resolver does not come to an end on these packages")
     shutil.rmtree(folder, ignore_errors=True)
-    env = {"UV_NATIVE_TLS": "true", **os.environ}  # the machine's own certificates, as pip takes them
+    env = {"UV_SYSTEM_CERTS": "true", **os.environ}  # the machine's own certificates, as pip takes them
     # Where wheels lie on this machine, they are to be had; PyTorch's own index has those without CUDA.
     source = [f"--find-links={links}"] if (links := env.get("PIP_FIND_LINKS")) else ["--torch-backend=cpu"]
     install = ["pip", "install", "--quiet", f"--python={folder}/bin/python", *source, *packages]
