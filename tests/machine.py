@@ -33,4 +33,4 @@ def cgroups_of(start: str) -> set[str]:
     """Cgroups whose name begins so."""
     # Not by glob: it fails where somebody else's cgroup goes away meanwhile.
     below = os.walk("/sys/fs/cgroup")
-    return {os.path.join(folder, name) for folder, names, _ in below for name in names if name.startswith(start)}
+    return {f"{folder}/{name}" for folder, names, _ in below for name in names if name.startswith(start)}
