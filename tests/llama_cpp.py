@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import select
+import selectors
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -54,7 +54,9 @@ def llama_cpp(require: Callable[[object, str], None], tmp_path_factory: pytest.T
     assert server.stdout is not None
     with server.stdin, server.stdout:
         try:
-            ready, _, _ = select.select([server.stdout], [], [], _START_S)
+            with selectors.DefaultSelector() as waiting:  # select() takes no descriptor above 1023
+                waiting.register(server.stdout, selectors.EVENT_READ)
+                ready = waiting.select(_START_S)
             address = server.stdout.readline().decode().strip() if ready else ""
             tail = (folder / "log").read_text(errors="replace")[-400:]
             require(address, f"llama.cpp's server does not come up: {tail}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 
@@ -30,4 +31,6 @@ def mounts_of(folder: str) -> set[str]:
 
 def cgroups_of(start: str) -> set[str]:
     """Cgroups whose name begins so."""
-    return {str(path) for path in Path("/sys/fs/cgroup").glob(f"**/{start}*")}
+    # Not by glob: it fails where somebody else's cgroup goes away meanwhile.
+    below = os.walk("/sys/fs/cgroup")
+    return {f"{folder}/{name}" for folder, names, _ in below for name in names if name.startswith(start)}

@@ -280,9 +280,8 @@ class DirectTransport(httpx2.AsyncBaseTransport):
     async def _open_connection(self, origin: _Origin) -> _Connection:
         scheme, host, port = origin
         loop = asyncio.get_running_loop()
-        transport, connection = await loop.create_connection(
-            lambda: _Connection(self._gone), host, port, happy_eyeballs_delay=0.25
-        )
+        # No race between addresses: asyncio's loses a socket where it is cancelled at the wrong moment.
+        transport, connection = await loop.create_connection(lambda: _Connection(self._gone), host, port)
         self._open.add(connection)
         _keep_alive(transport.get_extra_info("socket"))
         if scheme == "https":
