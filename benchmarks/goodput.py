@@ -30,11 +30,12 @@ import anyio
 import httpx
 import openai
 
-from swarm.budget import Budget, Limits
+from swarm.budget import Budget
 from swarm.calls import Ask
 from swarm.conversation import Conversation, Line
 from swarm.errors import EndpointError
 from swarm.events import Event
+from swarm.levels import Limits
 from swarm.models.client import OpenAIModel, open_client
 from swarm.models.governor import Governor
 from swarm.models.service import GovernedModel

@@ -39,10 +39,11 @@ async def governed(url: str) -> AsyncIterator[Agent]:
     import tempfile
     from pathlib import Path
 
-    from swarm.budget import Budget, Limits
+    from swarm.budget import Budget
     from swarm.conversation import Conversation, Line
     from swarm.journal.redaction import Redactor
     from swarm.journal.writer import open_journal
+    from swarm.levels import Limits
     from swarm.models.client import OpenAIModel, open_client
     from swarm.models.governor import Governor
     from swarm.models.service import GovernedModel

@@ -6,15 +6,18 @@ import json
 import time
 from collections import deque
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from swarm.calls import ModelReply
+from swarm.checkpoints import Keeper
+from swarm.context import Context
 from swarm.conversation import Conversation
 from swarm.errors import BudgetExhausted, EndpointError
 from swarm.events import ToolFinished, ToolStarted
-from swarm.protocols import EventSink, Sandbox
+from swarm.gathering import Gathering
+from swarm.protocols import EventSink, Sandbox, Seat
 from swarm.retry import FATAL
 from swarm.steering import Steering
 from swarm.trajectory import sha256
@@ -62,8 +65,8 @@ class ToolKit(Protocol):
         """The orchestrator's own tools, beside those for delegation."""
         ...
 
-    def fitted(self, subtask: SubTask) -> ToolBox:
-        """The tools for one sub-task."""
+    def fitted(self, subtask: SubTask, seat: Seat | None = None) -> ToolBox:
+        """The tools for one sub-task. `seat`: its agent's place at the board, None where it has none."""
         ...
 
     def bench(self, sandbox: Sandbox) -> AbstractAsyncContextManager[Sandbox]:
@@ -83,15 +86,32 @@ class LoopEnd:
 
 
 class ToolUser:
-    """Uses tools for one trajectory, and tells the journal of it."""
+    """Uses tools for one trajectory, and tells the journal of it. `keeper` keeps what they make of the workspace."""
 
-    def __init__(self, conversation: Conversation, tools: ToolBox, sink: EventSink) -> None:
+    def __init__(
+        self, conversation: Conversation, tools: ToolBox, sink: EventSink, keeper: Keeper | None = None
+    ) -> None:
         self._conversation = conversation
         self._tools = tools
         self._sink = sink
+        self._keeper = keeper
+
+    def schemas(self) -> Sequence[JsonObject]:
+        return self._tools.schemas()
+
+    def beside(self) -> AbstractAsyncContextManager[None]:
+        """For the time in which the model thinks; see `Keeper.beside`."""
+        return self._keeper.beside() if self._keeper is not None else nullcontext()
 
     async def use(self, call: ToolCall, sandbox: Sandbox) -> ToolResult:
-        """Do what a call asks for."""
+        """Do what a call asks for; what the journal holds the result of is done again only for its effect."""
+        recorded = self.recorded(call)
+        if recorded is not None:
+            if self._keeper is not None and self._keeper.remakes(call.name):
+                await self._tools.call(call.name, call.arguments, sandbox)
+            return recorded
+        if self._keeper is not None:
+            self._keeper.used(call.name)
         self._sink.emit(
             ToolStarted(
                 trajectory_id=self._conversation.trajectory_id,
@@ -109,10 +129,39 @@ class ToolUser:
             self.record(call, result, started, sandbox_id=sandbox.id)
         return result
 
+    def gathers(self, call: ToolCall) -> bool:
+        """Whether it is taken together with others of its turn."""
+        return isinstance(self._tools, Gathering) and self._tools.gathers(call.name)
+
+    async def gather(self, calls: Sequence[ToolCall]) -> list[ToolResult]:
+        """Do what such calls of one turn ask for, together; the results in their order."""
+        assert isinstance(self._tools, Gathering)
+        recorded, started = [self.recorded(call) for call in calls], time.monotonic()
+        answers = await self._tools.gather(calls, recorded)
+        for call, known, answer in zip(calls, recorded, answers, strict=True):
+            if known is None:
+                self.record(call, answer.result, started, child=answer.child, artifact=answer.artifact)
+        return [answer.result for answer in answers]
+
+    def recorded(self, call: ToolCall) -> ToolResult | None:
+        """The result of a call as the journal holds it. What ended the attempt is done again: it changes nothing."""
+        found = self._conversation.line.past.tool(self._conversation.call_id, call.id)
+        if found is None or found.ends:
+            return None
+        return ToolResult(found.result, found.status, found.exit_code, found.truncated, error=found.error)
+
     def record(
-        self, call: ToolCall, result: ToolResult, started: float, *, sandbox_id: str = "", child: str = ""
+        self,
+        call: ToolCall,
+        result: ToolResult,
+        started: float,
+        *,
+        sandbox_id: str = "",
+        child: str = "",
+        artifact: str = "",
     ) -> None:
-        """Tell the journal how a call ended. `child`: the trajectory that it started."""
+        """Tell the journal how a call ended. `child`: the trajectory that it started; `artifact`: what holds the whole
+        of its result."""
         self._sink.emit(
             ToolFinished(
                 trajectory_id=self._conversation.trajectory_id,
@@ -128,8 +177,10 @@ class ToolUser:
                 result=result.content,
                 truncated=result.truncated,
                 result_sha256=sha256(result.content),
+                artifacts=[artifact] if artifact else [],
                 sandbox_id=sandbox_id,
                 child_trajectory_ids=[child] if child else [],
+                ends=result.submission is not None,
             )
         )
 
@@ -144,14 +195,14 @@ class AgentLoop:
     def __init__(
         self,
         conversation: Conversation,
-        tools: ToolBox,
+        user: ToolUser,
         sandbox: Sandbox,
-        sink: EventSink,
         steering: Steering | None = None,
+        context: Context | None = None,
     ) -> None:
         self._conversation = conversation
-        self._tools = tools
-        self._user = ToolUser(conversation, tools, sink)
+        self._context = context or Context(conversation)
+        self._user = user
         self._sandbox = sandbox
         self.tool_calls = 0
         """Uses of tools other than submit that reached the tool."""
@@ -163,19 +214,20 @@ class AgentLoop:
         with self._steering.clock.limited(limits.timeout) as limit:
             ended = await self._turns(limits.max_steps)
         if limit.cancelled_caught:
-            return LoopEnd(Outcome.TIMED_OUT, "timeout", f"stopped after {limits.timeout:.0f} s of work")
+            return LoopEnd(Outcome.TIMED_OUT, "timeout", self._steering.clock.why)
         return ended
 
     async def _turns(self, max_steps: int) -> LoopEnd:
-        nudged, tools = False, self._tools.schemas()
+        nudged, tools = False, self._user.schemas()
         while self._conversation.steps < max_steps:
             for text in await self._steering.before_call():
                 self._conversation.say({"role": "user", "content": text})
             try:
-                reply = await self._conversation.ask(tools)
+                async with self._user.beside():
+                    reply = await self._context.ask(tools)
             except BudgetExhausted as error:
-                own = error.scope == self._conversation.trajectory_id
-                return LoopEnd(Outcome.BUDGET_EXHAUSTED, "max_tokens" if own else "budget", error.message)
+                late = error.stop == "timeout"
+                return LoopEnd(Outcome.TIMED_OUT if late else Outcome.BUDGET_EXHAUSTED, error.stop, error.message)
             except EndpointError as error:
                 if error.kind in FATAL:
                     raise
@@ -194,16 +246,24 @@ class AgentLoop:
         return LoopEnd(Outcome.BUDGET_EXHAUSTED, "max_steps", f"not done after {max_steps} steps")
 
     async def _use_tools(self, reply: ModelReply) -> LoopEnd | None:
-        """Use the tools of one turn in order; a submission ends the attempt."""
+        """Use the tools of one turn in order, those last that are taken together; a submission ends the attempt."""
         ended: LoopEnd | None = None
-        for call in reply.tool_calls:
-            if ended is None:
-                result = await self._user.use(call, self._sandbox)
-                ended = self._end_of(call, result)
-            else:
-                result = ToolResult("not run: the attempt had ended", status=ToolStatus.CANCELLED)
-                self._user.record(call, result, time.monotonic())
-            self._user.say(call, result)
+        results: dict[int, ToolResult] = {}
+        together = [at for at, call in enumerate(reply.tool_calls) if self._user.gathers(call)]
+        for at, call in enumerate(reply.tool_calls):
+            if ended is None and at not in together:
+                results[at] = await self._user.use(call, self._sandbox)
+                ended = self._end_of(call, results[at])
+        if together and ended is None:
+            calls = [reply.tool_calls[at] for at in together]
+            for at, call, result in zip(together, calls, await self._user.gather(calls), strict=True):
+                results[at] = result
+                ended = ended or self._end_of(call, result)
+        for at, call in enumerate(reply.tool_calls):
+            if at not in results:
+                results[at] = ToolResult("not run: the attempt had ended", status=ToolStatus.CANCELLED)
+                self._user.record(call, results[at], time.monotonic())
+            self._user.say(call, results[at])
         return ended
 
     def _end_of(self, call: ToolCall, result: ToolResult) -> LoopEnd | None:

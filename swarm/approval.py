@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from swarm.preview import Preview
 from swarm.types import Plan
 
 
@@ -24,7 +25,8 @@ class Question:
     """One question; `text` says all of it in a sentence.
 
     `plan`: may this stage be run? `spending`: the run has cost more than `ask_usd`, may the next stage be run all the
-    same? `patch`: is this, as a diff, what is wanted? `plan` and `estimate` are None where they do not belong to it.
+    same? `patch`: is this, as a diff, what is wanted? `plan`, `estimate` and `preview` (what the whole run will
+    probably cost) are None where they do not belong to it.
     """
 
     kind: Literal["plan", "spending", "patch"]
@@ -33,6 +35,7 @@ class Question:
     plan: Plan | None = None
     patch: bytes = b""
     estimate: Estimate | None = None
+    preview: Preview | None = None
 
 
 Approve = Callable[[Question], Awaitable[bool | Plan]]

@@ -6,6 +6,7 @@ A station that asks is done again from its start after each answer: until the la
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
@@ -13,10 +14,22 @@ from langgraph.types import interrupt
 
 from swarm.approval import Approve, Estimate, Question
 from swarm.errors import UsageError
+from swarm.events import Answered
+from swarm.journal.past import Past
 from swarm.plan_graph import problems
+from swarm.preview import Preview
+from swarm.protocols import EventSink
 from swarm.stopping import unless_stopped
 from swarm.totals import Totals
 from swarm.types import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Where answers are told, and where those of before are found."""
+
+    sink: EventSink
+    past: Past = field(default_factory=Past)
 
 
 class Approvals:
@@ -25,12 +38,17 @@ class Approvals:
     Before a stage it is asked when more than `ask_usd` dollars were spent; after a yes, when as much more was.
     """
 
-    def __init__(self, approve: Approve | None, ask_usd: float | None, totals: Totals, stop: anyio.Event) -> None:
+    def __init__(
+        self, approve: Approve | None, ask_usd: float | None, totals: Totals, stop: anyio.Event, record: Record
+    ) -> None:
         self._approve = approve
         self._step = ask_usd
         self._ask_usd = ask_usd
+        if ask_usd is not None and (asked_at := record.past.asked_at()):
+            self._ask_usd = asked_at + ask_usd
         self._totals = totals
         self._stop = stop
+        self._record = record
         self._open: Question | None = None
         self.declined = ""
         """The kind of question that was answered with no."""
@@ -43,19 +61,38 @@ class Approvals:
         return self._approve is not None
 
     async def answer(self) -> Any:
-        """The user's answer to the open question, in the form that a checkpoint holds. The end of the run is a no."""
+        """The user's answer to the open question, in the form that a checkpoint holds. The end of the run is a no, what
+        was agreed to before a yes."""
         assert self._approve is not None
         assert self._open is not None
         approve, question = self._approve, self._open
+        if self._record.past.answer(question.kind, question.stage) is not None:
+            return True
         answer = await unless_stopped(self._stop, lambda: approve(question))
+        if answer is not None:
+            cost = self._totals.cost
+            self._record.sink.emit(
+                Answered(kind=question.kind, stage=question.stage, yes=answer is not False, spent_usd=cost)
+            )
         return answer.model_dump(mode="json") if isinstance(answer, Plan) else bool(answer)
 
-    def plan(self, plan: Plan, stage: int, max_steps: int, earlier: Collection[str], room: int) -> Plan | None:
+    def plan(
+        self,
+        plan: Plan,
+        stage: int,
+        max_steps: int,
+        earlier: Collection[str],
+        room: int,
+        preview: Preview | None = None,
+    ) -> Plan | None:
         """The plan that the user wants to be run, None for none. `earlier` and `room` as in `plan_graph.problems`.
 
         Raises:
             UsageError: it is one of the user's own, and cannot be run.
         """
+        begun = self._record.past.plan(stage)
+        if begun is not None:  # agreed to, and perhaps edited
+            return begun.plan
         if not self.asks:
             return plan
         number, spent = len(plan.subtasks), self._totals.cost
@@ -63,10 +100,10 @@ class Approvals:
         costly = self._ask_usd is not None and spent is not None and spent >= self._ask_usd
         if costly:
             text = f"the run has cost ${spent:.2f}, over the ${self._ask_usd:g} to ask at: go on with stage {stage}?"
-            if self._ask(Question("spending", text, stage, plan, estimate=estimate)) is False:
+            if self._ask(Question("spending", text, stage, plan, estimate=estimate, preview=preview)) is False:
                 return None
         text = f"run {number} sub-agent{'' if number == 1 else 's'} in stage {stage}?"
-        answer = self._ask(Question("plan", text, stage, plan, estimate=estimate))
+        answer = self._ask(Question("plan", text, stage, plan, estimate=estimate, preview=preview))
         if costly:
             self._ask_usd = (spent or 0.0) + (self._step or 0.0)
         if not isinstance(answer, dict):

@@ -7,10 +7,19 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
 from swarm.errors import UsageError
 
@@ -43,7 +52,8 @@ class Capabilities(BaseModel):
     """What a model at an endpoint can do; None where it is not known.
 
     `structured` is the strongest `response_format` that is kept to. `token_ids` is whose way of asking for token ids
-    works, `reasoning` the field that the reasoning comes in ("": none was seen).
+    works, `reasoning` the field that the reasoning comes in ("": none was seen), `context_tokens` how many tokens prompt
+    and answer may have together.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -56,6 +66,7 @@ class Capabilities(BaseModel):
     token_ids: Literal["vllm", "none"] | None = None
     reasoning: str | None = None
     seed: bool | None = None
+    context_tokens: int | None = Field(default=None, ge=1)
 
     def over(self, below: Capabilities) -> Capabilities:
         """These, and those of `below` where these do not know."""
@@ -155,6 +166,7 @@ class RunConfig(BaseModel):
     replay: Path | None = Field(default=None, description="file that the models' answers are taken from")
 
     max_agents: int = Field(default=64, ge=1, description="sub-agents of the whole run, all stages together")
+    max_depth: int = Field(default=1, ge=1, le=4, description="levels of sub-agents; more than 1 in mode parl alone")
     concurrency: int = Field(default=8, ge=1, description="sub-agents at work at once")
     max_stages: int | None = Field(default=None, ge=1, description="rounds of the orchestrator (plan: 3, parl: 100)")
     max_orchestrator_steps: int = Field(default=100, ge=1, description="model calls of the orchestrator")
@@ -167,9 +179,12 @@ class RunConfig(BaseModel):
     straggler_seconds: float = Field(default=60.0, ge=0, description="no sub-agent is late before")
     hedge: bool = Field(default=False, description="a second attempt beside one that is late; the first good one wins")
     max_critical_steps: int | None = Field(default=None, ge=1)
+    context_tokens: int | None = Field(default=None, ge=1_000, description="tokens of the models' window")
     budget_tokens: int | None = Field(default=None, ge=1)
     budget_usd: float | None = Field(default=None, gt=0)
     timeout: float | None = Field(default=None, gt=0, description="seconds for the whole run")
+    soft_limit: float = Field(default=0.8, gt=0, le=1, description="part of a limit after which agents wrap up")
+    reserve: float = Field(default=0.1, ge=0, le=0.5, description="part of a limit kept for merging and the last word")
     call_timeout: float = Field(default=600.0, gt=0, description="seconds for one model call")
     warm_prefix: bool = Field(default=True, description="one call warms a shared prefix before its siblings follow")
     max_in_flight: int = Field(default=256, ge=1, le=1000, description="model calls at once to one endpoint and key")
@@ -191,6 +206,10 @@ class RunConfig(BaseModel):
     toolchain: tuple[Path, ...] = Field(default=(), description="host folders visible read-only in sandboxes")
     network: tuple[str, ...] = Field(default=(), description="hosts that sandboxes may reach")
 
+    board: bool = Field(default=True, description="agents at work at once share claims and findings")
+    prompts: Annotated[Path, AfterValidator(Path.absolute)] | None = Field(
+        default=None, description="folder of system prompts that take the place of ours"
+    )
     tools: tuple[str, ...] = Field(default=(), description="further tools: names, or package.module:name")
     mcp: Path | None = Field(default=None, description="file of MCP servers, which run on this machine")
     web_hosts: tuple[str, ...] = Field(default=(), description="hosts that web_fetch may read")
@@ -199,10 +218,21 @@ class RunConfig(BaseModel):
     test: str | None = None
     test_timeout: float = Field(default=600.0, gt=0, description="seconds for one run of the gate")
 
+    @model_validator(mode="after")
+    def _deep_enough(self) -> Self:
+        if self.max_depth > 1 and self.mode != "parl":
+            raise ValueError(f"max_depth {self.max_depth} needs mode parl: elsewhere no agent starts others")
+        return self
+
     @property
     def base_urls(self) -> tuple[str, ...]:
         """The addresses of the endpoint's replicas; of one, or none."""
         return (self.base_url,) if isinstance(self.base_url, str) else self.base_url or ()
+
+    @property
+    def merge_room(self) -> int:
+        """Tokens of results in one merge call: as asked for, and where the window is given at most half of it."""
+        return min(self.merge_tokens, (self.context_tokens or 2 * self.merge_tokens) // 2)
 
     @property
     def rounds(self) -> int:
@@ -250,6 +280,8 @@ def load_config(flags: Mapping[str, Any], env: Mapping[str, str] | None = None, 
                 f"{key} in {repo}/swarm.toml: this opens your machine, which a repository may not ask for",
                 remedy="give it on the command line, or in ~/.config/swarm/config.toml",
             )
+    if isinstance(own := shared.get("prompts"), str):
+        shared["prompts"] = _inside(repo, own) if repo else own
     for source, values in (
         (str(user / "swarm/config.toml"), _read_toml(user / "swarm/config.toml")),
         (f"{repo}/swarm.toml", shared),
@@ -284,6 +316,21 @@ def _read_toml(path: Path) -> dict[str, Any]:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{path}: {error}", remedy="mend or remove the file") from None
+
+
+def _inside(repo: Path, folder: str) -> Path:
+    """A folder that a repository names: one of its own.
+
+    Raises:
+        UsageError: it lies elsewhere.
+    """
+    place = (repo / folder).resolve()
+    if not place.is_relative_to(repo.resolve()):
+        raise UsageError(
+            f"prompts in {repo}/swarm.toml: {folder} is not in the repository",
+            remedy="give it on the command line, or in ~/.config/swarm/config.toml",
+        )
+    return place
 
 
 def _from_env(env: Mapping[str, str]) -> dict[str, Any]:

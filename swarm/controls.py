@@ -9,17 +9,20 @@ from typing import Literal
 
 import anyio
 
-Action = Literal["pause", "resume", "concurrency", "stop_agent"]
+Action = Literal["pause", "resume", "concurrency", "stop_agent", "budget"]
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One use of the controls. `soft` asks an agent to finish with what it has; otherwise it is cancelled."""
+    """One use of the controls. `soft` asks an agent to finish with what it has; otherwise it is cancelled. `tokens` and
+    `usd` are the whole budget from now on, None: as it was."""
 
     action: Action
     concurrency: int = 0
     agent: str = ""
     soft: bool = True
+    tokens: int | None = None
+    usd: float | None = None
 
 
 Listener = Callable[[Command], None]
@@ -82,6 +85,20 @@ class Controls:
         attempt is at work on that.
         """
         self._say(Command("stop_agent", agent=agent, soft=soft))
+
+    def set_budget(self, *, tokens: int | None = None, usd: float | None = None) -> None:
+        """The whole run may use so many tokens and dollars from now on, those already used included; None: as it was.
+
+        Calls in flight are not taken back, and agents that were told to finish are not told otherwise. Dollars are kept
+        only where the prices of all models are known.
+
+        Raises:
+            ValueError: nothing is given, or less than nothing.
+        """
+        given = [amount for amount in (tokens, usd) if amount is not None]
+        if not given or min(given) < 0:
+            raise ValueError("give tokens or usd, of which a run may use 0 or more")
+        self._say(Command("budget", tokens=tokens, usd=usd))
 
     async def running(self) -> None:
         """Wait until it is not paused."""

@@ -6,80 +6,30 @@ grow at the end, so that prefixes stay cached and the journal holds each message
 
 from __future__ import annotations
 
-import hashlib
-import random
+import copy
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import anyio
-from pydantic_core import to_json
 
-from swarm.budget import Budget, Reservation
-from swarm.calls import Ask, ModelReply, ModelRequest, StreamLimits
-from swarm.config import Price
-from swarm.errors import EndpointError, EndpointFault
+from swarm.budget import Reservation
+from swarm.calls import Ask, ModelReply, ModelRequest
+from swarm.errors import EndpointError
 from swarm.events import CallFinished, CallSent, Notice
+from swarm.line import Line, Teller
 from swarm.models.pricing import cost
-from swarm.models.tokens import TokenRatio
-from swarm.protocols import EventSink, Model, ModelService
-from swarm.retry import RetryPolicy
+from swarm.models.recorded import recorded_reply
+from swarm.prompt import Prompt
+from swarm.protocols import Model
+from swarm.retry import may_be_billed
+from swarm.sizes import Needs
 from swarm.steering import WorkClock
 from swarm.types import JsonObject, Message, Role, Usage
 
-ASSUMED_COMPLETION = 8192
-"""Completion tokens that are reserved for one call."""
-
-_MAY_BE_BILLED = frozenset(
-    {
-        EndpointFault.CUT,
-        EndpointFault.NO_FIRST_TOKEN,
-        EndpointFault.STALLED,
-        EndpointFault.TIMED_OUT,
-        EndpointFault.MALFORMED,
-    }
-)
+__all__ = ["Conversation", "Line"]
 
 _QUIET_WAIT = 2.0
 """Waits for the endpoint that are longer than this many seconds are told on the screen."""
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """How a role reaches its model: shared by all conversations of that role in a run."""
-
-    service: ModelService
-    budget: Budget
-    sink: EventSink
-    price: Price | None = None
-    ratio: TokenRatio = field(default_factory=TokenRatio)
-    retry: RetryPolicy = field(default_factory=RetryPolicy)
-    temperature: float | None = None
-    seed: int | None = None
-    call_timeout: float = 600.0
-    stream: StreamLimits | None = None
-    rng: random.Random = field(default_factory=random.Random)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Teller:
-    """Tells the user of one run; equal to every other of that run."""
-
-    sink: EventSink
-
-    def __call__(self, text: str) -> None:
-        self.sink.emit(Notice(message=text, level="warning"))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Teller) and other.sink is self.sink
-
-    def __hash__(self) -> int:
-        return id(self.sink)
-
-
-def _may_be_billed(error: EndpointError) -> bool:
-    """Not where its status says that the request was turned away."""
-    return error.kind in _MAY_BE_BILLED and not (error.status is not None and 300 <= error.status < 500)
 
 
 class Conversation:
@@ -91,15 +41,16 @@ class Conversation:
         self._role = role
         self.messages = list(messages)
         self.clock = WorkClock()
-        self._prefix = ""  # names what siblings share: the system prompt and the tools
         self.steps = 0
         self.usage = Usage()
+        self.lineage = 0  # a rewind opens the next
+        self.measured = (0, 0)  # bytes and tokens of the last prompt that the endpoint counted
+        self.window: int | None = None  # tokens, as far as refusals or the journal told
         self._last_call_id = ""
+        self._call_id = ""  # of the one call of an aside
+        self._attempts = 0  # at the next call
         self._told = 0  # how many messages the journal already holds
-        self._prompt_hash = hashlib.sha256()
-        self._prompt_bytes = 0
-        self._encoded: list[bytes] = []  # the messages as JSON, each made once
-        self._tools: tuple[Sequence[JsonObject], bytes] = ((), b"")
+        self._prompt = Prompt()
 
     def __repr__(self) -> str:
         return f"<Conversation {self._trajectory_id}: {len(self.messages)} messages, {self.steps} steps>"
@@ -117,6 +68,45 @@ class Conversation:
         """The accepted call that gave the last answer."""
         return self._last_call_id
 
+    @property
+    def line(self) -> Line:
+        return self._line
+
+    @property
+    def recorded(self) -> bool:
+        """Whether the next answer is in the journal, with the messages that it answers."""
+        return self._line.past.call(self._next_call_id) is not None
+
+    @property
+    def _next_call_id(self) -> str:
+        return self._call_id or f"{self._trajectory_id}/{self.steps + 1}"
+
+    def size(self, tools: Sequence[JsonObject] = ()) -> int:
+        """Bytes of the next prompt, messages and tools."""
+        self._prompt.take(self.messages)
+        return self._prompt.size + len(self._prompt.tools(tools))
+
+    def rewind(self, messages: Sequence[Message]) -> None:
+        """Go on from other messages: a new lineage. What both begin with is not told again."""
+        pairs = zip(self.messages[: self._told], messages, strict=False)
+        self._told = next((at for at, (old, new) in enumerate(pairs) if old != new), min(self._told, len(messages)))
+        self.messages = list(messages)
+        self.lineage += 1
+        self._prompt = Prompt()
+
+    async def aside(self, messages: Sequence[Message], name: str, tools: Sequence[JsonObject] = ()) -> ModelReply:
+        """A call of this trajectory that is no turn of it, from other messages, in a lineage of its own. Its id is that
+        of the next call with `name` behind it. Raises as `ask`.
+        """
+        other = copy.copy(self)
+        other.rewind(messages)
+        other.usage, other._attempts = Usage(), 0
+        other._call_id = f"{self._trajectory_id}/{self.steps + 1}-{name}"
+        try:
+            return await other.ask(tools)
+        finally:
+            self.lineage, self.usage = other.lineage, self.usage + other.usage
+
     async def ask(self, tools: Sequence[JsonObject] = (), response_format: JsonObject | None = None) -> ModelReply:
         """The model's next message, which is added to the messages.
 
@@ -124,12 +114,15 @@ class Conversation:
             BudgetExhausted: there is no room for another call.
             EndpointError: the call failed, and failed again as often as makes sense.
         """
-        call_id = f"{self._trajectory_id}/{self.steps + 1}"
+        call_id = self._next_call_id
+        if (recorded := self._line.past.call(call_id)) is not None:
+            return self._adopt(recorded, tools)
+        self._attempts = max(self._attempts, self._line.past.tries(call_id))
         wanted, retry = time.monotonic(), self._line.retry
-        attempt = tries = 0
+        tries = 0
         while True:
-            attempt += 1
-            reply = await self._attempt(call_id, attempt, wanted, tools, response_format)
+            self._attempts += 1
+            reply = await self._attempt(call_id, self._attempts, wanted, tools, response_format)
             if isinstance(reply, ModelReply):
                 return reply
             tries += retry.counts(reply)
@@ -141,6 +134,26 @@ class Conversation:
                 self._line.sink.emit(Notice(message=text, trajectory_id=self._trajectory_id, level="warning"))
             self.clock.stop()
             await anyio.sleep(again)
+
+    def _adopt(self, record: CallFinished, tools: Sequence[JsonObject]) -> ModelReply:
+        """Take a call from the journal as it was made: what the model had been told by then is in its prompt."""
+        past, reply = self._line.past, recorded_reply(record)
+        prompt = past.prompt(record)
+        if self.steps == 0 and not self._call_id and not record.redacted:
+            self._prompt.take(self.messages)
+            if self._prompt.sha256 != record.prompt_sha256:
+                past.tell_of_prompts(self._line.sink)
+        self.messages = [*prompt, reply.message]
+        self._prompt, self._told = Prompt(), len(self.messages)
+        self.lineage, self._last_call_id, self._attempts = record.lineage_id, record.call_id, 0
+        self.window = record.window_tokens or None
+        self.steps += 1
+        self.usage = self.usage + sum((aside.usage for aside in past.asides(record.call_id)), reply.usage)
+        if not self.recorded:  # the next one is made: its prompt is measured by this one
+            measure = Prompt()
+            measure.take(prompt)
+            self.measured = (measure.size + len(measure.tools(tools)), reply.usage.prompt_tokens)
+        return reply
 
     async def _attempt(
         self,
@@ -155,15 +168,15 @@ class Conversation:
         Nobody holds a place at the endpoint while waiting for the budget, or budget while waiting for a place: it waits
         for room, then for admission, and takes both at once or begins anew.
         """
-        self._digest_new_messages()
+        self._prompt.take(self.messages)
         waiting_since = time.monotonic()
         self.clock.stop()
-        prompt = self._line.ratio.tokens(self._prompt_bytes + len(self._encode_tools(tools)))
-        tell = _Teller(self._line.sink)
+        prompt = self._line.ratio.tokens(self._prompt.size + len(self._prompt.tools(tools)))
+        tell = Teller(self._line.sink)
         ask = Ask(
             self._role,
-            prompt + ASSUMED_COMPLETION,
-            self._shared_prefix(),
+            prompt + self._line.sizes.likely,
+            self._prompt.shared_prefix,
             self.steps,
             since=wanted,
             tell=tell,
@@ -171,14 +184,15 @@ class Conversation:
             attempt=attempt,
         )
         while True:
-            tokens, dollars, _ = self._needs(prompt)
-            await self._line.budget.wait_for_room(tokens, dollars)
+            needs = self._needs(prompt)
+            await self._line.budget.wait_for_room(needs.tokens, needs.usd)
             async with self._line.service.admit(ask) as model:
-                tokens, dollars, max_tokens = self._needs(prompt)
-                reservation = self._line.budget.try_reserve(tokens, dollars)
+                needs = self._needs(prompt)
+                reservation = self._line.budget.try_reserve(needs.tokens, needs.usd)
                 if reservation is not None:
-                    request = self._request(tools, response_format, max_tokens)
-                    return await self._call(model, request, reservation, call_id, attempt, waiting_since)
+                    with reservation:
+                        request = self._request(tools, response_format, needs.max_tokens)
+                        return await self._call(model, request, reservation, call_id, attempt, waiting_since)
 
     def _request(
         self, tools: Sequence[JsonObject], response_format: JsonObject | None, max_tokens: int | None
@@ -186,9 +200,9 @@ class Conversation:
         line = self._line
         return ModelRequest(
             messages=self.messages,
-            encoded=self._encoded,
+            encoded=self._prompt.encoded,
             tools=tools,
-            encoded_tools=self._encode_tools(tools),
+            encoded_tools=self._prompt.tools(tools),
             response_format=response_format,
             temperature=line.temperature,
             seed=line.seed,
@@ -209,6 +223,7 @@ class Conversation:
         line, now = self._line, time.monotonic()
         record = CallFinished(
             trajectory_id=self._trajectory_id,
+            lineage_id=self.lineage,
             call_id=call_id,
             turn=self.steps + 1,
             attempt=attempt,
@@ -217,17 +232,28 @@ class Conversation:
             prefix_call_id=self._last_call_id,
             prefix_messages=self._told,
             new_messages=self.messages[self._told :],
-            prompt_sha256=self._prompt_hash.hexdigest(),
+            prompt_sha256=self._prompt.sha256,
             sampling={"temperature": line.temperature, "seed": line.seed, "max_tokens": request.max_tokens},
+            window_tokens=self.window or line.window.tokens or 0,
             t_sent=now,
             wait_s=now - waiting_since,
         )
         self.clock.start()
-        line.sink.emit(CallSent(trajectory_id=self._trajectory_id, call_id=call_id, attempt=attempt))
+        size = self._prompt.size + len(request.encoded_tools)
+        line.sink.emit(
+            CallSent(
+                trajectory_id=self._trajectory_id,
+                call_id=call_id,
+                attempt=attempt,
+                prompt_tokens=line.ratio.tokens(size),
+                tokens=reservation.tokens,
+                usd=reservation.usd,
+            )
+        )
         try:
             reply = await model.complete(request)
         except EndpointError as error:
-            if _may_be_billed(error):
+            if may_be_billed(error):
                 reservation.forfeit()
                 self._estimate(record, request, error.completion_tokens)
             else:
@@ -242,7 +268,10 @@ class Conversation:
             line.sink.emit(record)
             raise
         if not reply.fitted:  # else the usage is of more than this prompt
-            line.ratio.learn(self._prompt_bytes + len(request.encoded_tools), reply.usage.prompt_tokens)
+            line.ratio.learn(size, reply.usage.prompt_tokens)
+            line.sizes.observe(reply.usage.completion_tokens, cut=reply.finish_reason == "length")
+        if "exchanges" not in reply.fitted:
+            self.measured = (size, reply.usage.prompt_tokens)
         dollars = cost(line.price, reply.usage)
         reservation.settle(reply.usage.total_tokens, dollars or 0.0)
         self._accept(call_id, record, reply, dollars)
@@ -250,23 +279,19 @@ class Conversation:
 
     def _estimate(self, record: CallFinished, request: ModelRequest, completion_tokens: int) -> None:
         """What a failed attempt may be billed for: the prompt, and what had come of the answer."""
-        prompt = self._line.ratio.tokens(self._prompt_bytes + len(request.encoded_tools))
+        prompt = self._line.ratio.tokens(self._prompt.size + len(request.encoded_tools))
         record.usage = Usage(prompt_tokens=prompt, completion_tokens=completion_tokens)
         record.cost_usd = cost(self._line.price, record.usage)
         record.estimated = True
 
-    def _needs(self, prompt_tokens: int) -> tuple[int, float, int | None]:
-        """Tokens and dollars for the prompt and an answer, and where tokens are limited the most that it may have."""
-        price, room = self._line.price, self._line.budget.room()
-        completion, max_tokens = ASSUMED_COMPLETION, None
-        if room is not None:
-            completion = max_tokens = max(1, min(ASSUMED_COMPLETION, room - prompt_tokens))
-        dollars = cost(price, Usage(prompt_tokens=prompt_tokens, completion_tokens=completion)) or 0.0
-        return prompt_tokens + completion, dollars, max_tokens
+    def _needs(self, prompt_tokens: int) -> Needs:
+        needs = self._line.sizes.needs(prompt_tokens, self._line.budget.room(), self._line.price)
+        return needs.within(self.window or self._line.window.tokens, prompt_tokens)
 
     def _accept(self, call_id: str, record: CallFinished, reply: ModelReply, dollars: float | None) -> None:
         record.accepted = True
         record.message = reply.message
+        record.read_as = reply.content if reply.content != (reply.message.get("content") or "") else None
         record.fitted = reply.fitted
         record.finish_reason = reply.finish_reason
         record.usage = reply.usage
@@ -276,25 +301,6 @@ class Conversation:
         self.messages.append(reply.message)
         self._told = len(self.messages)
         self._last_call_id = call_id
+        self._attempts = 0
         self.steps += 1
         self.usage = self.usage + reply.usage
-
-    def _digest_new_messages(self) -> None:
-        """Encode, hash and measure what was added since the last call; the hash of the whole prompt grows with it."""
-        for message in self.messages[len(self._encoded) :]:
-            data = to_json(message)
-            self._encoded.append(data)
-            self._prompt_hash.update(data)
-            self._prompt_hash.update(b"\n")
-            self._prompt_bytes += len(data)
-
-    def _shared_prefix(self) -> str:
-        if not self._prefix:
-            self._prefix = hashlib.sha256(b"\n".join((self._encoded[0], self._tools[1]))).hexdigest()[:16]
-        return self._prefix
-
-    def _encode_tools(self, tools: Sequence[JsonObject]) -> bytes:
-        if tools and tools is not self._tools[0]:
-            self._tools = (tools, to_json(list(tools)))
-            self._prefix = ""
-        return self._tools[1] if tools else b""

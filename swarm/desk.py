@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +14,7 @@ from swarm.calls import ModelReply
 from swarm.config import RunConfig
 from swarm.conversation import Conversation, Line
 from swarm.events import AgentStarted
+from swarm.prompts.texts import Prompts, own_prompts
 from swarm.protocols import EventSink
 from swarm.trajectory import open_trajectory, sha256
 from swarm.types import JsonObject, Message, Outcome, Role
@@ -51,6 +52,7 @@ class Desk:
     line: Line
     role: Role = Role.AGGREGATOR
     parent: str = ""
+    prompts: Prompts = field(default_factory=own_prompts)
 
     @property
     def sink(self) -> EventSink:
@@ -59,6 +61,7 @@ class Desk:
     @asynccontextmanager
     async def dialogue(self, name: str, system: str, stage: int = 0) -> AsyncIterator[Dialogue]:
         """A conversation that begins with a system prompt: a trajectory of its own, whose name is unique in the run."""
+        name = self.line.past.name_for(name)
         started = AgentStarted(
             trajectory_id=name,
             role=self.role,

@@ -50,14 +50,24 @@ class PlanError(SwarmError, ValueError):
 class BudgetExhausted(SwarmError, RuntimeError):
     """A limit of the run (tokens, dollars, steps or critical steps) leaves no room for another call.
 
-    `scope` names the budget whose limit it is: the run's, or that of a part of it.
+    `scope` names the budget whose limit it is: the run's, or that of a part of it; `what` is used up.
     """
 
     exit_code = 4
 
-    def __init__(self, message: str, *, remedy: str = "", scope: str = "run") -> None:
+    def __init__(self, message: str, *, remedy: str = "", scope: str = "run", what: str = "") -> None:
         super().__init__(message, remedy=remedy)
         self.scope = scope
+        self.what = what
+
+    @property
+    def stop(self) -> str:
+        """The condition that ends an attempt by it: `budget` is the run's, the others are its own."""
+        if self.what == "seconds":
+            return "timeout"
+        if self.scope == "run":
+            return "budget"
+        return "max_steps" if self.what == "steps" else "max_tokens"
 
 
 class MachineError(SwarmError, RuntimeError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from swarm.events import GateFinished, GateStarted
+from swarm.journal.past import Past
 from swarm.pool import Pool
 from swarm.protocols import EventSink
 from swarm.stages import GateReport
@@ -17,18 +18,22 @@ _EVENT_CHARS = 100_000
 class Gate:
     """Runs one command on commits. `timeout` is in seconds, for one run."""
 
-    def __init__(self, command: str, timeout: float, pool: Pool, sink: EventSink) -> None:
+    def __init__(self, command: str, timeout: float, pool: Pool, sink: EventSink, past: Past | None = None) -> None:
         self.command = command
         self._timeout = timeout
         self._pool = pool
         self._sink = sink
+        self._past = past or Past()
 
     async def run(self, commit: str | None, stage: int) -> GateReport:
-        """Run the gate on a commit; `stage` 0 is the base.
+        """Run the gate on a commit; `stage` 0 is the base. What the journal knows is not run again.
 
         Raises:
             SandboxError: the sandbox failed, not the command.
         """
+        known = self._past.gate(commit or "", self.command)
+        if known is not None:
+            return GateReport(known.command, known.exit_code, known.output, known.timed_out, known.seconds)
         self._sink.emit(GateStarted(stage=stage, command=self.command))
         started = time.monotonic()
         async with self._pool.take(f"gate-{stage}", commit) as place:

@@ -18,19 +18,25 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command
 
 from swarm.approval import Approve
-from swarm.asking import Approvals
+from swarm.asking import Approvals, Record
+from swarm.board import Board, has_siblings
+from swarm.briefing import Briefing, Occasion
 from swarm.controls import Controls
-from swarm.errors import BudgetExhausted, MachineError, SwarmError, UsageError
+from swarm.errors import MachineError, SwarmError, UsageError
 from swarm.events import Finished, Notice, StageEnded, StageStarted
+from swarm.forecast.previewer import Previewer
+from swarm.funds import Funds
 from swarm.gate import Gate, missing
-from swarm.prompting import subagent_request, system_prompt
+from swarm.journal.past import Past
+from swarm.preview import Preview
 from swarm.protocols import Aggregator, EventSink, Executor, Orchestrator, Repository
 from swarm.scheduler import Scheduler
-from swarm.stages import Finish, GateReport, Harvest, Merged, RunState, StageReport, all_is_well
+from swarm.stages import Finish, GateReport, Harvest, Merged, RunState, StageReport
 from swarm.stopping import unless_stopped
 from swarm.stragglers import StragglerPolicy
 from swarm.totals import Totals
-from swarm.types import AgentLimits, AgentResult, AgentSpec, Plan, SubTask
+from swarm.types import AgentResult, AgentSpec, Plan, SubTask
+from swarm.width import Width
 
 Step = Literal["orchestrate", "dispatch", "finish"]
 
@@ -58,28 +64,31 @@ class Bounds:
     concurrency: int
     max_stages: int
     max_steps: int
-    max_critical_steps: int | None
     dry_run: bool = False
     max_agents: int = 64
     ask_usd: float | None = None
-    agent_seconds: float | None = None
-    agent_tokens: int | None = None
     stragglers: StragglerPolicy = field(default_factory=StragglerPolicy)
 
 
 @dataclass(frozen=True, slots=True)
 class Crew:
     """Who does the work of a run. `repository` and `gate` are None where the task has none, `approve` where nobody is
-    asked."""
+    asked, `board` where agents share none, `previewer` where no cost is previewed."""
 
     orchestrator: Orchestrator
     executor: Executor
+    briefing: Briefing
+    width: Width
     aggregator: Aggregator
     sink: EventSink
     repository: Repository | None
     gate: Gate | None
+    funds: Funds
     approve: Approve | None = None
     controls: Controls = field(default_factory=Controls)
+    board: Board | None = None
+    previewer: Previewer | None = None
+    past: Past = field(default_factory=Past)
 
 
 @dataclass
@@ -109,8 +118,8 @@ class Loop:
         self._calls: Mapping[str, str] = {}
         self._results: tuple[AgentResult, ...] = ()
         self._merged = Merged("")
-        self._spawned = 0
-        self._approvals = Approvals(crew.approve, bounds.ask_usd, totals, stop)
+        self._preview: Preview | None = None
+        self._approvals = Approvals(crew.approve, bounds.ask_usd, totals, stop, Record(crew.sink, crew.past))
         self.findings = Findings(commit=crew.repository.base if crew.repository else None)
 
     async def run(self, checkpoint: Path, run_id: str) -> Findings:
@@ -190,8 +199,6 @@ class Loop:
     async def _orchestrate(self, position: Position) -> Step:
         found = self.findings
         state = await self._state()
-        if not all_is_well(state.stages):
-            self._need_critical_room()
         decision = await unless_stopped(self._stop, lambda: self._crew.orchestrator.decide(state))
         if decision is None:
             return "finish"
@@ -199,11 +206,15 @@ class Loop:
             found.answer = decision.answer or found.answer
             if decision.note:
                 self._crew.sink.emit(Notice(level="warning", message=decision.note))
-            self._crew.sink.emit(Finished(answer=decision.answer, dropped=list(decision.dropped)))
+            self._crew.sink.emit(
+                Finished(answer=decision.answer, dropped=list(decision.dropped), commit=decision.commit or "")
+            )
             await self._last_gate(decision.commit)
             return "finish"
         found.commit = decision.commit or found.commit
         self._plan, self._calls = decision.plan, decision.calls
+        if self._crew.previewer is not None and self._crew.past.plan(position["stage"] + 1) is None:
+            self._preview = await self._crew.previewer.preview(self._plan, position["stage"] + 1)
         if self._bounds.dry_run:
             self._crew.sink.emit(StageStarted(stage=position["stage"] + 1, plan=decision.plan))
             return "finish"
@@ -214,11 +225,11 @@ class Loop:
         stage = position["stage"] + 1
         earlier = [subtask.id for report in self.findings.stages for subtask in report.plan.subtasks]
         room = self._bounds.max_agents - len(earlier)
-        plan = self._approvals.plan(self._plan, stage, self._bounds.max_steps, earlier, room)
+        plan = self._approvals.plan(self._plan, stage, self._bounds.max_steps, earlier, room, self._preview)
         if plan is None:
             return "finish"
         self._plan = plan
-        self._crew.sink.emit(StageStarted(stage=stage, plan=plan))
+        self._crew.sink.emit(StageStarted(stage=stage, plan=plan, commit=self.findings.commit or ""))
         return "dispatch"
 
     async def _deliver(self, position: Position) -> Step:
@@ -243,67 +254,27 @@ class Loop:
         crew, found = self._crew, self.findings
         tree = await crew.repository.listing(crew.repository.base, _LISTING_LINES) if crew.repository else ""
         test = crew.gate.command if crew.gate else None
-        return RunState(self._task, test, tree, found.base_gate, tuple(found.stages), found.commit)
+        closing = crew.funds.closing(len(found.stages)) if found.stages else ""
+        return RunState(self._task, test, tree, found.base_gate, tuple(found.stages), found.commit, closing)
 
     async def _dispatch(self, position: Position) -> Step:
         stage = position["stage"] + 1
-        self._need_critical_room()
-        room = self._critical_room()
+        crew, bounds = self._crew, self._bounds
+        room = crew.funds.begin_stage(stage, self._plan)
+        siblings = crew.width.count > 1 and has_siblings(self._plan)
+        occasion = Occasion(stage, self.findings.commit, room, self._calls, siblings)
+        crew.briefing.announce(self._plan)
 
         async def prepare(subtask: SubTask, attempt: int, needed: Sequence[AgentResult]) -> AgentSpec:
-            return await self._spec(subtask, stage, attempt, needed, room)
+            crew.funds.afford(stage, subtask.id)
+            return await crew.briefing.spec(subtask, attempt, needed, occasion)
 
-        self._crew.executor.expect(len(self._plan.subtasks), self.findings.commit)
-        crew, bounds = self._crew, self._bounds
-        scheduler = Scheduler(crew.executor, prepare, crew.sink, bounds.concurrency, bounds.stragglers, crew.controls)
-        outcome = await scheduler.run(self._plan, stage, self._stop)
+        crew.executor.expect(len(self._plan.subtasks), self.findings.commit)
+        scheduler = Scheduler(crew.executor, prepare, crew.sink, crew.width, bounds.stragglers, crew.controls)
+        outcome = await scheduler.run(self._plan, stage, self._stop, crew.past.turns(stage))
         self._results = outcome.results
         self.findings.fault = outcome.fault
         return "finish" if outcome.fault else "dispatch"
-
-    async def _spec(
-        self, subtask: SubTask, stage: int, attempt: int, needed: Sequence[AgentResult], room: float
-    ) -> AgentSpec:
-        titles = {s.id: s.title for report in self.findings.stages for s in report.plan.subtasks}
-        titles |= {s.id: s.title for s in self._plan.subtasks}
-        earlier = [r for report in self.findings.stages for r in report.results if r.subtask_id in subtask.depends_on]
-        handed = [(titles[r.subtask_id], r) for r in [*earlier, *needed]]
-        test = self._crew.gate.command if self._crew.gate else None
-        self._spawned += 1
-        return AgentSpec(
-            trajectory_id=subtask.id if attempt == 1 else f"{subtask.id}#{attempt}",
-            subtask=subtask,
-            stage=stage,
-            attempt=attempt,
-            spawn_index=self._spawned,
-            system_prompt=self._role_of(subtask),
-            instructions=subtask.instructions if self._single else subagent_request(self._task, test, subtask, handed),
-            base=await self._base_of(needed),
-            limits=AgentLimits(
-                max_steps=int(min(self._bounds.max_steps, room)),
-                timeout=self._bounds.agent_seconds,
-                max_tokens=self._bounds.agent_tokens,
-            ),
-            spawned_by=self._calls.get(subtask.id, ""),
-        )
-
-    def _role_of(self, subtask: SubTask) -> str:
-        """The system prompt: what all share comes first."""
-        ours = system_prompt("single" if self._single else "subagent")
-        return f"{ours}\n\n{subtask.system_prompt}" if subtask.system_prompt else ours
-
-    async def _base_of(self, needed: Sequence[AgentResult]) -> str | None:
-        """What was merged so far, with the changes of the sub-tasks that this one depends on."""
-        base, repository = self.findings.commit, self._crew.repository
-        if base is None or repository is None:
-            return None
-        for result in needed:
-            if result.keep and result.commit:
-                merged, _ = await repository.merge(
-                    base, result.commit, message=f"For a dependent of {result.subtask_id}"
-                )
-                base = merged or base
-        return base
 
     async def _aggregate(self, position: Position) -> Step:
         found = self.findings
@@ -319,7 +290,9 @@ class Loop:
             report = found.stages[-1].gate if found.stages else found.base_gate
             if found.commit != before:
                 report = await unless_stopped(self._stop, lambda: gate.run(found.commit, stage))
-        found.stages.append(StageReport(stage, self._plan, self._results, self._merged, report))
+        posted = self._crew.board.found_in(stage) if self._crew.board else ()
+        self._crew.briefing.remember(self._results)
+        found.stages.append(StageReport(stage, self._plan, self._results, self._merged, report, posted))
         texts = (self._merged.text,) if self._merged.whole else (found.answer, self._merged.text)
         found.answer = "\n".join(part for part in texts if part)
         main, sub = self._totals.steps_of_stage(stage)
@@ -331,11 +304,3 @@ class Loop:
 
     def _ended(self) -> bool:
         return self._stop.is_set() or self.findings.fault is not None
-
-    def _need_critical_room(self) -> None:
-        if self._critical_room() < 1:
-            raise BudgetExhausted(f"all {self._bounds.max_critical_steps} critical steps are used")
-
-    def _critical_room(self) -> float:
-        limit = self._bounds.max_critical_steps
-        return float("inf") if limit is None else limit - self._totals.critical_steps

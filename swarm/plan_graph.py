@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
+from itertools import islice
 
+from swarm.scopes import shared
 from swarm.types import Plan
 
 _RESERVED = re.compile(r"orchestrator|(?:aggregator|gate)-\d+")
 """Names of trajectories and sandboxes that are not sub-agents'."""
+
+_MOST_SHARED = 10
+"""Pairs of sub-tasks with overlapping scopes that are told of one plan."""
 
 
 def problems(plan: Plan, *, earlier: Collection[str] = (), room: int | None = None) -> list[str]:
@@ -43,10 +48,28 @@ def problems(plan: Plan, *, earlier: Collection[str] = (), room: int | None = No
     if room is not None and len(ids) > room:
         found.append(f"{len(ids)} sub-tasks are too many: at most {room} may be asked for")
     try:
-        sorter(plan).prepare()
+        order = list(sorter(plan).static_order())
     except CycleError as error:
-        found.append("the dependencies form a cycle: " + " → ".join(reversed(error.args[1])))
-    return found
+        return [*found, "the dependencies form a cycle: " + " → ".join(reversed(error.args[1]))]
+    return [*found, *islice(_overlaps(plan, order), _MOST_SHARED)]
+
+
+def _overlaps(plan: Plan, order: Sequence[str]) -> Iterator[str]:
+    """Sub-tasks that may write the same files at the same time. Those of one group try the same: they may."""
+    number = {node: n for n, node in enumerate(order)}
+    needs, before = edges(plan), dict[str, int]()
+    for node in order:  # all that a node waits for, as bits
+        before[node] = 0
+        for other in needs[node]:
+            before[node] |= before[other] | 1 << number[other]
+    group = {subtask.id: subtask.group for subtask in plan.subtasks}
+    for one, other, path in shared({subtask.id: subtask.files for subtask in plan.subtasks}):
+        apart = before[one] >> number[other] & 1 or before[other] >> number[one] & 1
+        if not apart and not (group[one] and group[one] == group[other]):
+            yield (
+                f"sub-tasks {one!r} and {other!r} may run at the same time, and both write {path}: make them one, let "
+                "one depend on the other, or narrow their `files`"
+            )
 
 
 def sorter(plan: Plan) -> TopologicalSorter[str]:

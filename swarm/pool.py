@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import NamedTuple
 
 import anyio
@@ -20,6 +20,12 @@ from swarm.stopping import companions
 from swarm.workshop import Workshop
 
 MOST_AHEAD = 16
+
+AT_ONCE = 16
+"""Places that are being opened at once: more would only be in each other's way, until some are given up as too slow."""
+
+UNSURE = 2
+"""Places opened ahead for takers who may need none, until the first of them does."""
 
 
 class PoolStatistics(NamedTuple):
@@ -69,11 +75,14 @@ class Place:
         self._leave_sandbox.set()
         self._leave.set()
 
-    async def keep(self, workshop: Workshop, owner: str) -> None:
+    async def keep(self, workshop: Workshop, owner: str, opening: anyio.CapacityLimiter) -> None:
         """Hold it open from now on until it is given back."""
         try:
-            async with workshop.copy(self.commit) as self._copy:
-                async with workshop.sandbox(owner, self._copy) as self._sandbox:
+            async with AsyncExitStack() as stack:
+                async with AsyncExitStack() as inner:
+                    async with opening:
+                        self._copy = await stack.enter_async_context(workshop.copy(self.commit))
+                        self._sandbox = await inner.enter_async_context(workshop.sandbox(owner, self._copy))
                     self.ready.set()
                     await self._leave_sandbox.wait()
                 self.closed.set()
@@ -97,9 +106,11 @@ class Pool:
         self._ahead: deque[Place] = deque()
         self._commit: str | None = None
         self._expected = 0
+        self._sure = True
         self._in_use = 0
         self._found_ready = 0
         self._opened = 0
+        self._opening = anyio.CapacityLimiter(AT_ONCE)
         self._places: TaskGroup | None = None
 
     def __repr__(self) -> str:
@@ -113,9 +124,10 @@ class Pool:
         """Let places be opened by tasks of this group."""
         self._places = places
 
-    def expect(self, count: int, commit: str | None) -> None:
-        """Prepare for so many takers altogether, most of whom will want the tree of `commit`."""
-        self._commit, self._expected = commit, count
+    def expect(self, count: int, commit: str | None, *, sure: bool = True) -> None:
+        """Prepare for so many takers altogether, most of whom will want the tree of `commit`. Where it is not `sure`
+        that they come, few places are opened before the first does."""
+        self._commit, self._expected, self._sure = commit, count, sure
         while len(self._ahead) > count:
             self._ahead.pop().leave()
         self._fill()
@@ -133,6 +145,7 @@ class Pool:
             SandboxError: it could not be opened, or is not as closed as it should be.
         """
         self._expected = max(0, self._expected - 1)
+        self._sure = True
         self._in_use += 1
         try:
             # Those that are there now: each may turn out to have failed, and is made up for meanwhile.
@@ -165,7 +178,8 @@ class Pool:
             place.leave()
 
     def _fill(self) -> None:
-        while len(self._ahead) < min(self._most, self._expected):
+        most = self._most if self._sure else min(self._most, UNSURE)
+        while len(self._ahead) < min(most, self._expected):
             self._opened += 1
             self._ahead.append(self._open(f"ahead-{self._opened}", self._commit))
 
@@ -173,7 +187,7 @@ class Pool:
         if self._places is None:
             raise SandboxError(f"{self!r} is not open")
         place = Place(commit)
-        self._places.start_soon(place.keep, self.workshop, owner)
+        self._places.start_soon(place.keep, self.workshop, owner, self._opening)
         return place
 
 

@@ -1,52 +1,62 @@
-"""The words that models are given. System prompts stand in `prompts/*.md`; this file puts the user messages together.
+"""The user messages that models are given, put together; system prompts stand in `prompts/*.md`.
 
 What siblings share comes first and what differs comes last, so that an endpoint's prefix cache serves them all.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from functools import cache
-from importlib.resources import files
 
+from swarm.artifacts import LONG_RESULT, cut, opened_by
 from swarm.stages import GateReport, RunState, StageReport
-from swarm.types import AgentResult, JsonObject, Plan, SubTask
+from swarm.types import AgentResult, JsonObject, Outcome, SubTask
 
 GATE_OUTPUT_LIMIT = 60_000
 """Characters of a gate's output that a prompt holds; the tail is kept."""
 
 _SUMMARY_LIMIT = 4_000
 
+_LEAST_SUMMARY = 300
+
+_INSIDE = re.compile(r"\n(?=[^\n])")
+
+_BACKTICKS = re.compile(r"`{3,}")
+
+_SUMMARIES_LIMIT = 120_000
+"""Characters that the summaries of a stage have together, as long as each has its least."""
+
 _REPORT_LIMIT = 16_000
 
-
-@cache
-def system_prompt(name: str) -> str:
-    """The text of `prompts/NAME.md`."""
-    return (files("swarm") / "prompts" / f"{name}.md").read_text(encoding="utf-8").strip()
+_BOARD_LIMIT = 6_000
 
 
-def planner_request(state: RunState, room: int) -> str:
-    """The planner's first user message; `room` is how many sub-tasks it may ask for."""
+def planner_request(state: RunState, room: int, stages: int) -> str:
+    """The planner's first user message; `room` is how many sub-tasks it may ask for, in so many stages."""
     parts = [f"# The task\n\n{state.task}"]
-    parts += [_repository(state), *_gate_part(state.test, state.base_gate), _limit(room)]
+    parts += [_repository(state), *_gate_part(state.test, state.base_gate), _limit(room, stages)]
     return _join(parts)
 
 
-def stage_report(stage: StageReport, room: int) -> str:
-    """What came back from one stage, as the planner's next user message."""
+def stage_report(stage: StageReport, room: int, stages: int) -> str:
+    """What came back from one stage, as the planner's next user message; `room` and `stages` are what is left."""
     titles = {subtask.id: subtask.title for subtask in stage.plan.subtasks}
-    lines = [f"## Stage {stage.stage}: what came back", ""]
+    completed = sum(result.outcome is Outcome.COMPLETED for result in stage.results)
+    limit = _share(_SUMMARY_LIMIT, len(stage.results), _LEAST_SUMMARY)
+    lines = [f"## Stage {stage.stage}: what came back", "", f"{completed} of {len(stage.results)} completed.", ""]
     for result in stage.results:
-        fate = _fate(result, stage)
+        text = _INSIDE.sub("\n  ", digest(result, limit))
         lines.append(
-            f"- {result.subtask_id} ({titles[result.subtask_id]}): {result.outcome}: {_clip(result.text)}{fate}"
+            f"- {result.subtask_id} ({titles[result.subtask_id]}): {result.outcome}{_fate(result, stage)}: {text}"
         )
     parts = ["\n".join(lines)]
+    if stage.posted:
+        parts.append(board_report(stage.posted))
     if stage.gate is not None:
         parts.append(gate_report(stage.gate))
     parts.append("Plan the next stage for what is left, or answer with no sub-tasks if nothing more is to be done.")
-    parts.append(_limit(room))
+    parts.append(_limit(room, stages))
     return _join(parts)
 
 
@@ -58,7 +68,26 @@ def orchestrator_request(state: RunState, room: int) -> str:
 
 def agent_report(result: AgentResult, stage: StageReport) -> str:
     """The one message that an agent gives back to the orchestrator that started it."""
-    return f"[{result.outcome}]{_fate(result, stage)}\n{_clip(result.text, _REPORT_LIMIT)}"
+    limit = _share(_REPORT_LIMIT, len(stage.results), LONG_RESULT)
+    return f"[{result.outcome}]{_fate(result, stage)}\n{digest(result, limit)}"
+
+
+def digest(result: AgentResult, limit: int) -> str:
+    """What came of a sub-task in at most about `limit` characters; of a longer text its beginning and its end, and the
+    artifact that holds it all."""
+    where = opened_by(result.artifact) if result.artifact else ""
+    return cut(result.text, limit, where)
+
+
+def board_report(posted: Sequence[str]) -> str:
+    """What the agents of a stage told each other."""
+    kept: list[str] = []
+    for text in posted:
+        if sum(map(len, kept)) + len(text) > _BOARD_LIMIT:
+            break
+        kept.append(text)
+    rest = [f"[... {len(posted) - len(kept)} more ...]"] if len(kept) < len(posted) else []
+    return "\n".join(["The agents told each other:", *(f"- {text}" for text in kept), *rest])
 
 
 def gate_report(gate: GateReport) -> str:
@@ -80,17 +109,18 @@ def subagent_request(task: str, test: str | None, subtask: SubTask, needed: Sequ
     parts = [f"# The whole task\n\n{task}"]
     if test:
         parts.append(f"Test command: `{test}`")
+    limit = _share(_SUMMARY_LIMIT, len(needed), LONG_RESULT)
     for title, result in needed:
-        parts.append(f"# Result of {result.subtask_id} ({title})\n\n{_clip(result.text)}")
+        parts.append(f"# Result of {result.subtask_id} ({title})\n\n{digest(result, limit)}")
     parts.append(f"# Your sub-task\n\nSub-task {subtask.id}: {subtask.title}\n\n{subtask.instructions}")
     if subtask.files:
-        parts.append("Files that it is about: " + ", ".join(f"`{name}`" for name in subtask.files))
+        parts.append(f"Yours to write, and nobody else's meanwhile: {', '.join(f'`{name}`' for name in subtask.files)}")
     return _join(parts)
 
 
 def single_request(state: RunState) -> str:
     """The instructions of the one agent of mode `single`: the task with all that a planner would see."""
-    return _join([state.task, _repository(state), *_gate_part(None, state.base_gate)])
+    return _join([f"# The task\n\n{state.task}", _repository(state), *_gate_part(state.test, state.base_gate)])
 
 
 def merge_request(task: str, parts: Sequence[tuple[str, str]], sources: Sequence[str]) -> str:
@@ -134,29 +164,13 @@ def gate_output(gate: GateReport) -> str:
     output = gate.output
     if len(output) > GATE_OUTPUT_LIMIT:
         output = f"[... {len(output) - GATE_OUTPUT_LIMIT} characters left out ...]\n" + output[-GATE_OUTPUT_LIMIT:]
-    return f"Output of the test command ({code}):\n```\n{output.rstrip()}\n```"
+    fence = "`" * max(3, 1 + max(map(len, _BACKTICKS.findall(output)), default=0))
+    return f"Output of the test command ({code}):\n{fence}\n{output.rstrip()}\n{fence}"
 
 
-@cache
-def plan_format() -> JsonObject:
-    """The `response_format` of a plan, strict: every field required, nothing else allowed."""
-    schema = Plan.model_json_schema()
-    # Free-form objects, which a strict format cannot say, and what goes with them: programs give these, not planners.
-    schema["properties"].pop("need")
-    for name in ("result_schema", "system_prompt", "kind", "group"):
-        schema["$defs"]["SubTask"]["properties"].pop(name)
-    for part in (schema, *schema["$defs"].values()):
-        part["required"] = list(part["properties"])
-        part["additionalProperties"] = False
-        for field in part["properties"].values():
-            field.pop("default", None)
-            field.pop("title", None)
-        part.pop("title", None)
-    return {"type": "json_schema", "json_schema": {"name": "plan", "strict": True, "schema": schema}}
-
-
-def _limit(room: int) -> str:
-    return f"At most {room} sub-tasks may be asked for from here on."
+def _limit(room: int, stages: int) -> str:
+    left = "in this stage, which is the last" if stages == 1 else f"from here on, in at most {stages} stages"
+    return f"At most {room} sub-tasks may be asked for {left}."
 
 
 def _repository(state: RunState) -> str:
@@ -171,7 +185,16 @@ def _gate_part(test: str | None, gate: GateReport | None) -> list[str]:
 def _fate(result: AgentResult, stage: StageReport) -> str:
     if result.subtask_id in stage.merged.evicted:
         return f" [not merged: {stage.merged.evicted[result.subtask_id]}]"
-    return " [merged]" if result.keep and result.commit else ""
+    if result.subtask_id in stage.merged.passed_over:
+        return " [not used: another of its group was better]"
+    if not (result.keep and result.commit):
+        return ""
+    return " [merged]" if result.outcome is Outcome.COMPLETED else " [partly done, and merged]"
+
+
+def _share(most: int, number: int, floor: int) -> int:
+    """Characters for each of so many results."""
+    return max(floor, min(most, _SUMMARIES_LIMIT // max(1, number)))
 
 
 def _clip(text: str, limit: int = _SUMMARY_LIMIT) -> str:

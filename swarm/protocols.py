@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 from swarm.calls import Ask, ModelReply, ModelRequest
 from swarm.events import Event
 from swarm.stages import Captured, Dispatch, Finish, Harvest, Merged, RunState
-from swarm.types import AgentResult, AgentSpec, ExecResult, JsonObject, SandboxRequest, ToolResult
+from swarm.types import AgentResult, AgentSpec, BoardAction, ExecResult, JsonObject, SandboxRequest, ToolResult
 
 
 class Model(Protocol):
@@ -166,6 +166,18 @@ class Tool(Protocol):
         ...
 
 
+class Seat(Protocol):
+    """One agent's place at the board that agents of a run share."""
+
+    def use(self, action: BoardAction, key: str, text: str) -> str:
+        """Do something at once; gives the answer for the model.
+
+        Raises:
+            ValueError: it cannot be done; the message tells the model how to mend it.
+        """
+        ...
+
+
 class Repository(Protocol):
     """The run's own store of trees, apart from the user's checkout. Commits are named by their hash."""
 
@@ -236,8 +248,11 @@ class WorkingCopy(Protocol):
         """
         ...
 
-    async def move_to(self, commit: str) -> None:
+    async def move_to(self, commit: str, *, as_changes: bool = False, shows: str | None = None) -> None:
         """Bring an unchanged copy to another commit, also under an open sandbox; only files that differ are touched.
+
+        `as_changes`: it still began as what it began as, and what differs counts as changed in it. `shows`: it was
+        changed since, and this commit is what it was recorded as; whoever works in it must stand still.
 
         Raises:
             MachineError: it was changed, or it is no copy of a commit.

@@ -72,3 +72,19 @@ class RetryPolicy:
         if error.retry_after is not None:
             return error.retry_after + rng.uniform(0, self.base)
         return rng.uniform(backoff / 2, backoff)
+
+
+_MAY_BE_BILLED = frozenset(
+    {
+        EndpointFault.CUT,
+        EndpointFault.NO_FIRST_TOKEN,
+        EndpointFault.STALLED,
+        EndpointFault.TIMED_OUT,
+        EndpointFault.MALFORMED,
+    }
+)
+
+
+def may_be_billed(error: EndpointError) -> bool:
+    """Whether a call that failed may be paid for. Not where its status says that the request was turned away."""
+    return error.kind in _MAY_BE_BILLED and not (error.status is not None and 300 <= error.status < 500)

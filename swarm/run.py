@@ -18,12 +18,19 @@ from swarm.config import RunConfig, home
 from swarm.controls import Controls
 from swarm.errors import JournalError, MachineError, UsageError
 from swarm.events import Event, RunEnded
+from swarm.forecast.measured import Measured
+from swarm.forecast.previewer import keep
+from swarm.journal.past import Past
+from swarm.journal.reader import Held
 from swarm.journal.redaction import Redactor, secrets_of
+from swarm.journal.said import Unsaid
 from swarm.journal.writer import Journal, open_journal
 from swarm.models.providers import secrets_in
 from swarm.parts import Parts
+from swarm.prompts.texts import load_prompts
 from swarm.protocols import SandboxBackend
 from swarm.result import RunResult, Spent
+from swarm.resuming import go_on
 from swarm.session import Mission, Session
 from swarm.totals import Totals
 from swarm.types import Outcome, RunStatus
@@ -51,8 +58,15 @@ def new_run_id() -> str:
     return f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
 
 
-async def begin(order: Order, run_id: str, models: Models, backend: SandboxBackend, ground: Ground) -> Mission:
-    """Check the task and its repository, and make the run's folder.
+def run_folder(run: str) -> Path:
+    """Where a run is kept, by its id or its path."""
+    return Path(run).absolute() if os.sep in run else home(os.environ).absolute() / "runs" / run
+
+
+async def begin(
+    order: Order, folder: Path, models: Models, backend: SandboxBackend, ground: Ground, held: Held | None = None
+) -> Mission:
+    """Check the task and its repository, and make the run's folder; `held` is what there is of it already.
 
     Raises:
         UsageError: they cannot be used; nothing was made.
@@ -60,15 +74,17 @@ async def begin(order: Order, run_id: str, models: Models, backend: SandboxBacke
     task = order.task.strip()
     if not task:
         raise UsageError("the task is empty", remedy="say in a sentence what is to be done")
-    root = await find_repository(Path(order.repo)) if order.repo is not None else None
-    folder = home(os.environ).absolute() / "runs" / run_id
+    root = Path(order.repo) if order.repo is not None else None
+    if root is not None and held is None:
+        root = await find_repository(root)
+    prompts = await anyio.to_thread.run_sync(load_prompts, order.config.prompts)
     try:
-        await anyio.Path(folder).mkdir(parents=True, mode=0o700)
-        await anyio.Path(folder / "artifacts").mkdir()
+        await anyio.Path(folder).mkdir(parents=True, mode=0o700, exist_ok=held is not None)
+        await anyio.Path(folder / "artifacts").mkdir(exist_ok=held is not None)
     except OSError as error:
         raise UsageError(f"{folder} cannot be made: {error.strerror}", remedy="set SWARM_HOME") from None
     return Mission(
-        run_id=run_id,
+        run_id=folder.name,
         folder=folder,
         task=task,
         repo=root,
@@ -81,6 +97,9 @@ async def begin(order: Order, run_id: str, models: Models, backend: SandboxBacke
         parts=order.parts,
         approve=order.approve,
         controls=order.controls,
+        prompts=prompts,
+        past=Past(held.events if held is not None else ()),
+        held=held,
     )
 
 
@@ -101,7 +120,8 @@ async def execute(mission: Mission, on_event: EventHandler | None, asked_to_stop
         watching.cancel_scope.cancel()
 
     try:
-        async with open_journal(mission.folder / "events.jsonl", mission.run_id, redactor) as journal:
+        path = mission.folder / "events.jsonl"
+        async with open_journal(path, mission.run_id, redactor, mission.held) as journal:
             journal.subscribe(totals.observe)
             if on_event is not None:
                 journal.subscribe(on_event)
@@ -121,8 +141,17 @@ async def _to_the_envelope(
     mission: Mission, journal: Journal, totals: Totals, watch: _Watch, redactor: Redactor
 ) -> RunResult:
     started = time.monotonic()
-    session = Session(mission, journal, totals, watch.stop)
+    measured = Measured()
+    sink = Unsaid(journal, mission.held.events, redactor) if mission.held is not None else journal
+    session = Session(mission, sink, totals, watch.stop)
+    reducers = (measured.observe, session.board.observe, session.headcount.observe)
+    for reducer in (*reducers, session.funds.observe):
+        journal.subscribe(reducer)
+    if isinstance(sink, Unsaid):
+        await go_on(mission, journal, sink, (totals.observe, *reducers), session.funds)
     await session.run()
+    if isinstance(sink, Unsaid):
+        sink.end_what_is_open()
     await journal.flush()  # a journal that can no longer be written has ended the run: nothing more is claimed
     watch.done = True
     try:
@@ -151,7 +180,7 @@ async def _to_the_envelope(
         coverage=totals.coverage,
         usage=Spent(**totals.usage.model_dump(include=set(Spent.model_fields))),
         cost_usd=totals.cost,
-        wall_s=time.monotonic() - started,
+        wall_s=mission.past.seconds() + time.monotonic() - started,
         critical_steps=totals.critical_steps,
         total_steps=totals.total_steps,
         n_subagents=totals.n_subagents,
@@ -160,6 +189,7 @@ async def _to_the_envelope(
         gate=gate,
         run_dir=str(mission.folder),
     )
+    await keep(mission.folder.parent.parent, measured, result, journal)
     early = "" if status is RunStatus.COMPLETED else ended_by
     details = session.fault.details if session.fault else ""
     journal.emit(_run_ended(result, "\n".join(filter(None, (str(session.fault or early), details)))))

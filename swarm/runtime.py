@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -17,9 +18,12 @@ from swarm.config import RunConfig, load_config
 from swarm.controls import Controls
 from swarm.errors import SwarmError, UsageError
 from swarm.events import Event
+from swarm.journal.past import Past
+from swarm.journal.reader import hold_journal
 from swarm.parts import Parts
 from swarm.result import RunResult
-from swarm.run import Order, begin, execute, new_run_id
+from swarm.resuming import config_of, finished, resumable
+from swarm.run import Order, begin, execute, new_run_id, run_folder
 from swarm.wiring import Models, open_lease, open_models, open_sandboxes
 
 
@@ -106,8 +110,48 @@ class Swarm:
         run_id = new_run_id()
         async with open_lease(run_id) as ground, open_sandboxes(config, ground.lease, self._parts.backend) as backend:
             order = Order(task, repo, config, dry_run, self._parts, approve, controls or Controls())
-            mission = await begin(order, run_id, self._models, backend, ground)
+            mission = await begin(order, run_folder(run_id), self._models, backend, ground)
             return await execute(mission, on_event, stop)
+
+    async def resume(
+        self,
+        run: str,
+        *,
+        config: RunConfig | None = None,
+        on_event: Callable[[Event], None] | None = None,
+        stop: anyio.Event | None = None,
+        approve: Approve | None = None,
+        controls: Controls | None = None,
+    ) -> RunResult:
+        """Go on with a run that was killed, stopped, or ended for want of budget or of a machine: what was done is not
+        done again, and no answered model call is paid again. One that came to its end gives its result.
+
+        `run` is its id or its folder. It keeps its own configuration (see `resumed_config` for one with other limits)
+        and goes on with the models of this Swarm. `on_event` sees what happens from now on. The rest is as in `run`.
+
+        Raises:
+            UsageError: there is no such run, it lives in another process, or it cannot be gone on with.
+            SandboxError: the sandbox cannot be used on this machine.
+            JournalError: the run's record cannot be read, or no longer be written.
+        """
+        if self._models is None:
+            raise UsageError("this Swarm is not open", remedy="use it in `async with Swarm(...) as swarm:`")
+        folder = run_folder(run)
+        with hold_journal(folder / "events.jsonl") as held:
+            past = Past(held.events)
+            started = resumable(past, folder)
+            if past.course.over:
+                return finished(past, folder)
+            config = config or config_of(past, {}, os.environ)
+            repo, lease = started.repo or None, f"{folder.name}.{past.course.resumes + 1}"
+            controls = controls or Controls()
+            async with (
+                open_lease(lease) as ground,
+                open_sandboxes(config, ground.lease, self._parts.backend) as backend,
+            ):
+                order = Order(started.task, repo, config, started.dry_run, self._parts, approve, controls)
+                mission = await begin(order, folder, self._models, backend, ground, held)
+                return await execute(mission, on_event, stop)
 
     async def stream(
         self,

@@ -16,17 +16,22 @@ from anyio.abc import TaskGroup
 
 from swarm.attempts import Attempt, Job, Verdict, without_work
 from swarm.controls import Command, Controls
-from swarm.errors import EndpointError, JournalError, MachineError
+from swarm.errors import BudgetExhausted, EndpointError, JournalError, MachineError
 from swarm.events import AgentTold, Notice, SubTaskSkipped
+from swarm.journal.course import Turn
 from swarm.ordering import Durations, Queue
 from swarm.plan_graph import Progress
 from swarm.protocols import EventSink, Executor
 from swarm.retry import FATAL
 from swarm.stragglers import FINISH, StragglerPolicy
 from swarm.types import AgentResult, AgentSpec, Outcome, Plan, SubTask
+from swarm.width import Loan, Width
 
 SPARE = "spare"
 """The `stop` of a sub-task that others of its group made needless."""
+
+UNPAID = "unpaid"
+"""The `stop` of an attempt that was not begun, because it could not be paid."""
 
 _SHORTEST_LOOK = 0.001
 
@@ -54,21 +59,22 @@ class StageOutcome:
 
 
 class Scheduler:
-    """Runs one stage; make a new one for the next. `concurrency` holds until the controls say otherwise."""
+    """Runs one stage; make a new one for the next. `concurrency`, which others may share, holds until the controls say
+    otherwise."""
 
     def __init__(
         self,
         executor: Executor,
         prepare: Prepare,
         sink: EventSink,
-        concurrency: int,
+        concurrency: int | Width | Loan,
         stragglers: StragglerPolicy | None = None,
         controls: Controls | None = None,
     ) -> None:
         self._executor = executor
         self._prepare = prepare
         self._sink = sink
-        self._width = concurrency
+        self._width = Width(concurrency) if isinstance(concurrency, int) else concurrency
         self._policy = stragglers or StragglerPolicy()
         self._controls = controls or Controls()
         self._took = Durations()  # from start to end: what a place is occupied for
@@ -80,7 +86,6 @@ class Scheduler:
         self._running = 0
         self._left = 0
         self._fault: MachineError | None = None
-        self._budget_gone = False
         self._stage = 0
         self._progress = Progress(Plan(subtasks=()))
         self._queue = Queue({}, {}, self._took)
@@ -95,8 +100,9 @@ class Scheduler:
         waiting = sum(not job.over and not job.running for job in jobs)
         return SchedulerStatistics(self._running, sum(job.over for job in jobs), waiting)
 
-    async def run(self, plan: Plan, stage: int, stop: anyio.Event) -> StageOutcome:
-        """Run a valid plan to its end, or until `stop` is set; then what runs is cancelled.
+    async def run(self, plan: Plan, stage: int, stop: anyio.Event, before: Sequence[Turn] = ()) -> StageOutcome:
+        """Run a valid plan to its end, or until `stop` is set; then what runs is cancelled. `before`: what there was of
+        it in a process that is gone.
 
         Never raises for a sub-task: each has one result, also those that were cancelled or never started.
         """
@@ -104,11 +110,12 @@ class Scheduler:
         self._jobs = {subtask.id: Job(subtask) for subtask in plan.subtasks}
         self._progress = Progress(plan)
         self._queue = Queue(self._progress.edges, {s.id: s.kind for s in plan.subtasks}, self._took)
-        with self._controls.heard_by(self._obey):
+        with self._width.heard_by(self._look_up), self._controls.heard_by(self._obey):
             async with anyio.create_task_group() as agents:
                 agents.start_soon(_cancel_when, stop, agents)
                 agents.start_soon(self._watch)
                 self._enqueue(self._progress.first())
+                await self._recall(before, agents)
                 while self._left and self._fault is None:
                     self._fill(agents)
                     await self._changed.wait()
@@ -127,23 +134,46 @@ class Scheduler:
 
     def _fill(self, agents: TaskGroup) -> None:
         """Let no place be empty that could be used; second attempts beside stragglers get what nobody else wants."""
-        while self._running < self._width and not self._controls.paused and (self._queue or self._hedges):
+        while self._width.free and not self._controls.paused and (self._queue or self._hedges):
             if self._queue:
                 job = self._jobs[self._queue.pop()]
-                if job.over:  # not needed any more, or stopped while it waited
-                    continue
-                if self._budget_gone:
-                    again = " again" if job.made else ""
-                    self._give(job, Outcome.BUDGET_EXHAUSTED, f"the budget was used up before it was started{again}")
-                    self._settle(job)
+                if job.over or job.running:  # not needed any more, or stopped while it waited; or it went on
                     continue
             else:
                 job = self._hedges.popleft()
-                if job.over or len(job.running) != 1 or self._budget_gone:
+                if job.over or len(job.running) != 1:
                     continue
                 self._notice(job.running[0], f"{job.subtask.id} is late: a second attempt is made beside it", "info")
-            self._running += 1
-            agents.start_soon(self._work, job, job.begin(anyio.current_time()))
+            agents.start_soon(self._work, job, self._begin(job))
+
+    def _begin(self, job: Job, turn: Turn | None = None) -> Attempt:
+        self._running += 1
+        self._width.take()
+        attempt = job.begin(anyio.current_time() - (turn.seconds if turn is not None else 0.0))
+        if turn is not None:
+            attempt.told = turn.told
+            for text in turn.unheard:
+                attempt.steering.tell(text)
+        return attempt
+
+    async def _recall(self, before: Sequence[Turn], agents: TaskGroup) -> None:
+        """Go through the attempts that there were in their order. Those that had not ended go on, all at once."""
+        begun: dict[str, tuple[Job, Attempt]] = {}
+        for turn in before:
+            job = self._jobs.get(turn.subtask_id)
+            if job is None:
+                continue
+            if not turn.trajectory_id:
+                if not job.over and not job.running:
+                    self._give(job, turn.outcome, turn.reason)
+                    self._settle(job)
+            elif not turn.ended and not job.over:
+                job.hedged = job.hedged or bool(job.running)
+                begun[turn.trajectory_id] = job, self._begin(job, turn)
+            elif turn.trajectory_id in begun:
+                await self._work(*begun.pop(turn.trajectory_id))
+        for job, attempt in begun.values():
+            agents.start_soon(self._work, job, attempt)  # ends at once where it was cancelled by now
 
     async def _work(self, job: Job, attempt: Attempt) -> None:
         """One attempt from its place to its verdict."""
@@ -157,12 +187,12 @@ class Scheduler:
             raise
         finally:
             self._running -= 1
+            self._width.give()
             self._changed.set()
         if result.outcome is Outcome.COMPLETED:
             self._took.observe(job.subtask.kind, anyio.current_time() - attempt.began)
             self._worked.observe(job.subtask.kind, attempt.seconds)
             self._completed.set()
-        self._budget_gone = self._budget_gone or result.stop == "budget"
         verdict = job.end(attempt, replace(result, trajectory_id=result.trajectory_id or attempt.trajectory_id))
         if verdict is Verdict.AGAIN:
             if self._fault is None:
@@ -170,6 +200,7 @@ class Scheduler:
             else:
                 job.result = result
         elif verdict is Verdict.OVER:
+            job.untold = job.result is not None and job.result.stop == UNPAID
             self._settle(job)
         if job.over and not job.running:
             self._tell_skipped(job)
@@ -180,6 +211,10 @@ class Scheduler:
             spec = await self._prepare(job.subtask, attempt.number, [result for result in handed if result])
             attempt.trajectory_id = spec.trajectory_id
             return await self._executor.run(replace(spec, steering=attempt.steering))
+        except BudgetExhausted as unpaid:
+            late = unpaid.what == "seconds"
+            outcome = Outcome.TIMED_OUT if late else Outcome.BUDGET_EXHAUSTED
+            return without_work(job.subtask, "", outcome, unpaid.message, UNPAID)
         except (MachineError, OSError) as broken:  # whatever fails that is not the work
             if isinstance(broken, JournalError) or (isinstance(broken, EndpointError) and broken.kind in FATAL):
                 self._fault = self._fault or broken
@@ -220,10 +255,14 @@ class Scheduler:
                 SubTaskSkipped(stage=self._stage, subtask_id=job.subtask.id, outcome=outcome, reason=reason)
             )
 
+    def _look_up(self) -> None:
+        """A place may be free."""
+        self._changed.set()
+
     def _obey(self, command: Command) -> None:
         """The controls were used."""
         if command.action == "concurrency":
-            self._width = command.concurrency
+            self._width.count = command.concurrency
         elif command.action == "stop_agent":
             self._stop_agent(command.agent, soft=command.soft)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -15,26 +16,41 @@ from swarm import __version__
 from swarm.agent import ToolKit
 from swarm.aggregators.chosen import aggregator_for
 from swarm.approval import Approve
-from swarm.budget import Budget, Limits
+from swarm.artifacts import Artifacts
+from swarm.board import Board
+from swarm.briefing import Briefing, Terms
+from swarm.budget import Terms as Kept
+from swarm.checkpoints import Pace
 from swarm.config import RunConfig
+from swarm.context import ContextPolicy
 from swarm.controls import Command, Controls
 from swarm.conversation import Conversation
 from swarm.desk import Desk
 from swarm.errors import MachineError, SwarmError
 from swarm.events import AgentStarted, ControlUsed, Notice, RunStarted
 from swarm.executors.local import LocalExecutor
+from swarm.forecast.previewer import Previewer
+from swarm.forecast.terms import terms_of
+from swarm.funds import Funds
 from swarm.gate import Gate
+from swarm.headcount import Headcount
+from swarm.journal.past import Past
+from swarm.journal.reader import Held
+from swarm.levels import Limits
+from swarm.models.providers import redactor_of
 from swarm.orchestrators.parl import Bench, ParlOrchestrator, own_schemas
 from swarm.orchestrators.plan import PlanOrchestrator
 from swarm.orchestrators.single import SingleOrchestrator
 from swarm.parts import Parts
 from swarm.pool import Pool, open_pool
-from swarm.prompting import system_prompt
+from swarm.prompts.texts import Prompts, own_prompts
 from swarm.protocols import EventSink, Orchestrator, SandboxBackend
 from swarm.stragglers import StragglerPolicy
+from swarm.teams import Staff, Teams
 from swarm.totals import Totals
 from swarm.trajectory import Trajectory, open_trajectory, sha256
-from swarm.types import Outcome, Role
+from swarm.types import AgentLimits, Outcome, Role
+from swarm.width import Width
 from swarm.wiring import Models, Tree, open_toolkit, sandbox_site, take_snapshot, working_copies
 from swarm.workshop import Workshop
 
@@ -48,7 +64,8 @@ MOST_REFUSALS = 50
 @dataclass(frozen=True, slots=True)
 class Mission:
     """What a run is about and with what it is done. `repo` is the user's checkout, None without one; a dry run
-    ends with the first plan. `notice` is for the user, about what was there before; `approve` answers questions."""
+    ends with the first plan. `notice` is for the user, about what was there before; `approve` answers questions. `past`
+    is what the journal held that the run goes on with, all of which is in `held`."""
 
     run_id: str
     folder: Path
@@ -63,6 +80,9 @@ class Mission:
     parts: Parts = field(default_factory=Parts)
     approve: Approve | None = None
     controls: Controls = field(default_factory=Controls)
+    prompts: Prompts = field(default_factory=own_prompts)
+    past: Past = field(default_factory=Past)
+    held: Held | None = None
 
     @property
     def single(self) -> bool:
@@ -71,18 +91,28 @@ class Mission:
 
 
 class Session:
-    """One way through the loop. A fault of ours ends it and is kept in `fault`."""
+    """One way through the loop. A fault of ours ends it and is kept in `fault`. Feed `board` and `funds` the
+    events of the run."""
 
     def __init__(self, mission: Mission, sink: EventSink, totals: Totals, stop: anyio.Event) -> None:
         self._mission = mission
         self._sink = sink
         self._totals = totals
         self._stop = stop
-        self._budget = Budget(Limits(mission.config.budget_tokens, mission.config.budget_usd))
+        self.funds = _funds(mission, sink)
         self._store: Path | None = None
         self._tree: Tree | None = None
         self.commit: str | None = None
         self.answer = ""
+        self.board = Board()
+        self.headcount = Headcount(mission.config.max_agents)
+        self._artifacts = Artifacts(mission.folder / "artifacts", redactor_of(mission.config, os.environ))
+        self._context = ContextPolicy(mission.prompts["compact"], self._artifacts)
+        self._pace = Pace()
+        names = {role: model.name for role, model in mission.models.by_role.items()}
+        terms = terms_of(mission.config, str(mission.repo or ""), names, mission.models.prices)
+        asks, worked = mission.approve is not None, mission.past.seconds()
+        self._previewer = Previewer(mission.folder.parent.parent, terms, totals, sink, asks=asks, worked=worked)
         self.fault: SwarmError | None = None
         self.declined = ""
 
@@ -94,7 +124,11 @@ class Session:
             async with (
                 open_pool(workshop, self._mission.config.concurrency) as pool,
                 open_toolkit(
-                    self._mission.config, self._tree is not None, self._warn, self._mission.parts.tools
+                    self._mission.config,
+                    self._tree is not None,
+                    self._warn,
+                    self._mission.parts.tools,
+                    self._artifacts,
                 ) as tools,
             ):
                 await self._orchestrate(pool, tools)
@@ -139,9 +173,9 @@ class Session:
         mission = self._mission
         if mission.repo is not None:
             self._store = mission.folder / "repo.git"
-            self._tree = await take_snapshot(mission.repo, self._store)
+            self._tree = await take_snapshot(mission.repo, self._store, again=mission.held is not None)
             self.commit = self._tree.base
-        config = mission.config.model_dump(mode="json", exclude={"prices", "record", "replay"})
+        config = mission.config.model_dump(mode="json", exclude={"record"})
         self._sink.emit(
             RunStarted(
                 task=mission.task,
@@ -155,6 +189,9 @@ class Session:
                 seed=mission.config.seed,
                 models={role.value: model.name for role, model in mission.models.by_role.items()},
                 endpoints={role.value: model.endpoint for role, model in mission.models.by_role.items()},
+                prompts=mission.prompts.versions,
+                repo=str(mission.repo or ""),
+                dry_run=mission.dry_run,
             )
         )
         await self._sink.flush()
@@ -185,7 +222,7 @@ class Session:
     ) -> AsyncIterator[tuple[Trajectory, Orchestrator]]:
         mission, config = self._mission, self._mission.config
         custom, parl = mission.parts.orchestrator, config.mode == "parl"
-        system = "" if custom else system_prompt("orchestrator" if parl else "planner")
+        system = "" if custom else mission.prompts["orchestrator" if parl else "planner"]
         desk = self._desk(Role.ORCHESTRATOR, ORCHESTRATOR)
         started = AgentStarted(
             trajectory_id=ORCHESTRATOR,
@@ -200,14 +237,15 @@ class Session:
         async with open_trajectory(self._sink, started) as trajectory:
             messages = [{"role": "system", "content": system}] if system else []
             conversation = Conversation(desk.line, trajectory.id, Role.ORCHESTRATOR, messages)
+            trajectory.before = mission.past.seconds(trajectory.id)
             try:
                 if custom is not None:
                     yield trajectory, custom(desk, conversation)
                 elif parl:
-                    bench, limit = Bench(pool, tools), config.max_orchestrator_steps
-                    yield trajectory, ParlOrchestrator(conversation, bench, self._sink, config.max_agents, limit)
+                    bench, limit = Bench(pool, tools, self._context, self._pace), config.max_orchestrator_steps
+                    yield trajectory, ParlOrchestrator(conversation, bench, self._sink, self.headcount, limit)
                 else:
-                    yield trajectory, PlanOrchestrator(conversation, config.max_agents)
+                    yield trajectory, PlanOrchestrator(conversation, config.max_agents, config.rounds, self._context)
             finally:
                 trajectory.steps, trajectory.usage = conversation.steps, conversation.usage
 
@@ -215,29 +253,40 @@ class Session:
         from swarm.loop import Bounds, Crew, Loop  # LangGraph: seconds of import, wanted only when a run starts
 
         mission, config = self._mission, self._mission.config
-        line = mission.models.line(Role.SUBAGENT, config, self._budget, self._sink)
+        line = mission.models.line(Role.SUBAGENT, config, self.funds.work, self._sink, mission.past)
+        gate = Gate(config.test, config.test_timeout, pool, self._sink, mission.past) if config.test else None
+        shared = self.board if config.board else None
         desk, custom = self._desk(Role.AGGREGATOR, parent), mission.parts.aggregator
+        limits = AgentLimits(config.max_steps, config.agent_seconds, config.agent_tokens)
+        terms = Terms(mission.task, mission.single, config.test, limits, mission.prompts, self._tree)
+        briefing, width = Briefing(terms), Width(config.concurrency)
+        stragglers = StragglerPolicy(config.straggler_factor, least_s=config.straggler_seconds, hedge=config.hedge)
+        staff = Staff(briefing, self.headcount, width, self._sink, self._tree, stragglers, mission.controls)
+        leads = Teams(staff, config.max_depth) if config.max_depth > 1 else None
         crew = Crew(
             orchestrator=orchestrator,
-            executor=LocalExecutor(pool, line, tools, parent),
+            briefing=briefing,
+            width=width,
+            executor=LocalExecutor(pool, line, tools, parent, shared, self._context, self._pace, leads),
             aggregator=aggregator_for(desk, self._tree, custom(desk) if custom else None),
             sink=self._sink,
             repository=self._tree,
-            gate=Gate(config.test, config.test_timeout, pool, self._sink) if config.test is not None else None,
+            funds=self.funds,
+            gate=gate,
             approve=mission.approve,
             controls=mission.controls,
+            board=shared,
+            previewer=self._previewer,
+            past=mission.past,
         )
         bounds = Bounds(
             config.concurrency,
             config.rounds,
             config.max_steps,
-            config.max_critical_steps,
             mission.dry_run,
             config.max_agents,
             config.ask_usd,
-            config.agent_seconds,
-            config.agent_tokens,
-            StragglerPolicy(config.straggler_factor, least_s=config.straggler_seconds, hedge=config.hedge),
+            stragglers,
         )
         loop = Loop(mission.task, mission.single, crew, bounds, self._totals, self._stop)
         with mission.controls.heard_by(self._steered):
@@ -247,12 +296,26 @@ class Session:
 
     def _steered(self, command: Command) -> None:
         self._sink.emit(ControlUsed(**asdict(command)))
+        if command.action == "budget":
+            unpriced = command.usd is not None and None in self._mission.models.prices.values()
+            if unpriced:
+                self._warn("a budget in dollars cannot be kept: not all prices are known")
+            self.funds.allow(command.tokens, None if unpriced else command.usd)
 
     def _desk(self, role: Role, parent: str) -> Desk:
         mission = self._mission
-        line = mission.models.line(role, mission.config, self._budget, self._sink)
-        artifacts = mission.folder / "artifacts"
-        return Desk(mission.run_id, mission.task, mission.config, artifacts, self._stop, line, role, parent)
+        line = mission.models.line(role, mission.config, self.funds.of(role), self._sink, mission.past)
+        artifacts, prompts = mission.folder / "artifacts", mission.prompts
+        return Desk(mission.run_id, mission.task, mission.config, artifacts, self._stop, line, role, parent, prompts)
+
+
+def _funds(mission: Mission, sink: EventSink) -> Funds:
+    """What the run may use; of it is kept back what comes after the sub-agents, which one agent alone does not need."""
+    config = mission.config
+    limits = Limits(config.budget_tokens, config.budget_usd, config.max_critical_steps, config.timeout)
+    last_word = int(config.mode == "parl" and not mission.single)
+    kept = Kept(part=0.0 if mission.single else config.reserve, steps=last_word, time=config.reserve)
+    return Funds(limits, sink, kept, config.soft_limit)
 
 
 def _refusals(sink: EventSink) -> Callable[[str], None]:

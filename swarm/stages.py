@@ -51,13 +51,15 @@ class Merged:
 
 @dataclass(frozen=True, slots=True)
 class StageReport:
-    """One finished stage: what was asked, what came back, what became of it."""
+    """One finished stage: what was asked, what came back, what became of it. `posted`: what its agents told each other
+    that they had found."""
 
     stage: int
     plan: Plan
     results: tuple[AgentResult, ...]
     merged: Merged
     gate: GateReport | None
+    posted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ class Harvest:
 @dataclass(frozen=True, slots=True)
 class RunState:
     """What an orchestrator sees when it decides. `tree` is a listing of the repository, empty without one; `commit`
-    is what was merged so far."""
+    is what was merged so far. `closing` says why no further sub-agents can be started, empty while they can."""
 
     task: str
     test: str | None
@@ -97,6 +99,7 @@ class RunState:
     base_gate: GateReport | None
     stages: tuple[StageReport, ...] = ()
     commit: str | None = None
+    closing: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +131,8 @@ def all_is_well(stages: Sequence[StageReport]) -> bool:
         return False
     last = stages[-1]
     useful = {result.subtask_id for result in last.results if result.outcome is Outcome.COMPLETED}
-    spared = spare(last.plan, useful)
-    good = all(r.subtask_id in useful | spared for r in last.results) and not last.merged.evicted
+    settled = useful | spare(last.plan, useful)
+    good = all(r.subtask_id in settled for r in last.results) and not last.merged.evicted
     return good and (last.gate is None or last.gate.passed)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -30,6 +30,7 @@ class WorkClock:
         self._since: float | None = None
         self._ever = False
         self._limit = math.inf
+        self._end = math.inf
         self._scope: anyio.CancelScope | None = None
 
     def __repr__(self) -> str:
@@ -47,6 +48,18 @@ class WorkClock:
     @property
     def seconds(self) -> float:
         return self._worked + (anyio.current_time() - self._since if self._since is not None else 0.0)
+
+    @property
+    def why(self) -> str:
+        """Why the block of `limited` was cancelled, in words."""
+        if self.seconds >= self._limit:
+            return f"stopped after {self._limit:.0f} s of work"
+        return "stopped: the run has no more time for it"
+
+    def end_at(self, time: float) -> None:
+        """Cancel the block of `limited` at this time of the loop's clock, whether it works or waits then."""
+        self._end = time
+        self._set_deadline()
 
     def start(self) -> None:
         """Go on; nothing where it is running."""
@@ -77,18 +90,21 @@ class WorkClock:
 
     def _set_deadline(self) -> None:
         if self._scope is not None:
-            self._scope.deadline = math.inf if self._since is None else self._since + self._limit - self._worked
+            own = math.inf if self._since is None else self._since + self._limit - self._worked
+            self._scope.deadline = min(own, self._end)
 
 
 class Steering:
     """One attempt's ear. Whoever makes the attempt asks it before each model call; the scheduler speaks into it.
 
-    `sandbox` is what stands still while the attempt is held, where it can.
+    `sandbox` is what stands still while the attempt is held, where it can. `advice` is asked before each model call for
+    what is to be said beside the texts that it is given.
     """
 
     def __init__(self) -> None:
         self.clock = WorkClock()
         self.sandbox: Still | None = None
+        self.advice: Callable[[Sequence[str]], str | None] | None = None
         self._texts: list[str] = []
         self._go = anyio.Event()
         self._go.set()
@@ -126,7 +142,8 @@ class Steering:
             if running:
                 self.clock.start()
         texts, self._texts = self._texts, []
-        return texts
+        advice = self.advice(texts) if self.advice is not None else None
+        return [*texts, advice] if advice else texts
 
     async def _stand_still(self) -> None:
         if self.sandbox is None:

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 from swarm.ordering import Durations
 
-FINISH = (
-    "You have worked on this much longer than others on theirs. Finish now with what you have: make no new starts, "
-    "bring what is half done into a state that holds, and submit. Say plainly what is missing."
+FINISH_WORK = (
+    "Finish now with what you have: make no new starts, bring what is half done into a state that holds, and submit. "
+    "Say plainly what is missing."
 )
+
+FINISH = f"You have worked on this much longer than others on theirs. {FINISH_WORK}"
 """What a straggler is told, and whoever is asked to end softly."""
 
 

@@ -4,21 +4,37 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from swarm.critical import CriticalSteps
 from swarm.events import (
     AgentEnded,
     AgentStarted,
+    AgentTold,
     CallFinished,
     Event,
     Finished,
     GateFinished,
+    GroupEnded,
+    GroupStarted,
+    LimitReached,
     PatchMerged,
+    RunResumed,
     StageStarted,
     SubTaskSkipped,
 )
 from swarm.result import Coverage
 from swarm.stages import spare
 from swarm.types import Outcome, Plan, Role, SubTask, Usage
+
+
+class _Agent(NamedTuple):
+    """What is kept of a trajectory. `name` is what its steps are counted under."""
+
+    role: str
+    stage: int
+    name: str
+    subtask_id: str
 
 
 @dataclass
@@ -44,10 +60,14 @@ class Totals:
     unmerged: dict[str, str] = field(default_factory=dict)
     budget_gone: bool = False
     last_gate: GateFinished | None = None
-    _role: dict[str, AgentStarted] = field(default_factory=dict)
+    _agents: dict[str, _Agent] = field(default_factory=dict)
+    _ends: dict[str, Outcome] = field(default_factory=dict)
+    _skips: dict[str, Outcome] = field(default_factory=dict)
     _working: set[str] = field(default_factory=set)
+    _short: set[str] = field(default_factory=set)  # told to finish because the budget of the run is nearly used up
+    _groups: dict[tuple[str, int], list[str]] = field(default_factory=dict)
     _main_steps: Counter[int] = field(default_factory=Counter)
-    _sub_steps: dict[int, Counter[str]] = field(default_factory=dict)
+    _sub_steps: CriticalSteps = field(default_factory=CriticalSteps)
 
     def observe(self, event: Event) -> None:
         match event:
@@ -59,30 +79,77 @@ class Totals:
             case Finished():
                 self.dropped |= set(event.dropped)
             case AgentStarted():
-                self._role[event.trajectory_id] = event
+                subtask_id = event.subtask.id if event.subtask else ""
+                self._agents[event.trajectory_id] = _Agent(
+                    event.role, event.stage, subtask_id or event.name, subtask_id
+                )
                 if event.role == Role.SUBAGENT:
                     self.n_subagents += 1
+                    self._sub_steps.start(event.trajectory_id, event.stage, subtask_id or event.name)
                     self._working.add(event.trajectory_id)
                     self.peak_concurrency = max(self.peak_concurrency, len(self._working))
             case CallFinished():
                 self._count_call(event)
             case AgentEnded():
-                started = self._role.get(event.trajectory_id)
+                started = self._agents.get(event.trajectory_id)
                 if started is not None and started.role == Role.SUBAGENT:
                     self._working.discard(event.trajectory_id)
-                    self.outcomes[event.outcome] += 1
-                    self.budget_gone = self.budget_gone or event.stop == "budget"
-                    if started.subtask is not None:
-                        self._outcome(started.subtask.id, event.outcome)
+                    self._sub_steps.end(event.trajectory_id, completed=event.outcome == Outcome.COMPLETED)
+                    self._count(self._ends, event.trajectory_id, event.outcome)
+                    short = event.trajectory_id in self._short and event.outcome != Outcome.COMPLETED
+                    self.budget_gone = self.budget_gone or event.stop == "budget" or short
+                    if started.subtask_id:
+                        self._outcome(started.subtask_id, event.outcome)
+            case GroupStarted():
+                self._groups[event.trajectory_id, event.group] = [subtask.id for subtask in event.subtasks]
+                self._working.discard(event.trajectory_id)  # it waits
+            case GroupEnded():
+                names = self._groups.pop((event.trajectory_id, event.group), [])
+                self._sub_steps.waited(event.trajectory_id, event.group, names)
+                self._working.add(event.trajectory_id)
             case SubTaskSkipped():
-                self.outcomes[event.outcome] += 1
+                self._count(self._skips, event.subtask_id, event.outcome)
                 self.outcome_of[event.subtask_id] = event.outcome
-            case PatchMerged() if not event.merged:
-                self.unmerged[event.subtask_id] = event.reason
+                self.budget_gone = self.budget_gone or event.outcome == Outcome.BUDGET_EXHAUSTED
+            case AgentTold(reason="budget", scope="run") if event.what != "seconds":
+                self._short.add(event.trajectory_id)
+            case LimitReached(level="closed") if event.what != "seconds":
+                self.budget_gone = True
+            case PatchMerged():
+                self.unmerged.pop(event.subtask_id, None)
+                if not event.merged:
+                    self.unmerged[event.subtask_id] = event.reason
+            case RunResumed():
+                self._resume(event)
             case GateFinished():
                 self.last_gate = event
             case _:
                 pass
+
+    def _count(self, of: dict[str, Outcome], name: str, outcome: Outcome | None) -> None:
+        """Of what ended twice the last end counts; None: of what goes on, none."""
+        if (before := of.pop(name, None)) is not None:
+            self.outcomes[before] -= 1
+        if outcome is not None:
+            of[name] = outcome
+            self.outcomes[outcome] += 1
+
+    def _resume(self, event: RunResumed) -> None:
+        for trajectory_id in event.again:
+            self._count(self._ends, trajectory_id, None)
+        again = (
+            {subtask.id for plan in self.plans[event.stage - 1 :] for subtask in plan.subtasks} if event.stage else ()
+        )
+        for subtask_id in [name for name in self._skips if name in again]:
+            self._count(self._skips, subtask_id, None)
+            self.outcome_of.pop(subtask_id, None)
+        self.outcomes = +self.outcomes
+        agents = ((name, self._agents.get(name)) for name in event.again)
+        going = {name: agent for name, agent in agents if agent is not None and agent.role == Role.SUBAGENT}
+        for name, agent in going.items():
+            self._sub_steps.start(name, agent.stage, agent.name)
+        self._working = set(going)
+        self.budget_gone = False
 
     def _outcome(self, subtask_id: str, outcome: Outcome) -> None:
         """Of two attempts at once the one that lost may be the last to end."""
@@ -103,12 +170,11 @@ class Totals:
         if not event.accepted:
             return
         self.total_steps += 1
-        agent = self._role.get(event.trajectory_id)
+        agent = self._agents.get(event.trajectory_id)
         if agent is None or agent.role == Role.AGGREGATOR:
             return
         if agent.role == Role.SUBAGENT:
-            steps = self._sub_steps.setdefault(agent.stage, Counter())
-            steps[agent.subtask.id if agent.subtask else agent.name] += 1
+            self._sub_steps.step(event.trajectory_id)
         else:
             self._main_steps[self.stage + 1] += 1  # it works for the stage that it is about to start
 
@@ -130,12 +196,11 @@ class Totals:
     @property
     def critical_steps(self) -> int:
         """Sum over stages of the orchestrator's steps and the most steps of any sub-agent (PARL, parl.md)."""
-        longest = sum(max(steps.values(), default=0) for steps in self._sub_steps.values())
-        return sum(self._main_steps.values()) + longest
+        return sum(self._main_steps.values()) + self._sub_steps.longest
 
     def steps_of_stage(self, stage: int) -> tuple[int, dict[str, int]]:
         """The orchestrator's steps for a stage, and the steps of each of its sub-tasks."""
-        return self._main_steps[stage], dict(self._sub_steps.get(stage, {}))
+        return self._main_steps[stage], self._sub_steps.of_stage(stage)
 
     @property
     def coverage(self) -> Coverage:

@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
 
@@ -13,7 +14,8 @@ from swarm.events import AgentEnded, AgentStarted
 from swarm.protocols import EventSink
 from swarm.types import Outcome, Usage
 
-_LIMITS = frozenset({"max_steps", "max_tokens", "timeout", "budget"})
+LIMITS = frozenset({"max_steps", "max_tokens", "timeout", "budget"})
+"""The conditions that cut an attempt off."""
 
 
 def sha256(text: str) -> str:
@@ -29,20 +31,25 @@ class Trajectory:
         self.stop = "cancelled"
         self.output = ""
         self.commit = ""
+        self.keep = False
+        self.submitted: Any = None
+        self.artifact = ""
         self.steps = 0
         self.tool_calls = 0
         self.usage = Usage()
+        self.before = 0.0
+        """Seconds of work in processes that are gone."""
         self._since = time.monotonic()
 
     @property
     def seconds(self) -> float:
-        return time.monotonic() - self._since
+        return self.before + time.monotonic() - self._since
 
     def end(self, outcome: Outcome, stop: str, output: str) -> None:
         self.outcome, self.stop, self.output = outcome, stop, output
 
     def event(self) -> AgentEnded:
-        truncated = self.stop in _LIMITS or self.outcome in (Outcome.CANCELLED, Outcome.TIMED_OUT)
+        truncated = self.stop in LIMITS or self.outcome in (Outcome.CANCELLED, Outcome.TIMED_OUT)
         return AgentEnded(
             trajectory_id=self.id,
             outcome=self.outcome,
@@ -53,8 +60,11 @@ class Trajectory:
             commit=self.commit,
             steps=self.steps,
             tool_calls=self.tool_calls,
+            artifacts=[self.artifact] if self.artifact else [],
             usage=self.usage,
             seconds=self.seconds,
+            keep=self.keep,
+            submitted=self.submitted,
         )
 
 

@@ -72,6 +72,8 @@ class SubTask(BaseModel):
     replaces: tuple[str, ...] = ()
     result_schema: JsonObject | None = None
     kind: str = ""  # those of one kind take about as long as each other
+    # The part of what is left for its stage that it may use, where tokens or dollars are limited; 0: none of its own.
+    budget_share: float = Field(default=0.0, ge=0, le=1)
     group: str = Field(default="", pattern=r"^([A-Za-z0-9][A-Za-z0-9_.-]{0,63})?$")
 
     @field_validator("result_schema")
@@ -200,6 +202,10 @@ class SandboxRequest:
     refused: Callable[[str], None] | None = field(default=None, compare=False)
 
 
+BoardAction = Literal["claim", "release", "find", "read"]
+"""What an agent does at the board that siblings share."""
+
+
 class ToolStatus(StrEnum):
     COMPLETED = "completed"
     FAILED = "failed"
@@ -279,7 +285,8 @@ class AgentSpec:
     """All that an executor needs to make one attempt at one sub-task.
 
     `base` is the commit that the sub-agent's workspace starts from (None: a task without a repository). `spawned_by`
-    is the orchestrator's tool call that asked for it, empty where a plan did.
+    is the orchestrator's tool call that asked for it, empty where a plan did. `siblings`: others of its stage can be
+    at work at the same time. `depth` counts the agents above it.
     """
 
     trajectory_id: str
@@ -293,6 +300,8 @@ class AgentSpec:
     limits: AgentLimits
     steering: Steering = field(default_factory=Steering, compare=False)
     spawned_by: str = ""
+    siblings: bool = False
+    depth: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,7 +310,8 @@ class AgentResult:
 
     `stop` names the condition that ended the loop (`submitted`, `answered`, `max_steps`, an error kind, ...);
     `keep` says that the change is to be merged: the sub-task is done, or partly and worth keeping. `result` is what
-    was submitted under the sub-task's `result_schema`.
+    was submitted under the sub-task's `result_schema`, `artifact` the handle of a text that is too long to be handed
+    over as it is.
     """
 
     subtask_id: str
@@ -316,3 +326,4 @@ class AgentResult:
     usage: Usage = field(default_factory=Usage)
     seconds: float = 0.0
     result: Any = None
+    artifact: str = ""

@@ -44,6 +44,8 @@ def judge(
     done when there is a plan. `empty`: there is neither an answer nor a patch, so nothing was completed."""
     if ended_by not in (EndedBy.NOTHING, EndedBy.TIME):
         return RunStatus.CANCELLED, INTERRUPTED
+    if isinstance(fault, BudgetExhausted) and fault.what == "seconds":
+        fault = None  # the time of the run is no budget that could be raised: what is there is judged
     if isinstance(fault, BudgetExhausted):
         return RunStatus.BUDGET_EXHAUSTED, fault.exit_code
     if isinstance(fault, PlanError):

@@ -13,18 +13,21 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from swarm.calls import StreamLimits
 from swarm.config import HOST_IMAGE, Price, RunConfig, home
 from swarm.errors import UsageError
-from swarm.models.capabilities import Knowledge, knowledge_of
+from swarm.journal.past import Past
+from swarm.models.capabilities import Knowledge, given_by, knowledge_of
 from swarm.models.governor import Governor
 from swarm.models.governors import open_governor
 from swarm.models.pricing import known_price
 from swarm.models.providers import EMBEDDED, Endpoint, endpoint_of, names_provider, replicas_of
 from swarm.models.service import GovernedModel
 from swarm.models.tokens import TokenRatio
+from swarm.models.windows import ContextWindow, given_window, window_of
 from swarm.protocols import Model, ModelService, Repository, SandboxBackend, Tool, WorkingCopies
 from swarm.types import Role
 
 if TYPE_CHECKING:
     from swarm.agent import ToolKit
+    from swarm.artifacts import Artifacts
     from swarm.budget import Budget
     from swarm.conversation import Line
     from swarm.models.replay import Tape
@@ -48,10 +51,13 @@ class Models:
     by_role: Mapping[Role, ModelService]
     prices: Mapping[Role, Price | None]
     ratios: Mapping[Role, TokenRatio]
+    windows: Mapping[Role, ContextWindow]
     tape: Tape | None = None
     """What is replayed, if anything is."""
 
-    def line(self, role: Role, config: RunConfig, budget: Budget, sink: EventSink) -> Line:
+    def line(
+        self, role: Role, config: RunConfig, budget: Budget, sink: EventSink, past: Past | None = None
+    ) -> Line:
         """How a role of one run reaches its model."""
         from swarm.conversation import Line
         from swarm.retry import RetryPolicy
@@ -63,12 +69,14 @@ class Models:
             sink=sink,
             price=self.prices[role],
             ratio=self.ratios[role],
+            window=self.windows[role],
             retry=RetryPolicy(park=config.park > 0),
             temperature=config.temperature,
             seed=config.seed,
             call_timeout=config.call_timeout,
             stream=StreamLimits(config.first_token_timeout, config.stall_timeout) if config.stream else None,
             rng=random.Random(config.seed),
+            past=past or Past(),
         )
 
 
@@ -85,9 +93,9 @@ async def open_models(config: RunConfig, given: Model | None = None) -> AsyncIte
     if config.replay is not None:
         from swarm.models.tapes import replayed
 
-        tape, services, prices_of = replayed(config, config.replay)
-        ratios = _ratios({role: service.name for role, service in services.items()})
-        yield Models(services, prices_of, ratios, tape)
+        held = replayed(config, config.replay)
+        ratios = _ratios({role: service.name for role, service in held.services.items()})
+        yield Models(held.services, held.prices, ratios, held.windows, held.tape)
         return
     names = {role: given.name if given is not None else config.model_of(role) for role in _ROLES}
     unset = [role for role, name in names.items() if not name]
@@ -108,19 +116,25 @@ async def open_models(config: RunConfig, given: Model | None = None) -> AsyncIte
         )
     async with AsyncExitStack() as stack:
         opened: dict[str, ModelService] = {}
+        windows = dict.fromkeys(named, given_window(config.context_tokens))
         for name in named:
-            opened[name] = await _open_model(stack, name, config) if given is None else _admitted(given, config)
+            if given is not None:
+                opened[name] = _admitted(given, config)
+            else:
+                opened[name], windows[name] = await _open_model(stack, name, config)
         roles = {_ROLES[role]: name for role, name in names.items() if name}
         by_role = {role: opened[name] for role, name in roles.items()}
         if config.record is not None:
             from swarm.models.tapes import recorded
 
             role_prices = {role: prices[name] for role, name in roles.items()}
-            by_role = await stack.enter_async_context(recorded(config, config.record, by_role, role_prices))
+            told = {role: windows[name] for role, name in roles.items()}
+            by_role = await stack.enter_async_context(recorded(config, config.record, by_role, role_prices, told))
         yield Models(
             by_role,
             {role: prices[name] for role, name in roles.items()},
             _ratios(roles),
+            {role: windows[name] for role, name in roles.items()},
         )
 
 
@@ -135,14 +149,15 @@ def _ratios(names: Mapping[Role, str]) -> dict[Role, TokenRatio]:
     return {role: by_name[name] for role, name in names.items()}
 
 
-async def _open_model(stack: AsyncExitStack, name: str, config: RunConfig) -> ModelService:
+async def _open_model(stack: AsyncExitStack, name: str, config: RunConfig) -> tuple[ModelService, ContextWindow]:
     from swarm.models.client import OpenAIModel, open_client
     from swarm.models.fitted import FittedModel
     from swarm.models.router import RoutedModel
     from swarm.models.warmth import WarmedModel
 
     replicas: list[GovernedModel | WarmedModel] = []
-    for where, knowledge in await _places(stack, name, config):
+    places = await _places(stack, name, config)
+    for where, knowledge in places:
         key = where.key.get_secret_value() if where.key else None
         governor = open_governor(where.base_url, key, config.max_in_flight, config.park)
         client = await stack.enter_async_context(open_client(where.base_url, key))
@@ -151,7 +166,8 @@ async def _open_model(stack: AsyncExitStack, name: str, config: RunConfig) -> Mo
         service = GovernedModel(model, await stack.enter_async_context(governor))
         caches = config.warm_prefix and where.model != EMBEDDED
         replicas.append(WarmedModel(service) if caches else service)
-    return RoutedModel(replicas) if len(replicas) > 1 else replicas[0]
+    window = window_of([knowledge for _, knowledge in places])
+    return RoutedModel(replicas) if len(replicas) > 1 else replicas[0], window
 
 
 async def _places(stack: AsyncExitStack, name: str, config: RunConfig) -> list[tuple[Endpoint, Knowledge]]:
@@ -164,7 +180,7 @@ async def _places(stack: AsyncExitStack, name: str, config: RunConfig) -> list[t
 
     policies, faults = load_policies(name.partition(":")[2] or "repair")
     url = await stack.enter_async_context(running_endpoint(policies, faults=faults))
-    return [(Endpoint(url, EMBEDDED), Knowledge(url, EMBEDDED, given=config.capabilities))]
+    return [(Endpoint(url, EMBEDDED), Knowledge(url, EMBEDDED, given=given_by(config)))]
 
 
 def _in_process(name: str, config: RunConfig) -> bool:
@@ -240,11 +256,18 @@ async def find_repository(start: Path) -> Path:
     return await workspace.find_repository(start)
 
 
-async def take_snapshot(repo: Path, store: Path) -> Tree:
-    """The user's tree, uncommitted changes included, in a store of the run's own."""
-    from swarm.sandboxes.git.workspace import snapshot
+def head_of(repo: Path) -> str:
+    """The commit that a checkout is at, empty where there is none any more; blocks."""
+    from swarm.sandboxes.git import workspace
 
-    return await snapshot(repo, store)
+    return workspace.head_of(repo)
+
+
+async def take_snapshot(repo: Path, store: Path, *, again: bool = False) -> Tree:
+    """The user's tree, uncommitted changes included, in a store of the run's own; `again`: as it was taken before."""
+    from swarm.sandboxes.git import workspace
+
+    return await (workspace.take_again(repo, store) if again else workspace.snapshot(repo, store))
 
 
 async def working_copies(backend: SandboxBackend, lease: Path, store: Path | None) -> WorkingCopies:
@@ -297,20 +320,21 @@ async def sandbox_site(backend: SandboxBackend, config: RunConfig, repo: Path | 
 
 @asynccontextmanager
 async def open_toolkit(
-    config: RunConfig, on_repository: bool, notify: Callable[[str], None], given: Sequence[Tool] = ()
+    config: RunConfig, on_repository: bool, notify: Callable[[str], None], given: Sequence[Tool], artifacts: Artifacts
 ) -> AsyncIterator[ToolKit]:
-    """The tools of sub-agents, with the given ones; servers that give some of them live as long as the block. `notify`:
-    told of one that broke meanwhile.
+    """The tools of sub-agents, with the given ones, and one that opens the run's artifacts; servers that give some of
+    them live as long as the block. `notify`: told of one that broke meanwhile.
 
     Raises on entering:
         UsageError: a tool or a file that the configuration names cannot be used.
         MachineError: a server did not start.
     """
     from swarm.tools import toolsets
+    from swarm.tools.artifacts import open_artifact
     from swarm.tools.registry import Toolset
 
     usual = toolsets.coding() if on_repository else toolsets.plain()
-    tools = [*usual, *map(toolsets.extra_tool, config.tools), *given]
+    tools = [*usual, open_artifact(artifacts), *map(toolsets.extra_tool, config.tools), *given]
     if config.web_hosts or config.search:
         from swarm.tools.web import web_tools
 

@@ -62,7 +62,6 @@ class Bench:
         self._sandbox = sandbox
         self._group = group
         self._jobs: dict[int, Job] = {}
-        self.id = sandbox.id
         self.workdir = sandbox.workdir
         self.exec = sandbox.exec
         self.read_file = sandbox.read_file
@@ -71,6 +70,10 @@ class Bench:
 
     def __repr__(self) -> str:
         return f"<bench {self.id}: {self.running()} of {len(self._jobs)} jobs running>"
+
+    @property
+    def id(self) -> str:
+        return self._sandbox.id  # known late where it opens late
 
     def running(self) -> int:
         return sum(not job.ended.is_set() for job in self._jobs.values())

@@ -5,14 +5,13 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from copy import deepcopy
-from functools import partial
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from functools import lru_cache, partial
 from typing import Any, Generic, NoReturn, ParamSpec, TypeVar, cast, overload
 
 import anyio.to_thread
 from pydantic import ValidationError
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from swarm.errors import MachineError, UsageError
 from swarm.protocols import Sandbox, Tool
@@ -109,10 +108,11 @@ def tool(
 class Toolset:
     """An ordered, immutable collection of tools with different names."""
 
-    __slots__ = ("_tools",)
+    __slots__ = ("_schemas", "_tools")
 
     def __init__(self, tools: Iterable[Tool] = ()) -> None:
         """Raises: UsageError where a name is not allowed or stands twice."""
+        self._schemas: Sequence[JsonObject] | None = None
         self._tools: dict[str, Tool] = {}
         for each in tools:
             if not _NAME.fullmatch(each.name):
@@ -150,19 +150,25 @@ class Toolset:
         self._demand(names)
         return Toolset(each for each in self if each.name not in names)
 
-    def schemas(self) -> list[JsonObject]:
-        """The definitions for a model's request, sorted by name so that the prompt's bytes never change."""
-        return [
-            {
-                "type": "function",
-                "function": {
-                    "name": name,
-                    "description": self._tools[name].description,
-                    "parameters": deepcopy(self._tools[name].parameters),
-                },
-            }
-            for name in sorted(self._tools)
-        ]
+    def schemas(self) -> Sequence[JsonObject]:
+        """The definitions for a model's request, sorted by name so that the prompt's bytes never change.
+
+        Equal ones are one object, shared by thousands of agents: not to be changed.
+        """
+        if self._schemas is None:
+            parts = ((name, self._tools[name]) for name in sorted(self._tools))
+            self._schemas = _decoded(
+                to_json(
+                    [
+                        {
+                            "type": "function",
+                            "function": {"name": n, "description": t.description, "parameters": t.parameters},
+                        }
+                        for n, t in parts
+                    ]
+                )
+            )
+        return self._schemas
 
     async def call(self, name: str, raw_arguments: str, sandbox: Sandbox) -> ToolResult:
         """Use a tool as the model asked for it. All that the model did wrong is told in the result.
@@ -186,6 +192,11 @@ class Toolset:
         for name in names:
             if name not in self._tools:
                 raise UsageError(f"there is no tool {name!r}", remedy=f"the tools are: {', '.join(self._tools)}")
+
+
+@lru_cache(maxsize=64)
+def _decoded(encoded: bytes) -> Sequence[JsonObject]:
+    return tuple(from_json(encoded))
 
 
 def _parsed(raw: str) -> JsonObject | str:

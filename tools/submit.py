@@ -17,7 +17,7 @@ _PROBLEMS = 8
 
 
 @tool
-def submit(
+async def submit(
     status: Annotated[
         Literal["done", "partial", "failed"],
         Field(

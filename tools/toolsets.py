@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from swarm.errors import UsageError
-from swarm.protocols import Sandbox, Tool
+from swarm.protocols import Sandbox, Seat, Tool
+from swarm.tools import board
 from swarm.tools.files import edit, read, write
 from swarm.tools.jobs import job, open_bench
 from swarm.tools.named import load_object
@@ -58,13 +59,14 @@ class Kit:
 
     tools: Toolset
 
-    def fitted(self, subtask: SubTask) -> Toolset:
-        """The tools for one sub-task: `submit` asks for the result that it wants."""
+    def fitted(self, subtask: SubTask, seat: Seat | None = None) -> Toolset:
+        """The tools for one sub-task: `submit` asks for the result that it wants, and a seat brings `board`."""
+        tools = self.tools
+        if seat is not None and board.NAME not in tools:  # a tool of the user's own goes first
+            tools = Toolset([*tools, board.BoardTool(seat)])
         if subtask.result_schema is None:
-            return self.tools
-        return Toolset(
-            StructuredSubmit(subtask.result_schema) if each.name == submit.name else each for each in self.tools
-        )
+            return tools
+        return Toolset(StructuredSubmit(subtask.result_schema) if each.name == submit.name else each for each in tools)
 
     def orchestrators(self) -> Toolset:
         """The orchestrator's own tools: it answers in words, and submits nothing."""

@@ -92,17 +92,18 @@ class Checkouts:
         filled.unlink(missing_ok=True)
         return add_all(git, folder, ours=ours)
 
-    def unchanged(self, folder: Path, commit: str) -> bool:
-        """Whether a folder is what a commit says."""
+    def unchanged(self, folder: Path, commit: str, *, strictly: bool = True) -> bool:
+        """Whether a folder is what a commit says; `strictly`: and holds nothing else that cannot be recorded."""
         staged = self.stage(folder, commit)
         tree = own_git(self.store).run("rev-parse", f"{commit}^{{tree}}").text
-        same = staged.tree == tree and not staged.left_out
+        same = staged.tree == tree and not (strictly and staged.left_out)
         if same:
             _filled_from(self._on(folder)[1]).write_text(commit)
         return same
 
-    def move(self, folder: Path, old: str, new: str, owner: Owner = None) -> None:
-        """Bring an unchanged checkout to another commit, in place.
+    def move(self, folder: Path, old: str, new: str, owner: Owner = None, *, begins: bool = True) -> None:
+        """Bring an unchanged checkout to another commit, in place. `begins`: its own small repository begins there too;
+        else that shows what differs as changed.
 
         Raises:
             MachineError: git cannot.
@@ -118,10 +119,11 @@ class Checkouts:
             if os.path.lexists(folder / path):
                 if owner is not None:
                     os.chown(folder / path, *owner, follow_symlinks=False)
-                os.utime(folder / path, when, follow_symlinks=False)
+                if begins:
+                    os.utime(folder / path, when, follow_symlinks=False)
         restat(index, folder, only=frozenset(changed))
         _filled_from(index).write_text(new)
-        if self.local_git:
+        if self.local_git and begins:
             for made in LocalGit(self.store, self.date).move(own_git(self.store), folder, old, new, index):
                 if owner is not None:
                     os.chown(made, *owner, follow_symlinks=False)

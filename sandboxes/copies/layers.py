@@ -119,16 +119,17 @@ class Layers:
             staged = await _work(lambda _: checkouts.stage(frozen.tree, began))
         return await self._repository.diff(began, staged.tree)
 
-    async def move(self, copy: LayeredCopy, commit: str) -> None:
-        """Bring an unchanged copy to another commit."""
+    async def move(self, copy: LayeredCopy, commit: str, *, begins: bool, shows: str | None = None) -> None:
+        """Bring a copy that is as it began, or shows what it was recorded as, to another commit. `begins`: it begins
+        anew there."""
         checkouts, _ = await self._ready()
-        old = copy.commit
-        if old is None:
+        old = shows or copy.commit
+        if old is None or copy.commit is None:
             raise MachineError(f"{copy.tree} is no copy of a commit")
-        if not await _work(lambda _: checkouts.unchanged(copy.tree, old)):
+        if not await _work(lambda _: checkouts.unchanged(copy.tree, old, strictly=shows is None)):
             raise MachineError(f"{copy.tree} was changed: it cannot be moved to another commit")
         if old != commit:
-            await _work(lambda _: checkouts.move(copy.tree, old, commit, self._owner))
+            await _work(lambda _: checkouts.move(copy.tree, old, commit, self._owner, begins=begins))
 
     async def _base(self, commit: str | None) -> State:
         """The tree of a commit that all its copies lie over, made by whoever is first."""
@@ -195,10 +196,11 @@ class LayeredCopy:
         """See `swarm.protocols.WorkingCopy`."""
         return self.layers.begin(self._now(), self) if snapshot is None else self.layers.restore(snapshot)
 
-    async def move_to(self, commit: str) -> None:
+    async def move_to(self, commit: str, *, as_changes: bool = False, shows: str | None = None) -> None:
         """See `swarm.protocols.WorkingCopy`."""
-        await self.layers.move(self, commit)
-        self.commit = commit
+        await self.layers.move(self, commit, begins=not as_changes, shows=shows)
+        if not as_changes:
+            self.commit = commit
 
     def _now(self) -> State:
         return State(self.commit, self.state.layers, self.state.indexed)

@@ -14,7 +14,16 @@ from swarm.sandboxes.git.local import exclude_lines
 from swarm.sandboxes.git.nested import EXCLUDED
 from swarm.sandboxes.git.repository import ANSWER, BASE, GitRepository, commit_tree
 
-__all__ = ["GitRepository", "apply_to", "create_branch", "find_repository", "reopen", "snapshot"]
+__all__ = [
+    "GitRepository",
+    "apply_to",
+    "create_branch",
+    "find_repository",
+    "head_of",
+    "reopen",
+    "snapshot",
+    "take_again",
+]
 
 UNCOMMITTED = "uncommitted changes at the start"
 
@@ -48,6 +57,30 @@ async def reopen(store: Path) -> GitRepository:
         MachineError: there is none.
     """
     return await anyio.to_thread.run_sync(_reopen, store)
+
+
+async def take_again(repo: Path, store: Path) -> GitRepository:
+    """The tree of `repo` that an earlier process of the run took.
+
+    Raises:
+        MachineError: the store is damaged, or what it borrows from the user's repository is gone.
+    """
+    try:
+        tree = await reopen(store)
+        await tree.listing(tree.base, 0)
+    except MachineError as error:
+        raise MachineError(
+            f"the tree that the run began with cannot be read: {error.message}",
+            remedy=f"its files are borrowed from {repo}: put that back, or start the run again",
+        ) from error
+    return tree
+
+
+def head_of(repo: Path) -> str:
+    """The commit that a checkout is at, empty where there is no checkout any more; blocks."""
+    if not repo.is_dir():
+        return ""
+    return user_git(repo).attempt("rev-parse", "--verify", "-q", "HEAD^{commit}").text
 
 
 def apply_to(repo: Path, patch: bytes) -> None:

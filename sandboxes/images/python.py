@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-_TIMEOUT = 20.0
+from swarm.sandboxes.images.asking import TIMEOUT, output
+
 _NOT_THEIR_OWN = frozenset(map(Path, ("/", "/usr", "/usr/local")))
 """Folders that hold more than a Python: what stands there cannot be copied by itself."""
 
@@ -73,7 +74,7 @@ def look(command: list[str], env: Mapping[str, str] | None = None) -> tuple[str,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            timeout=_TIMEOUT,
+            timeout=TIMEOUT,
             check=True,
         )
         version, prefix, modules = json.loads(done.stdout)
@@ -91,7 +92,7 @@ def library_packages(installation: Installation) -> tuple[str, ...]:
         # Without a screen there is no use for Tk, which would bring all of X.
         *(path for path in installation.prefix.glob("lib/python3*/lib-dynload/*.so") if "_tkinter" not in path.name),
     ]
-    told = _output(["ldd", *map(str, files)])
+    told = output("ldd", *map(str, files))
     libraries = {match[1] for match in re.finditer(r"=> (/\S+) \(", told)}
     outside = [path for path in libraries if not Path(path).is_relative_to(installation.prefix)]
     # dpkg knows a library by the name under which it was packed, /lib or /usr/lib.
@@ -99,7 +100,7 @@ def library_packages(installation: Installation) -> tuple[str, ...]:
     names |= {name.removeprefix("/usr") for name in names} | {
         f"/usr{name}" for name in names if name.startswith("/lib")
     }
-    owners = _output(["dpkg-query", "--search", *sorted(names)]) if names else ""
+    owners = output("dpkg-query", "--search", *sorted(names)) if names else ""
     return tuple(sorted({line.partition(":")[0] for line in owners.splitlines() if ": /" in line}))
 
 
@@ -130,20 +131,3 @@ def _named(folder: Path) -> list[Path]:
 
 def _packages(prefix: Path) -> tuple[str, ...]:
     return tuple(sorted(path.name for path in prefix.glob("lib/python3*/site-packages/*.dist-info")))
-
-
-def _output(command: list[str]) -> str:
-    """What a program says, also where it could not answer for all that it was asked."""
-    try:
-        done = subprocess.run(
-            command,
-            env={**os.environ, "LC_ALL": "C"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=_TIMEOUT,
-            check=False,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout.decode(errors="replace")

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from swarm.errors import UsageError
+from swarm.sandboxes.images.asking import output
 from swarm.sandboxes.images.python import Installation, installations, library_packages
 
 PACKAGES = ("ca-certificates", "git", "make", "python3", "python3-pip", "python3-venv", "ripgrep")
 _COMPONENTS = {"debian": ("main",), "ubuntu": ("main", "universe")}
 _REPOSITORY = "swarm-base"
-_TIMEOUT = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +158,7 @@ def _os_release(path: Path) -> dict[str, str]:
 
 def _sources() -> list[tuple[str, str]]:
     """Mirror and suite of each of apt's sources, as apt itself reads them."""
-    told = _apt("apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages")
+    told = output("apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages")
     lines = (line.split(" ") for line in told.splitlines())
     return [(parts[0], parts[1]) for parts in lines if len(parts) == 3 and parts[2] == "main"]
 
@@ -172,12 +170,14 @@ def _mirror(sources: Sequence[tuple[str, str]], suite: str) -> str:
 
 def _suite_pythons(sources: Sequence[tuple[str, str]], suite: str) -> list[str]:
     """The Pythons that a suite holds, as far as apt knows it."""
-    names = [name for name in _apt("apt-cache", "pkgnames", "python3.").split() if re.fullmatch(r"python3\.\d+", name)]
+    names = [
+        name for name in output("apt-cache", "pkgnames", "python3.").split() if re.fullmatch(r"python3\.\d+", name)
+    ]
     if not names:
         return []
     known = {name for _, name in sources}
     held = set()
-    for line in _apt("apt-cache", "madison", *names).splitlines():
+    for line in output("apt-cache", "madison", *names).splitlines():
         package, _, where = (part.strip() for part in line.split("|"))
         # `https://… bookworm/main amd64 Packages`
         if suite in known and f" {suite}/" in f" {where.partition(' ')[2]}" and where.endswith("Packages"):
@@ -189,23 +189,7 @@ def _proxies() -> dict[str, str]:
     """apt's proxies, under the names that other programs know."""
     found: dict[str, str] = {}
     for scheme in ("http", "https"):
-        proxy = _apt("apt-config", "dump", "--format", "%v", f"Acquire::{scheme}::Proxy").strip()
+        proxy = output("apt-config", "dump", "--format", "%v", f"Acquire::{scheme}::Proxy").strip()
         if proxy and proxy != "DIRECT":
             found[f"{scheme}_proxy"] = proxy
     return found
-
-
-def _apt(*command: str) -> str:
-    try:
-        done = subprocess.run(
-            command,
-            env={**os.environ, "LC_ALL": "C"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=_TIMEOUT,
-            check=False,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout.decode(errors="replace")

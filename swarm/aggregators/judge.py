@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from swarm.desk import Desk
 from swarm.errors import BudgetExhausted, EndpointError
 from swarm.events import Notice
-from swarm.prompting import judge_request, ranking_format, system_prompt
+from swarm.prompting import judge_request, ranking_format
 from swarm.stopping import unless_stopped
 
 _CHARACTERS_PER_TOKEN = 3
@@ -57,11 +57,11 @@ class Judge:
         return ruling(len(answers), [found for found in rankings if found is not None])
 
     async def _ask(self, answers: Sequence[str], name: str, stage: int) -> _Ranking | None:
-        limit = max(1_000, self._desk.config.merge_tokens * _CHARACTERS_PER_TOKEN // len(answers))
+        limit = max(1_000, self._desk.config.merge_room * _CHARACTERS_PER_TOKEN // len(answers))
         lettered = [(letter(place), text) for place, text in enumerate(answers)]
 
         async def work() -> str:
-            async with self._desk.dialogue(name, system_prompt("judge"), stage) as dialogue:
+            async with self._desk.dialogue(name, self._desk.prompts["judge"], stage) as dialogue:
                 request = judge_request(self._desk.task, lettered, limit)
                 dialogue.say({"role": "user", "content": request})
                 return (await dialogue.ask(response_format=ranking_format())).content

@@ -14,7 +14,7 @@ from swarm.calls import ModelReply
 from swarm.desk import Desk, Dialogue
 from swarm.errors import BudgetExhausted, EndpointError, EndpointFault
 from swarm.events import Notice
-from swarm.prompting import merge_request, sources_lost, system_prompt
+from swarm.prompting import merge_request, sources_lost
 from swarm.stages import Harvest, Merged
 from swarm.stopping import unless_stopped
 
@@ -50,7 +50,7 @@ class Reduction:
     def __init__(self, desk: Desk, stage: int) -> None:
         self._desk = desk
         self._stage = stage
-        self._room = max(_LEAST_ROOM, desk.config.merge_tokens * _CHARACTERS_PER_TOKEN - len(desk.task))
+        self._room = max(_LEAST_ROOM, desk.config.merge_room * _CHARACTERS_PER_TOKEN - len(desk.task))
         self._closed = False  # no more calls: the budget is gone, or the run is asked to stop
         self._aside: list[Part] = []  # what could not be merged
         self._lost: set[str] = set()
@@ -116,7 +116,7 @@ class Reduction:
 
     async def _ask(self, group: Sequence[Part], name: str) -> Part | None:
         held = [source for part in group for source in part.sources]
-        async with self._desk.dialogue(name, system_prompt("aggregator"), self._stage) as dialogue:
+        async with self._desk.dialogue(name, self._desk.prompts["aggregator"], self._stage) as dialogue:
             request = merge_request(self._desk.task, [(part.heading, part.text) for part in group], held)
             dialogue.say({"role": "user", "content": request})
             text, covered = read_answer(_whole(await dialogue.ask()), held)

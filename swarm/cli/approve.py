@@ -27,7 +27,7 @@ def asker(args: argparse.Namespace, config: RunConfig, display: Display) -> Appr
             return True
         async with display.aside():
             if question.kind == "plan" and question.plan is not None:
-                complain("\n".join(plan_lines(question.plan, config)))
+                complain("\n".join(plan_lines(question.plan, config, question.preview)))
             print(f"{question.text[0].upper()}{question.text[1:]} [y/N] ", end="", file=sys.stderr, flush=True)
             await anyio.wait_readable(sys.stdin)  # a terminal gives whole lines: reading one will not block
             answer = sys.stdin.readline()

@@ -11,7 +11,7 @@ import sys
 from typing import NoReturn
 
 from swarm import __version__
-from swarm.cli import doctor, endpoint, gc, image, run, runs
+from swarm.cli import doctor, endpoint, gc, image, resume, run, runs
 from swarm.cli.stdio import complain, discard_output, one_line
 from swarm.errors import SwarmError
 
@@ -19,6 +19,7 @@ BROKEN = 3
 
 FAMILIES = {
     "run": run,
+    "resume": resume,
     "runs": runs,
     "show": runs,
     "watch": runs,

@@ -186,7 +186,7 @@ def _words(known: Capabilities) -> str:
     """The capabilities, and what is done without those that are missing."""
     parts = [
         {True: "tools", False: "no tools (told by text)", None: "tools not known"}[known.tools],
-        {True: "calls in parallel", False: "one call at a time", None: ""}[
+        {True: "calls in parallel", False: "one call at a time (parl: one sub-agent a stage)", None: ""}[
             known.parallel_tools if known.tools else None
         ],
         {

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from swarm.cli.forecast import preview_line
 from swarm.cli.text import clean, count, line, many
 from swarm.cli.view import RunView
+from swarm.cli.view_parts import board_line
 from swarm.events import (
     AgentEnded,
     AgentStarted,
+    AgentTold,
+    BoardPosted,
     CallFinished,
+    CostPreviewed,
     Event,
     Gap,
     GateFinished,
     GateStarted,
+    LimitReached,
     Notice,
     PatchMerged,
     RunEnded,
+    RunResumed,
     RunStarted,
     StageStarted,
     SubTaskSkipped,
@@ -43,6 +50,10 @@ class PlainLines:
             case RunStarted():
                 models = ", ".join(dict.fromkeys(view.models.values()))
                 return [f"run {view.run_id}: {view.mode}{', ' + models if models else ''}", f"task: {line(view.task)}"]
+            case CostPreviewed() if event.preview.stage == 1:
+                return [preview_line(event.preview)]
+            case RunResumed():
+                return list(view.notices)[-1 - len(event.changed) :]
             case StageStarted():
                 return [
                     f"stage {event.stage}: {many(len(event.plan.subtasks), 'sub-task')}",
@@ -68,8 +79,16 @@ class PlainLines:
                 return [f"gate{' on the base' if event.stage == 0 else ''}: {line(event.command)}"]
             case GateFinished():
                 return gate_lines(event)
+            case BoardPosted():
+                text = board_line(event, view.name_of(event.trajectory_id))
+                return [f"board: {text}"] if text else []
             case Notice():
                 return [f"{'warning: ' if event.level == 'warning' else ''}{view.notices[-1]}"]
+            case AgentTold():
+                why = f"{event.limit} used" if event.limit else event.reason
+                return [f"{view.name_of(event.trajectory_id)}: told to finish ({line(why)})"]
+            case LimitReached():
+                return [f"budget: {view.notices[-1]}"]
             case Gap():
                 return [view.notices[-1]]
             case RunEnded():
@@ -84,6 +103,8 @@ class PlainLines:
             where = f" in {line(event.sandbox)}" if event.sandbox else ""
             again = f", attempt {event.attempt}" if event.attempt > 1 else ""
             return [f"{name} starts{where}{again}"]
+        if agent is not None and agent.beaten:
+            return [f"{name} attempt {agent.attempt} {event.outcome.value}: {agent.summary}"]
         tokens = event.usage.total_tokens or (agent.tokens if agent else 0)
         summary = f": {line(event.final_output)}" if event.final_output.strip() else ""
         stop = f" ({line(event.stop)})" if event.outcome.value != "completed" and event.stop else ""

@@ -147,6 +147,7 @@ def _tail(view: RunView, now: float, width: int) -> list[Text]:
     if view.status:
         lines.append(_row(width, (view.status.replace("_", " "), None, STYLES.get(view.status, "red"))))
     else:
+        lines += [_row(width, (f"board: {text}", None, "dim")) for text in list(view.board)[-1:]]
         lines += [_row(width, (notice, None, "yellow")) for notice in list(view.notices)[-NOTICES:]]
     return lines
 

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from swarm.errors import SwarmError, UsageError
+from swarm.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,14 +15,12 @@ if TYPE_CHECKING:
     import anyio
 
     from swarm.cli.display import Display
-    from swarm.config import RunConfig
     from swarm.result import RunResult
+    from swarm.runtime import Swarm
 
 MODES = ("plan", "parl", "single")
 AGGREGATES = ("auto", "text", "table", "vote")
 SANDBOXES = ("docker", "bubblewrap", "process", "auto")
-INTERRUPTED = 130
-GRACE = 3.0  # seconds that a run has to end in order after the second signal
 
 # Options whose name is that of a configuration key.
 CONFIGURED = (
@@ -33,9 +31,11 @@ CONFIGURED = (
     "aggregator_model",
     "base_url",
     "max_agents",
+    "max_depth",
     "concurrency",
     "max_steps",
     "max_critical_steps",
+    "context_tokens",
     "budget_usd",
     "budget_tokens",
     "timeout",
@@ -52,6 +52,7 @@ CONFIGURED = (
     "web_hosts",
     "test",
     "seed",
+    "prompts",
     "record",
     "replay",
 )
@@ -90,6 +91,7 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
         help="the OpenAI-compatible endpoint, such as http://host:8000/v1; again for each replica of it",
     )
     models.add_argument("--seed", type=int, metavar="N")
+    models.add_argument("--prompts", metavar="DIR", help="your own system prompts, in place of ours of the same name")
     tape = models.add_mutually_exclusive_group()
     tape.add_argument("--record", metavar="FILE", help="keep every exchange with the models in a new file")
     tape.add_argument(
@@ -98,9 +100,11 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
 
     limits = parser.add_argument_group("limits")
     limits.add_argument("--max-agents", type=int, metavar="N", help="sub-agents of the whole run")
+    limits.add_argument("--max-depth", type=int, metavar="N", help="parl: levels of sub-agents, 1 (default) to 4")
     limits.add_argument("--concurrency", type=int, metavar="N", help="sub-agents at work at once")
     limits.add_argument("--max-steps", type=int, metavar="N", help="model calls of one sub-agent")
     limits.add_argument("--max-critical-steps", type=int, metavar="N", help="steps of the longest way through the run")
+    limits.add_argument("--context-tokens", type=int, metavar="N", help="window of the models, prompt and answer")
     limits.add_argument("--budget-usd", type=float, metavar="X", help="dollars for the whole run")
     limits.add_argument("--budget-tokens", type=int, metavar="N", help="tokens for the whole run")
     limits.add_argument("--timeout", type=float, metavar="SECONDS", help="wall time for the whole run")
@@ -148,7 +152,7 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     target.add_argument("--branch", metavar="NAME", help="put it on a new branch")
     target.add_argument("--patch", metavar="FILE", help="write it to a file")
 
-    parser.add_argument("--dry-run", action="store_true", help="show the plan, run no sub-agent")
+    parser.add_argument("--dry-run", action="store_true", help="show the plan and what it may cost, run no sub-agent")
     parser.add_argument("--yes", action="store_true", help="run the plan without asking on the terminal")
     parser.add_argument("--json", action="store_true", help="events as JSON lines, last the result")
 
@@ -167,25 +171,22 @@ def run(args: argparse.Namespace) -> int:
     task = _task(args.task)
     repo = _repository(args)
 
-    import anyio
-
+    from swarm.cli.approve import asker
     from swarm.cli.deliver import check_targets
-    from swarm.cli.open_files import allow_many_open_files
-    from swarm.cli.stdio import complain
+    from swarm.cli.live import live
     from swarm.config import load_config
-    from swarm.result import RunResult
 
     flags = {key: value for key in CONFIGURED if (value := getattr(args, key)) is not None}
     config = load_config(flags, os.environ, repo)
     check_targets(args, repo)
-    allow_many_open_files()
-    display, result = anyio.run(_run, task, config, repo, args)
-    if result is None and display.view.result:  # it ended in order all the same
-        result = RunResult.model_validate(display.view.result)
-    if result is None:
-        complain(_stopped_at_once(display))
-        return INTERRUPTED
-    return _finish(args, display, result, repo, config)
+
+    async def work(swarm: Swarm, display: Display, stop: anyio.Event) -> RunResult:
+        asks = asker(args, config, display)
+        return await swarm.run(
+            task, repo=repo, on_event=display.on_event, stop=stop, dry_run=args.dry_run, approve=asks
+        )
+
+    return live(args, config, repo, work)
 
 
 def _check_gate(args: argparse.Namespace) -> None:
@@ -225,120 +226,3 @@ def _repository(args: argparse.Namespace) -> Path | None:
     from swarm.sandboxes.git.workspace import find_repository
 
     return anyio.run(find_repository, Path(args.repo or "."))
-
-
-async def _run(
-    task: str, config: RunConfig, repo: Path | None, args: argparse.Namespace
-) -> tuple[Display, RunResult | None]:
-    """The run and its display; None instead of a result where a second signal ended it at once."""
-    import anyio
-
-    from swarm.cli.approve import asker
-    from swarm.cli.display import open_display
-    from swarm.cli.stdio import complain, discard_output
-    from swarm.runtime import Swarm
-
-    stop = anyio.Event()
-
-    def broken(error: OSError) -> None:
-        discard_output()
-        if not isinstance(error, BrokenPipeError):
-            complain(f"swarm: standard output cannot be written: {error.strerror}")
-        stop.set()
-
-    display = open_display(json=args.json, broken=broken)
-    result: RunResult | None = None
-    failure: SwarmError | None = None
-    async with anyio.create_task_group() as signals:
-        running = anyio.CancelScope()
-        await signals.start(_watch_signals, stop, running, display)
-        with running:
-            async with anyio.create_task_group() as drawing:
-                drawing.start_soon(display.run)
-                try:
-                    async with Swarm(config=config) as swarm:
-                        result = await swarm.run(
-                            task,
-                            repo=repo,
-                            on_event=display.on_event,
-                            stop=stop,
-                            dry_run=args.dry_run,
-                            approve=asker(args, config, display),
-                        )
-                except SwarmError as error:
-                    failure = error  # raised below: by itself, not in a group
-                finally:
-                    display.close()
-        signals.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
-    return display, result
-
-
-async def _watch_signals(stop: anyio.Event, scope: anyio.CancelScope, display: Display, *, task_status: Any) -> None:
-    """The first signal asks the run to end; the second one ends it, in order if that is quick, else the process."""
-    import signal
-    import threading
-
-    import anyio
-
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
-        task_status.started()
-        async for _ in received:
-            if stop.is_set():
-                break
-            stop.set()
-            display.say("stopping: the run ends and is kept; once more to stop at once")
-        scope.cancel()
-        timer = threading.Timer(GRACE, _end_process, (display,))  # a thread: the event loop may be what is stuck
-        timer.daemon = True
-        timer.start()
-        try:
-            await anyio.sleep_forever()
-        finally:
-            timer.cancel()
-
-
-def _end_process(display: Display) -> None:
-    """End at once, whatever hangs. The children of bubblewrap die with it."""
-    import select
-
-    restore = "\x1b[?25h\n" if sys.stderr.isatty() else ""  # the live screen hides the cursor
-    data = f"{restore}{_stopped_at_once(display)}\n".encode()
-    try:
-        if select.select([], [2], [], 0)[1]:  # a terminal that is stopped must not hold this up too
-            os.write(2, data)
-    finally:
-        os._exit(INTERRUPTED)
-
-
-def _stopped_at_once(display: Display) -> str:
-    from swarm.config import home
-
-    run_id = display.view.run_id
-    return "swarm: stopped at once" + (f"; the record so far: {home(os.environ) / 'runs' / run_id}" if run_id else "")
-
-
-def _finish(args: argparse.Namespace, display: Display, result: RunResult, repo: Path | None, config: RunConfig) -> int:
-    from swarm.cli.deliver import deliver, will_ask
-    from swarm.cli.stdio import complain, tell
-    from swarm.cli.summary import answer_text, plan_lines, summary_lines
-
-    if display.view.error:
-        complain("\n".join([f"swarm: {display.view.error}", *display.view.error_details]))
-    gated, lines = config.test is not None, list[str]()
-    asks = not args.dry_run and will_ask(args, result, repo)
-    if not args.dry_run and not asks:  # first, as the envelope tells how it went
-        result, lines = deliver(args, result, repo, gated=gated)
-    if not args.json:
-        plan = display.view.plans.get(display.view.stage) if args.dry_run else None
-        if text := "\n".join(plan_lines(plan, config)) if plan else answer_text(result):
-            tell(text)
-        complain("\n".join(summary_lines(result, display.view, config, dry_run=args.dry_run)))
-    if asks:
-        result, lines = deliver(args, result, repo, gated=gated)
-    for line in lines:
-        complain(line)
-    if args.json:
-        tell(f'{{"type":"result",{result.model_dump_json()[1:]}')
-    return result.exit_code

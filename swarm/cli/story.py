@@ -46,6 +46,9 @@ def story(view: RunView, record: Record, folder: Path) -> Iterator[str]:
         yield _gate("gate", view.gate)
         if view.gate.passed is False:
             yield from (f"  | {text}" for text in clean(view.gate.output).strip().splitlines()[-GATE_TAIL:])
+    if view.board:
+        yield ""
+        yield from (f"board: {text}" for text in view.board)
     if view.notices:
         yield ""
         yield from (f"note: {notice}" for notice in view.notices)
@@ -63,6 +66,7 @@ def _agent(agent: AgentView, now: float) -> Iterator[str]:
             f": {many(agent.steps, 'step')}, {many(agent.tool_calls, 'tool call')}, {count(agent.tokens)} tokens, "
             f"{clock(agent.seconds(now))}"
             + (f", attempt {agent.attempt}" if agent.attempt > 1 else "")
+            + (", told to finish" if agent.told else "")
             + (f", stopped by {agent.stop}" if agent.stop else "")
         )
     yield f"  {agent.name}{title}{after}: {agent.state.value}{figures}"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
+from swarm.cli.forecast import outcome_line, preview_lines
 from swarm.cli.text import clean, clock, count, hit_rate, line
 from swarm.cli.view import RunView
 from swarm.config import RunConfig
 from swarm.models.pricing import known_price
+from swarm.preview import Preview
 from swarm.result import RunResult
 from swarm.types import Plan, RunStatus
 
@@ -44,13 +46,14 @@ def summary_lines(
         f"time: {clock(result.wall_s)}, peak {result.peak_concurrency} at once, "
         f"{result.critical_steps} critical of {result.total_steps} steps",
         f"usage: {tokens}, {_cost(result.cost_usd, view, config)}",
+        *filter(None, [outcome_line(view.held) if view.held else ""]),
         f"run: {result.run_id} ({result.run_dir})",
     ]
     return lines
 
 
-def plan_lines(plan: Plan, config: RunConfig) -> list[str]:
-    """A plan that was not run, and what running it may cost at most."""
+def plan_lines(plan: Plan, config: RunConfig, preview: Preview | None = None) -> list[str]:
+    """A plan that was not run, what running it may cost at most, and what it probably will."""
     lines = [clean(plan.rationale).strip()] if plan.rationale.strip() else []
     for task in plan.subtasks:
         after = f" (after {line(', '.join(task.depends_on))})" if task.depends_on else ""
@@ -75,7 +78,7 @@ def plan_lines(plan: Plan, config: RunConfig) -> list[str]:
         lines.append(
             f"price of {line(model or '')}: ${price.prompt:g} in, ${price.completion:g} out per million tokens"
         )
-    return lines
+    return [*lines, *(preview_lines(preview) if preview else [])]
 
 
 def _outcomes(outcomes: dict[str, int]) -> str:

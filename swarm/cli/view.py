@@ -8,27 +8,37 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from swarm.cli.text import clean, line
-from swarm.cli.view_parts import AgentView, GateView, MergeView, State
+from swarm.cli.view_parts import AgentView, GateView, MergeView, State, board_line, limit_line
 from swarm.events import (
     AgentEnded,
     AgentStarted,
+    AgentTold,
+    BoardPosted,
     CallFinished,
     CallSent,
+    CostPreviewed,
     Event,
     Gap,
     GateFinished,
     GateStarted,
+    GroupStarted,
+    LimitReached,
     Notice,
     PatchMerged,
+    PreviewHeld,
     RunEnded,
+    RunResumed,
     RunStarted,
     StageStarted,
     SubTaskSkipped,
     ToolFinished,
     ToolStarted,
 )
+from swarm.preview import Preview
 from swarm.totals import Totals
 from swarm.types import Plan, Role
+
+BEATEN = "the other attempt was first"
 
 
 @dataclass
@@ -42,11 +52,14 @@ class RunView:
     models: dict[str, str] = field(default_factory=dict)
     stage: int = 0
     plans: dict[int, Plan] = field(default_factory=dict)
+    preview: Preview | None = None
+    held: PreviewHeld | None = None
     agents: dict[tuple[int, str], AgentView] = field(default_factory=dict)
     others: dict[str, AgentView] = field(default_factory=dict)
     merges: list[MergeView] = field(default_factory=list)
     gate: GateView | None = None
     base_gate: GateView | None = None
+    board: deque[str] = field(default_factory=lambda: deque(maxlen=100))
     notices: deque[str] = field(default_factory=lambda: deque(maxlen=50))
     started: float = 0.0
     ended: float = 0.0
@@ -106,6 +119,17 @@ class RunView:
         self.task, self.mode, self.started = line(event.task, 500), line(event.mode), event.t
         self.models = {line(role): line(model) for role, model in event.models.items()}
 
+    def _resumed(self, event: RunResumed) -> None:
+        self.status, self.error, self.error_details, self.ended, self.result = "", "", [], 0.0, {}
+        again = {subtask.id for subtask in self.plans[event.stage].subtasks} if event.stage in self.plans else set()
+        self.merges = [merge for merge in self.merges if merge.name not in again]
+        for trajectory_id in event.again:
+            if agent := self._by_trajectory.get(trajectory_id):
+                agent.state, agent.ended, agent.note, agent.tool = State.WORKING, 0.0, "goes on", None
+        lost = f"; {event.lost_calls} calls were in flight" if event.lost_calls else ""
+        self.notices.append(line(f"the run goes on in a new process{lost}", 300))
+        self.notices.extend(line(text, 300) for text in event.changed)
+
     def _stage_started(self, event: StageStarted) -> None:
         self.stage = event.stage
         self.plans[event.stage] = event.plan
@@ -113,10 +137,18 @@ class RunView:
             agent = self._subagent(event.stage, subtask.id, subtask.title)
             agent.depends_on = tuple(line(name, 64) for name in subtask.depends_on)
 
+    def _previewed(self, event: CostPreviewed) -> None:
+        self.preview = event.preview
+
+    def _held_against(self, event: PreviewHeld) -> None:
+        self.held = event
+
     def _agent_started(self, event: AgentStarted) -> None:
         if event.role == Role.SUBAGENT.value or event.subtask is not None:
             name, title = (event.subtask.id, event.subtask.title) if event.subtask else (event.name, event.name)
             agent = self._subagent(event.stage, name, title)
+            if agent.state is State.WORKING and agent.trajectory_id != event.trajectory_id:
+                agent = self.agents[event.stage, name] = agent.second()
         else:
             agent = self.others.setdefault(event.trajectory_id, AgentView(line(event.name or event.role, 64)))
             agent.role = line(event.role)
@@ -125,7 +157,7 @@ class RunView:
         agent.state, agent.attempt, agent.stage = State.WORKING, event.attempt, event.stage
         agent.model, agent.sandbox, agent.max_steps = line(event.model), line(event.sandbox), event.max_steps
         agent.steps, agent.tool_calls, agent.started, agent.ended = 0, 0, event.t, 0.0
-        agent.stop, agent.summary, agent.note, agent.tool = "", "", "starting", None
+        agent.stop, agent.summary, agent.note, agent.tool, agent.told = "", "", "starting", None, False
 
     def _call_sent(self, event: CallSent) -> None:
         if agent := self._live(event.trajectory_id):
@@ -135,7 +167,7 @@ class RunView:
         agent = self._by_trajectory.get(event.trajectory_id)
         if agent is None:
             return
-        agent.tokens += event.usage.total_tokens
+        agent.count_tokens(event.usage.total_tokens)
         if self._live(event.trajectory_id) is None:
             return
         agent.tool = None
@@ -159,6 +191,20 @@ class RunView:
         agent.steps, agent.tool_calls = event.steps or agent.steps, event.tool_calls or agent.tool_calls
         agent.stop, agent.summary = line(event.stop, 60), line(event.final_output, 400)
         agent.note, agent.tool = agent.summary or agent.stop, None
+        if agent.beside is not None:
+            self._one_of_two_ended(agent, agent.beside)
+
+    def _one_of_two_ended(self, agent: AgentView, other: AgentView) -> None:
+        """Show the attempt that gave the result, else the one that still may."""
+        shown = other if agent.beaten or not (agent.state is State.COMPLETED or other.state.ended) else agent
+        for key in [key for key, known in self.agents.items() if known is agent or known is other]:
+            self.agents[key] = shown
+        if agent.beaten:
+            agent.note = agent.summary = BEATEN
+
+    def _agent_told(self, event: AgentTold) -> None:
+        if agent := self._live(event.trajectory_id):
+            agent.told = True
 
     def _skipped(self, event: SubTaskSkipped) -> None:
         known = self.agents.get((event.stage, event.subtask_id))
@@ -188,6 +234,17 @@ class RunView:
         text = f"{self.name_of(event.trajectory_id)}: {event.message}" if event.trajectory_id else event.message
         self.notices.append(line(text, 300))
 
+    def _posted(self, event: BoardPosted) -> None:
+        if text := board_line(event, self.name_of(event.trajectory_id)):
+            self.board.append(text)
+
+    def _limit(self, event: LimitReached) -> None:
+        self.notices.append(limit_line(event))
+
+    def _group_started(self, event: GroupStarted) -> None:
+        if agent := self._live(event.trajectory_id):
+            agent.note, agent.tool = f"waits for {len(event.subtasks)} sub-agents of its own", None
+
     def _gap(self, event: Gap) -> None:
         self.notices.append(line(f"the record has a gap: {event.reason}", 300))
 
@@ -206,17 +263,24 @@ class RunView:
 
 _HANDLERS: dict[str, Callable[[RunView, Any], None]] = {
     "run_start": RunView._run_started,
+    "run_resume": RunView._resumed,
+    "preview": RunView._previewed,
+    "preview_held": RunView._held_against,
     "stage_start": RunView._stage_started,
     "agent_start": RunView._agent_started,
     "call_sent": RunView._call_sent,
     "call": RunView._call_finished,
     "tool_start": RunView._tool_started,
     "tool": RunView._tool_finished,
+    "agent_told": RunView._agent_told,
     "agent_end": RunView._agent_ended,
     "subtask_skipped": RunView._skipped,
     "merge": RunView._merged,
     "gate_start": RunView._gate_started,
     "gate": RunView._gate_finished,
+    "board": RunView._posted,
+    "group_start": RunView._group_started,
+    "limit": RunView._limit,
     "notice": RunView._notice,
     "gap": RunView._gap,
     "run_end": RunView._run_ended,

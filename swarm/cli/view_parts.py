@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from swarm.cli.text import tool_use
+from swarm.cli.text import line, tool_use
+from swarm.events import BoardPosted, LimitReached
+from swarm.levels import figure
 from swarm.types import Role
 
 
@@ -29,7 +31,8 @@ class State(StrEnum):
 
 @dataclass(slots=True)
 class AgentView:
-    """One sub-agent (its last attempt), or the orchestrator or aggregator. Times are Unix seconds."""
+    """One sub-agent (its last attempt; of two at once each has one), or the orchestrator or aggregator. Times are Unix
+    seconds."""
 
     name: str
     title: str = ""
@@ -50,7 +53,10 @@ class AgentView:
     summary: str = ""
     trajectory_id: str = ""
     note: str = ""
+    told: bool = False
     tool: tuple[str, str] | None = None
+    beside: AgentView | None = None
+    """The other one of two attempts at once, which has the tokens of both as well."""
 
     @property
     def doing(self) -> str:
@@ -61,11 +67,57 @@ class AgentView:
             return "after " + ", ".join(self.depends_on)
         return self.note
 
+    @property
+    def beaten(self) -> bool:
+        """Whether the other attempt gave the result: this one is no failure."""
+        return self.beside is not None and self.beside.state is State.COMPLETED and self.state is not State.COMPLETED
+
+    def count_tokens(self, tokens: int) -> None:
+        for agent in (self, self.beside):
+            if agent is not None:
+                agent.tokens += tokens
+
+    def second(self) -> AgentView:
+        """The view of an attempt that begins beside this one."""
+        other = AgentView(self.name, self.title, self.role, self.stage, self.depends_on, tokens=self.tokens)
+        self.beside, other.beside = other, self
+        return other
+
     def seconds(self, now: float) -> float:
         """Wall time of the attempt, up to `now` where it still works."""
         if not self.started:
             return 0.0
         return max(0.0, (self.ended if self.state.ended else now) - self.started)
+
+
+def limit_line(event: LimitReached) -> str:
+    """What was reached of a limit of the run, in a line."""
+    of = f"{figure(event.used)} of {figure(event.limit)} {event.what}"
+    match event.level:
+        case "soft":
+            return f"{of} are used: agents are asked to wrap up"
+        case "hard":
+            return f"{of} are used: a call was not sent"
+        case "over":
+            return f"{of} are used: an endpoint counted more than was asked for; nothing further is sent"
+        case "closed":
+            return f"{of} are used: no further sub-agents are started"
+
+
+def board_line(event: BoardPosted, name: str) -> str:
+    """What an agent did at the board, in a line; empty where it only looked."""
+    key = line(event.key, 80)
+    match event.action:
+        case "claim" if event.holder:
+            return f"{name} leaves {key} to {line(event.holder, 64)}"
+        case "claim":
+            return f"{name} claims {key}"
+        case "release":
+            return f"{name} gives up {key}"
+        case "find":
+            return f"{name} found{f' ({key})' if key else ''}: {line(event.text)}"
+        case _:
+            return ""
 
 
 @dataclass(slots=True)

@@ -73,6 +73,8 @@ class _Api:
         entry: dict[str, Any] = {"object": "model", "created": 0, "owned_by": "swarm"}
         if not self.faults.lacks:
             entry[DECLARED] = EMBEDDED_CAPABILITIES.model_dump()
+        if self.faults.window is not None and self.faults.window.told:
+            entry["max_model_len"] = self.faults.window.tokens
         data = [{"id": name} | entry for name in self._policies]
         return JSONResponse({"object": "list", "data": data})
 
@@ -162,8 +164,11 @@ class _Exchange:
                 self._arrived += self._fault.seconds
         self._headers = self._api.take()
         chat, raw = parse_request(body, self._api.faults.taken)
+        prompt_tokens = count_prompt_tokens(raw)
+        if self._api.faults.window is not None:
+            self._api.faults.window.check(prompt_tokens, chat.limit)
         reply, finish_reason = clip(await self._ask(chat, raw), chat.limit, chat.stops)
-        answer = Answer(chat.model, reply, finish_reason, count_prompt_tokens(raw))
+        answer = Answer(chat.model, reply, finish_reason, prompt_tokens)
         if chat.stream:
             await self._stream(answer, include_usage=chat.include_usage)
         else:

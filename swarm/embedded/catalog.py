@@ -24,8 +24,8 @@ def load_policies(spec: str) -> tuple[Mapping[str, Policy], Faults | None]:
         return _named(RepairPolicy()), None
     if kind == "script" and argument:
         script = load_script(Path(argument))
-        odd = script.faults or script.limit or script.lacks
-        faults = Faults(script.faults, script.seed, script.limit, script.lacks) if odd else None
+        odd = script.faults or script.limit or script.lacks or script.window
+        faults = Faults(script.faults, script.seed, script.limit, script.lacks, script.window) if odd else None
         return _named(ScriptPolicy(script, argument)), faults
     raise UsageError(f"unknown policy '{spec}'", remedy="use `repair` or `script:FILE`")
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from swarm.embedded.lacks import Lack
-from swarm.embedded.limits import Limit
+from swarm.embedded.limits import Limit, Window
 from swarm.embedded.wire import ApiError
 
 
@@ -89,13 +89,14 @@ class Fault(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """All faults of a server, what it lacks, and the limit that it keeps. Which request is struck depends on its
-    position and the seed alone; the limit counts those that are not."""
+    """All faults of a server, what it lacks, the limit that it keeps, and the window of its models. Which request is
+    struck depends on its position and the seed alone; the limit counts those that are not."""
 
     faults: tuple[Fault, ...]
     seed: int = 0
     limit: Limit | None = None
     lacks: tuple[Lack, ...] = ()
+    window: Window | None = None
 
     def taken(self, body: dict[str, Any]) -> dict[str, Any]:
         """The request without what the server takes no notice of.

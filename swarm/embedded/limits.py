@@ -27,6 +27,28 @@ class Limit(BaseModel):
     headers: bool = False
 
 
+class Window(BaseModel):
+    """At most `tokens` of prompt and answer together, as the model of a real server has them: a prompt alone that has
+    as many is refused, and so is a `max_tokens` that would not fit beside it. `told`: `GET /models` says so."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tokens: int = Field(ge=1)
+    told: bool = True
+
+    def check(self, prompt: int, answer: int | None) -> None:
+        """Raises: ApiError 400, `context_length_exceeded`."""
+        if prompt + (answer or 1) > self.tokens:
+            beside = f" and {answer} for the answer" if answer else ""
+            raise ApiError(
+                400,
+                f"This model's maximum context length is {self.tokens} tokens. However, you requested {prompt} tokens "
+                f"in the messages{beside}.",
+                param="messages",
+                code="context_length_exceeded",
+            )
+
+
 class Meter:
     """Counts the requests to one server against its limit."""
 

@@ -19,7 +19,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from swarm.embedded.faults import Fault
 from swarm.embedded.lacks import Lack
-from swarm.embedded.limits import Limit
+from swarm.embedded.limits import Limit, Window
 from swarm.embedded.policy import Pace, PolicyReply, PolicyRequest, PolicyToolCall
 from swarm.embedded.wire import first_problem
 from swarm.errors import UsageError
@@ -119,6 +119,7 @@ class Script(_Paced):
     faults: tuple[Fault, ...] = ()
     limit: Limit | None = None
     lacks: tuple[Lack, ...] = ()
+    window: Window | None = None
 
 
 def load_script(path: Path) -> Script:
@@ -198,12 +199,13 @@ class ScriptPolicy:
 
 
 def role_of(request: PolicyRequest) -> RoleName:
-    """Who seems to ask: a planner wants JSON by schema (a judge wants a ranking) or can delegate, a sub-agent has other
-    tools, an aggregator has neither."""
+    """Who seems to ask: a planner wants JSON by schema (a judge wants a ranking) or can delegate and has nobody to submit
+    to, a sub-agent has other tools, an aggregator has neither."""
     wanted = request.response_format or {}
     if wanted.get("type") == "json_schema":
         return "aggregator" if wanted.get("json_schema", {}).get("name") == "ranking" else "planner"
-    if any(tool.get("function", {}).get("name") == "assign_task" for tool in request.tools):
+    names = {tool.get("function", {}).get("name") for tool in request.tools}
+    if "assign_task" in names and "submit" not in names:
         return "planner"
     return "subagent" if request.tools else "aggregator"
 

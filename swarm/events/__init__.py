@@ -14,21 +14,30 @@ from swarm.events.agent import (
     AgentEnded,
     AgentStarted,
     AgentTold,
+    BoardPosted,
     CallFinished,
     CallSent,
+    ContextEdited,
+    GroupEnded,
+    GroupStarted,
     SubTaskSkipped,
     ToolFinished,
     ToolStarted,
+    TreeKept,
 )
 from swarm.events.base import EventBase
 from swarm.events.merging import GateFinished, GateStarted, PatchMerged
+from swarm.events.previews import CostPreviewed, PreviewHeld
 from swarm.events.run import (
+    Answered,
     ControlUsed,
     Finished,
     Gap,
+    LimitReached,
     Notice,
     RewardGiven,
     RunEnded,
+    RunResumed,
     RunStarted,
     StageEnded,
     StageStarted,
@@ -39,39 +48,58 @@ __all__ = [
     "AgentEnded",
     "AgentStarted",
     "AgentTold",
+    "Answered",
+    "BoardPosted",
     "CallFinished",
     "CallSent",
+    "ContextEdited",
     "ControlUsed",
+    "CostPreviewed",
     "Event",
     "EventBase",
     "Finished",
     "Gap",
     "GateFinished",
     "GateStarted",
+    "GroupEnded",
+    "GroupStarted",
+    "LimitReached",
     "Notice",
     "PatchMerged",
+    "PreviewHeld",
     "RewardGiven",
     "RunEnded",
+    "RunResumed",
     "RunStarted",
     "StageEnded",
     "StageStarted",
     "SubTaskSkipped",
     "ToolFinished",
     "ToolStarted",
+    "TreeKept",
 ]
 
 Event = (
     RunStarted
+    | RunResumed
+    | CostPreviewed
     | StageStarted
     | AgentStarted
     | CallSent
     | CallFinished
     | ToolStarted
     | ToolFinished
+    | TreeKept
     | AgentEnded
     | SubTaskSkipped
+    | Answered
     | ControlUsed
+    | LimitReached
     | AgentTold
+    | ContextEdited
+    | BoardPosted
+    | GroupStarted
+    | GroupEnded
     | PatchMerged
     | GateStarted
     | GateFinished
@@ -80,6 +108,7 @@ Event = (
     | Notice
     | RewardGiven
     | Gap
+    | PreviewHeld
     | RunEnded
 )
 

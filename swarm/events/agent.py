@@ -7,11 +7,12 @@ from typing import Any, Literal
 from pydantic import Field
 
 from swarm.events.base import EventBase
-from swarm.types import Outcome, SubTask, ToolErrorKind, ToolStatus, Usage
+from swarm.types import BoardAction, Outcome, SubTask, ToolErrorKind, ToolStatus, Usage
 
 
 class AgentStarted(EventBase):
-    """A trajectory begins: an orchestrator's, an aggregator's, or one attempt of a sub-agent."""
+    """A trajectory begins: an orchestrator's, an aggregator's, or one attempt of a sub-agent. `base` is the commit that
+    its workspace starts from."""
 
     type: Literal["agent_start"] = "agent_start"
     trajectory_id: str
@@ -31,25 +32,31 @@ class AgentStarted(EventBase):
     max_steps: int = 0
     timeout_s: float | None = None
     sandbox: str = ""
+    base: str = ""
 
 
 class CallSent(EventBase):
-    """A call is on its way (for live screens, and to know after a crash what was in flight)."""
+    """A call is on its way (for live screens, and to know after a crash what was in flight). `prompt_tokens` is
+    estimated; `tokens` and `usd` are set aside for it."""
 
     type: Literal["call_sent"] = "call_sent"
     trajectory_id: str
     call_id: str
     attempt: int
+    prompt_tokens: int = 0
+    tokens: int = 0
+    usd: float = 0.0
 
 
 class CallFinished(EventBase):
     """One attempt at one model call. Exactly one attempt of a call is `accepted`.
 
     The prompt is the prompt of `prefix_call_id` cut to `prefix_messages` messages, followed by `new_messages`.
-    `message` is the raw answer. `error` is empty or the kind of failure. `fitted` tells how the request was changed
-    for an endpoint that lacks something, and what else was exchanged for the answer; `usage` and `cost_usd` are of all
-    of it; `estimated` says that nobody counted: the attempt failed, and may be billed. A `redacted` call cannot be
-    trained on.
+    `message` is the raw answer, `read_as` what was read out of it where that is not its content. `error` is empty or
+    the kind of failure (`lost`: whoever made the call was killed while it was in flight). `fitted` tells how the
+    request was changed for an endpoint that lacks something, and what else was exchanged for the answer; `usage` and
+    `cost_usd` are of all of it; `estimated` says that nobody counted: the attempt failed, and may be billed. A
+    `redacted` call cannot be trained on. `window_tokens` is the window as it was known then, 0 where it was not.
     """
 
     type: Literal["call"] = "call"
@@ -65,7 +72,9 @@ class CallFinished(EventBase):
     new_messages: list[dict[str, Any]] = Field(default_factory=list)
     prompt_sha256: str = ""
     sampling: dict[str, Any] = Field(default_factory=dict)
+    window_tokens: int = 0
     message: dict[str, Any] = Field(default_factory=dict)
+    read_as: str | None = None
     fitted: dict[str, Any] = Field(default_factory=dict)
     finish_reason: str = ""
     usage: Usage = Usage()
@@ -93,8 +102,8 @@ class ToolStarted(EventBase):
 
 
 class ToolFinished(EventBase):
-    """One use of a tool. `result` is what the model saw, `error` how the use failed; `t_start` and `t_end` are
-    monotonic."""
+    """One use of a tool. `result` is what the model saw, `error` how the use failed, `ends` that it ended the
+    attempt; `t_start` and `t_end` are monotonic."""
 
     type: Literal["tool"] = "tool"
     trajectory_id: str
@@ -113,10 +122,24 @@ class ToolFinished(EventBase):
     artifacts: list[str] = Field(default_factory=list)
     sandbox_id: str = ""
     child_trajectory_ids: list[str] = Field(default_factory=list)
+    ends: bool = False
+
+
+class TreeKept(EventBase):
+    """A checkpoint of a trajectory's working copy: `commit` holds what stood there when the tools of `call_id` were
+    done."""
+
+    type: Literal["checkpoint"] = "checkpoint"
+    trajectory_id: str
+    call_id: str
+    turn: int
+    commit: str
+    seconds: float = 0.0
 
 
 class AgentEnded(EventBase):
-    """A trajectory ends. `terminated` is a natural end, `truncated` a limit; never both."""
+    """A trajectory ends. `terminated` is a natural end, `truncated` a limit; never both. `keep` says that its change is
+    to be merged, `submitted` is what was handed in under a result schema; `artifacts` hold a long `final_output`."""
 
     type: Literal["agent_end"] = "agent_end"
     trajectory_id: str
@@ -130,18 +153,80 @@ class AgentEnded(EventBase):
     tool_calls: int = 0
     usage: Usage = Usage()
     seconds: float = 0.0
+    keep: bool = False
+    submitted: Any = None
+    artifacts: list[str] = Field(default_factory=list)
+
+
+class ContextEdited(EventBase):
+    """An agent's conversation was shortened: its next call opens lineage `lineage_id`. Tools' output was `shortened` in
+    so many messages; or a summary by the model (`call_id`, `summarized`), or a mere account (`cut`), stands in the
+    place of all but the last turns. Tokens are those of the prompt, estimated; `window_tokens` is 0 where nobody knows
+    it. `refused` says that the endpoint had refused the prompt before."""
+
+    type: Literal["compaction"] = "compaction"
+    trajectory_id: str
+    lineage_id: int
+    action: Literal["shortened", "summarized", "cut"]
+    refused: bool = False
+    window_tokens: int = 0
+    tokens_before: int = 0
+    tokens_after: int = 0
+    messages_before: int = 0
+    messages_after: int = 0
+    shortened: int = 0
+    call_id: str = ""
+    artifacts: list[str] = Field(default_factory=list)
 
 
 class AgentTold(EventBase):
-    """A sub-agent at work was told to finish with what it has, after so many seconds of work. `limit_s` is the soft
-    limit that made it a straggler, 0 where someone asked for it."""
+    """An agent at work was told to finish with what it has, after so many seconds of work. `limit_s` is the soft limit
+    that made it a straggler, 0 where someone asked for it; `limit` says in words how near a limit of a budget is, which
+    is that of `scope` on `what`."""
 
     type: Literal["agent_told"] = "agent_told"
     trajectory_id: str
-    reason: Literal["straggler", "asked"]
+    reason: Literal["straggler", "asked", "budget"]
     text: str
     seconds: float = 0.0
     limit_s: float = 0.0
+    limit: str = ""
+    scope: str = ""
+    what: Literal["", "tokens", "dollars", "steps", "seconds"] = ""
+
+
+class GroupStarted(EventBase):
+    """A sub-agent waits for sub-agents of its own: its `group`-th, at work on these sub-tasks, from the tree that the
+    commit holds (empty: without one)."""
+
+    type: Literal["group_start"] = "group_start"
+    trajectory_id: str
+    stage: int
+    group: int
+    subtasks: list[SubTask]
+    commit: str = ""
+
+
+class GroupEnded(EventBase):
+    """A sub-agent goes on, with what its group made: the commit holds its tree with their changes."""
+
+    type: Literal["group_end"] = "group_end"
+    trajectory_id: str
+    stage: int
+    group: int
+    commit: str = ""
+
+
+class BoardPosted(EventBase):
+    """An agent used the board that siblings share; what became of it follows from the records before. `holder` is the
+    other sub-task that has claimed the same thing."""
+
+    type: Literal["board"] = "board"
+    trajectory_id: str
+    action: BoardAction
+    key: str = ""
+    text: str = ""
+    holder: str = ""
 
 
 class SubTaskSkipped(EventBase):

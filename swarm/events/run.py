@@ -25,16 +25,40 @@ class RunStarted(EventBase):
     seed: int | None = None
     models: dict[str, str] = Field(default_factory=dict)
     endpoints: dict[str, str] = Field(default_factory=dict)
+    prompts: dict[str, str] = Field(default_factory=dict)
     redaction_version: int = 1
+    repo: str = ""
+    dry_run: bool = False
+
+
+class RunResumed(EventBase):
+    """The run goes on in a new process, after a crash or an end before its time.
+
+    What ended only because the run did is open again: `again` are the trajectories that go on, whose ends no longer
+    count; `stage` is the last stage that is gone through again (0: none), so that what was said of its merging and of
+    the end no longer counts. `superseded` trajectories stand for results that change; others take their place.
+    `lost_calls` were in flight. `changed` tells in words what is not as it was; `config` holds the keys given anew.
+    """
+
+    type: Literal["run_resume"] = "run_resume"
+    swarm_version: str
+    began_with: str
+    again: list[str] = Field(default_factory=list)
+    superseded: list[str] = Field(default_factory=list)
+    stage: int = 0
+    lost_calls: int = 0
+    changed: list[str] = Field(default_factory=list)
+    config: dict[str, Any] = Field(default_factory=dict)
 
 
 class StageStarted(EventBase):
-    """The orchestrator's plan for one stage, as it will be run."""
+    """The orchestrator's plan for one stage, as it will be run. `commit` is the tree that it starts from."""
 
     type: Literal["stage_start"] = "stage_start"
     stage: int
     plan: Plan
     trajectory_id: str = ""
+    commit: str = ""
 
 
 class StageEnded(EventBase):
@@ -49,21 +73,51 @@ class StageEnded(EventBase):
 
 
 class Finished(EventBase):
-    """The orchestrator's decision to end; `dropped` names sub-tasks that are no longer needed."""
+    """The orchestrator's decision to end; `dropped` names sub-tasks that are no longer needed, `commit` holds what it
+    changed itself."""
 
     type: Literal["finish"] = "finish"
     answer: str = ""
     dropped: list[str] = Field(default_factory=list)
+    commit: str = ""
+
+
+class Answered(EventBase):
+    """The user's answer to a question. `spent_usd` is what the run had cost then, None where that is not known."""
+
+    type: Literal["answer"] = "answer"
+    kind: Literal["plan", "spending", "patch"]
+    stage: int
+    yes: bool
+    spent_usd: float | None = None
 
 
 class ControlUsed(EventBase):
-    """Someone steered the run from outside. `concurrency` is the new width, `agent` whom it was about."""
+    """Someone steered the run from outside. `concurrency` is the new width, `agent` whom it was about, `tokens` and
+    `usd` the new budget of the run (None: as it was)."""
 
     type: Literal["control"] = "control"
-    action: Literal["pause", "resume", "concurrency", "stop_agent"]
+    action: Literal["pause", "resume", "concurrency", "stop_agent", "budget"]
     concurrency: int = 0
     agent: str = ""
     soft: bool = False
+    tokens: int | None = None
+    usd: float | None = None
+
+
+class LimitReached(EventBase):
+    """A limit of the run is near or used up: `used` of `limit`, from which the part is taken off that is kept back.
+
+    `soft`: agents at work are told to finish. `hard`: a call was not sent. `over`: an endpoint counted more than it was
+    asked for. `closed`: after `stage` nothing further could be started, whatever was left to be done.
+    """
+
+    type: Literal["limit"] = "limit"
+    level: Literal["soft", "hard", "over", "closed"]
+    what: Literal["tokens", "dollars", "steps", "seconds"]
+    used: float
+    limit: float
+    stage: int = 0
 
 
 class Notice(EventBase):

@@ -2,84 +2,135 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 
-from swarm.agent import AgentLoop, LoopEnd, ToolBox, ToolKit
-from swarm.budget import Limits
+from swarm.agent import AgentLoop, LoopEnd, ToolBox, ToolKit, ToolUser
+from swarm.artifacts import LONG_RESULT
+from swarm.board import Board
+from swarm.checkpoints import Keeper, Pace
+from swarm.context import Context, ContextPolicy
 from swarm.conversation import Conversation, Line
-from swarm.events import AgentStarted, Notice
-from swarm.pool import Pool
-from swarm.protocols import Pausable, Sandbox
-from swarm.trajectory import Trajectory, open_trajectory, sha256
+from swarm.events import AgentEnded, AgentStarted, Notice
+from swarm.executors.leads import Leads, Post
+from swarm.funds import attempt_budget, group_budget
+from swarm.landing import Landing
+from swarm.late import LatePlace, open_place
+from swarm.pool import Place, Pool
+from swarm.protocols import Pausable, Sandbox, WorkingCopy
+from swarm.stragglers import FINISH_WORK
+from swarm.trajectory import LIMITS, Trajectory, open_trajectory, sha256
 from swarm.types import AgentResult, AgentSpec, Message, Outcome, Role
 
 
 @dataclass(frozen=True, slots=True)
 class LocalExecutor:
-    """Makes attempts here. `parent` is the orchestrator's trajectory, empty where one agent is the policy itself."""
+    """Makes attempts here. `parent` is the orchestrator's trajectory, empty where one agent is the policy itself.
+    `board`: what siblings share, None where they share nothing. `context`: what agents do at the end of their window,
+    and where results are kept that are too long to be handed over. `pace`: how often trees are kept. `leads`: who may
+    have sub-agents of its own, None: nobody."""
 
     pool: Pool
     line: Line
     tools: ToolKit
     parent: str
+    board: Board | None = None
+    context: ContextPolicy = field(default_factory=ContextPolicy)
+    pace: Pace = field(default_factory=Pace)
+    leads: Leads | None = None
 
     def expect(self, count: int, commit: str | None) -> None:
         """See `swarm.protocols.Executor.expect`."""
-        self.pool.expect(count, commit)
+        self.pool.expect(count, commit, sure=commit is not None)
 
     async def run(self, spec: AgentSpec) -> AgentResult:
-        tools = self.tools.fitted(spec.subtask)
+        ended = self.line.past.result(spec.trajectory_id)
+        if ended is not None:
+            return _recorded(spec, ended)
+        if (began := self.line.past.start(spec.trajectory_id)) is not None:  # it goes on where it is at work
+            spec = replace(spec, base=began.base or None)
+        return await self._make(spec)
+
+    async def _make(self, spec: AgentSpec) -> AgentResult:
+        seat = self.board.seat(spec.trajectory_id, self.line.sink) if self.board and spec.siblings else None
+        tools = self.tools.fitted(spec.subtask, seat)
         async with (
             open_trajectory(self.line.sink, self._started(spec, tools)) as trajectory,
-            self.pool.take(spec.trajectory_id, spec.base) as place,
+            open_place(self.pool, spec.trajectory_id, spec.base) as place,
         ):
             spec.steering.sandbox = place.sandbox if isinstance(place.sandbox, Pausable) else None
             async with self.tools.bench(place.sandbox) as bench:
-                ended = await self._work(spec, tools, bench, trajectory)
+                ended = await self._work(spec, tools, (place, bench), trajectory)
             await place.close_sandbox()  # nothing writes any more
             trajectory.end(ended.outcome, ended.stop, ended.text)
-            ended, commit = await self._capture(spec, ended, place.copy.tree)
+            ended, commit = await self._capture(spec, ended, place.copy)
             trajectory.end(ended.outcome, ended.stop, ended.text)
-            trajectory.commit = commit or ""
+            trajectory.commit, trajectory.submitted = commit or "", ended.result
+            alone = not self.parent and ended.stop in LIMITS  # then there is nothing else
+            trajectory.keep = ended.outcome is Outcome.COMPLETED or ended.partial or alone
+            trajectory.artifact = await self._spilled(spec, ended.text)
         return AgentResult(
             subtask_id=spec.subtask.id,
             trajectory_id=spec.trajectory_id,
             outcome=ended.outcome,
             text=ended.text,
             stop=ended.stop,
-            keep=ended.outcome is Outcome.COMPLETED or ended.partial,
+            keep=trajectory.keep,
             commit=commit,
             steps=trajectory.steps,
             tool_calls=trajectory.tool_calls,
             usage=trajectory.usage,
             seconds=trajectory.seconds,
             result=ended.result,
+            artifact=trajectory.artifact,
         )
 
-    async def _work(self, spec: AgentSpec, tools: ToolBox, sandbox: Sandbox, trajectory: Trajectory) -> LoopEnd:
+    async def _work(
+        self, spec: AgentSpec, tools: ToolBox, where: tuple[Place | LatePlace, Sandbox], trajectory: Trajectory
+    ) -> LoopEnd:
+        """The agent's loop in a place, by way of the sandbox as its tools use it."""
+        place, sandbox = where
         messages: list[Message] = [
             {"role": "system", "content": spec.system_prompt},
             {"role": "user", "content": spec.instructions},
         ]
-        line, own = self.line, spec.limits.max_tokens
-        if own is not None:
-            line = replace(line, budget=line.budget.child(Limits(tokens=own), spec.trajectory_id))
+        budget = attempt_budget(self.line.budget, spec, self.line.past.tokens(spec.trajectory_id))
+        line = replace(self.line, budget=budget)
         conversation = Conversation(line, spec.trajectory_id, Role.SUBAGENT, messages)
-        loop = AgentLoop(conversation, tools, sandbox, line.sink, spec.steering)
+        repository = self.pool.workshop.repository
+        keeper = Keeper(conversation, repository, lambda: place.copy, spec.base, self.pace)
+        if self.leads is not None:
+
+            def of_group(number: int) -> LocalExecutor:
+                below = replace(line, budget=group_budget(line.budget, number))
+                return replace(self, line=below, parent=spec.trajectory_id)
+
+            tools = self.leads.lead(spec, tools, Post(of_group, conversation, keeper, place.copy, place.sandbox))
+        user = ToolUser(conversation, tools, line.sink, keeper)
+        loop = AgentLoop(conversation, user, sandbox, spec.steering, Context(conversation, self.context))
+        spec.steering.advice = Landing(conversation, spec.steering, spec.limits.max_steps, FINISH_WORK)
+        trajectory.before = line.past.seconds(spec.trajectory_id)
         try:
+            await keeper.restore()
             return _honest(await loop.run(spec.limits), loop.tool_calls, spec)
         finally:
             trajectory.steps, trajectory.usage = conversation.steps, conversation.usage
             trajectory.tool_calls = loop.tool_calls
 
-    async def _capture(self, spec: AgentSpec, ended: LoopEnd, copy: Path) -> tuple[LoopEnd, str | None]:
+    async def _spilled(self, spec: AgentSpec, text: str) -> str:
+        """The handle of a text that is too long to be handed over as it is, empty for others."""
+        if len(text) <= LONG_RESULT or self.context.artifacts is None:
+            return ""
+        artifact = self.context.artifacts.of(f"result-{spec.trajectory_id}", text)
+        await self.context.artifacts.keep(artifact)
+        return artifact.handle
+
+    async def _capture(self, spec: AgentSpec, ended: LoopEnd, copy: WorkingCopy | None) -> tuple[LoopEnd, str | None]:
         """The commit of what was changed, and how the attempt ended where that could not be held whole."""
         repository = self.pool.workshop.repository
-        if spec.base is None or repository is None:
+        if spec.base is None or repository is None or copy is None:
             return ended, None
         message = f"{spec.subtask.title}\n\n{ended.text}\n\nSub-task: {spec.subtask.id}\n"
-        captured = await repository.capture(copy, spec.base, author=spec.trajectory_id, message=message)
+        captured = await repository.capture(copy.tree, spec.base, author=spec.trajectory_id, message=message)
         if captured.failure:
             text = f"the changed files cannot be recorded: {captured.failure}\n\n{ended.text}"
             return replace(ended, outcome=Outcome.FAILED, stop="not_recorded", text=text, partial=False), None
@@ -96,7 +147,7 @@ class LocalExecutor:
             role=Role.SUBAGENT,
             name=spec.subtask.id,
             trainable=not self.parent,
-            depth=1 if self.parent else 0,
+            depth=spec.depth if self.parent else 0,
             parent_trajectory_id=self.parent,
             spawned_by_tool_call_id=spec.spawned_by,
             stage=spec.stage,
@@ -105,11 +156,31 @@ class LocalExecutor:
             subtask=spec.subtask,
             model=self.line.service.name,
             system_prompt_sha256=sha256(spec.system_prompt),
-            tools=list(tools.schemas()),
+            tools=[*(self.leads.schemas(spec) if self.leads is not None else ()), *tools.schemas()],
             max_steps=spec.limits.max_steps,
             timeout_s=spec.limits.timeout,
             sandbox=self.pool.workshop.backend.name,
+            base=spec.base or "",
         )
+
+
+def _recorded(spec: AgentSpec, ended: AgentEnded) -> AgentResult:
+    """The result of an attempt that ended before."""
+    return AgentResult(
+        subtask_id=spec.subtask.id,
+        trajectory_id=spec.trajectory_id,
+        outcome=ended.outcome,
+        text=ended.final_output,
+        stop=ended.stop,
+        keep=ended.keep,
+        commit=ended.commit or None,
+        steps=ended.steps,
+        tool_calls=ended.tool_calls,
+        usage=ended.usage,
+        seconds=ended.seconds,
+        result=ended.submitted,
+        artifact=ended.artifacts[0] if ended.artifacts else "",
+    )
 
 
 def _honest(ended: LoopEnd, tool_calls: int, spec: AgentSpec) -> LoopEnd:

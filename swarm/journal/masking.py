@@ -51,6 +51,9 @@ _OURS = frozenset(
         "scope",
         "target_id",
         "source",
+        "again",
+        "superseded",
+        "began_with",
     ]
 )
 # Words that a model or an endpoint wrote: changed only for what cannot be a word (`Finder.wordlike`).
@@ -65,6 +68,7 @@ _FREE = {
     "new_messages": (_NONE, _MESSAGE),
     "tools": (_NONE, _MESSAGE),
     "result": (frozenset({"run_id", "status"}), _NONE),
+    "submitted": (_NONE, _NONE),
     "config": (_NONE, _NONE),
     "sampling": (_NONE, _NONE),
     "models": (_NONE, _NONE),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from swarm.errors import JournalError
+from swarm.errors import JournalError, UsageError
 from swarm.events import ANY_EVENT, Event
 
 
@@ -25,6 +29,64 @@ def read_events(path: Path) -> Iterator[Event]:
                 yield parse_line(line, f"{path}, line {number}")
     except OSError as error:
         raise JournalError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A journal that nobody else may go on with, and the events in it. `fd` is open for appending."""
+
+    fd: int
+    events: tuple[Event, ...]
+
+    @property
+    def next_seq(self) -> int:
+        return self.events[-1].seq + 1 if self.events else 0
+
+
+@contextmanager
+def hold_journal(path: Path) -> Iterator[Held]:
+    """Take up a journal that a run left, for the length of the block; a torn last line is cut off.
+
+    Raises:
+        UsageError: there is none, nothing is in it, or the run that writes it lives.
+        JournalError: it cannot be read, or a whole line of it is no event.
+    """
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise UsageError(f"{path.parent.name} has no record", remedy="see `swarm runs`") from None
+    except OSError as error:
+        raise JournalError(f"{path} cannot be opened: {error.strerror or error}") from error
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            name = path.parent.name
+            raise UsageError(
+                f"{name} is at work in another process", remedy=f"follow it with `swarm watch {name}`"
+            ) from None
+        events = tuple(read_events(path))
+        if not events:
+            raise UsageError(f"{path.parent.name} was ended before anything was recorded", remedy="start it again")
+        _cut_torn_line(fd)
+        yield Held(fd, events)
+    finally:
+        os.close(fd)
+
+
+def _cut_torn_line(fd: int) -> None:
+    """Let the file end with its last whole line."""
+    size = os.fstat(fd).st_size
+    end, block = size, 1 << 16
+    while end > 0:
+        start = max(0, end - block)
+        at = os.pread(fd, end - start, start).rfind(b"\n")
+        if at >= 0:
+            end = start + at + 1
+            break
+        end = start
+    if end < size:
+        os.ftruncate(fd, end)
 
 
 def parse_line(line: bytes, where: str) -> Event:

@@ -67,7 +67,7 @@ class Redactor:
         shapes = [Finder(label, tuple(anchors), re.compile(pattern)) for label, anchors, pattern in _SHAPES]
         self._values = len(values)
         self.finders = (*values, *shapes)
-        self._anchors = [(finder, [anchor.encode() for anchor in finder.anchors]) for finder in self.finders]
+        self._anchors = [(anchor.encode(), finder) for finder in self.finders for anchor in finder.anchors]
 
     def __repr__(self) -> str:
         return f"<Redactor {self._values} known values>"
@@ -78,7 +78,8 @@ class Redactor:
 
     def suspects(self, line: bytes) -> Sequence[Finder]:
         """Those that may find something in the strings of a line of JSON; all others cannot."""
-        return [finder for finder, anchors in self._anchors if any(anchor in line for anchor in anchors)]
+        found = [finder for anchor, finder in self._anchors if anchor in line]
+        return found if len(found) < 2 else list({id(finder): finder for finder in found}.values())
 
 
 def redact_with(finders: Iterable[Finder], text: str) -> tuple[str, int]:

@@ -61,6 +61,8 @@ class Answer(BaseModel):
     def tokens(self) -> Tokens | None:
         """The tokens, where the answer holds any. Ids and logprobs of different length are kept as they came."""
         choice = self.choices[0]
+        if choice.logprobs is None and choice.token_ids is None and self.prompt_token_ids is None:
+            return None
         content = choice.logprobs.get("content") if isinstance(choice.logprobs, dict) else None
         rows = [row for row in content or () if isinstance(row, dict)]
         found = Tokens(

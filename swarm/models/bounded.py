@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import AsyncIterator, Iterator
 
+import anyio
 import httpx2
 
 MAX_ANSWER = 64 << 20
@@ -12,6 +13,12 @@ MAX_ANSWER = 64 << 20
 
 MAX_ERROR = 256 << 10
 """Bytes of an error that are read: what it says stands at its beginning."""
+
+CLOSE_S = 2.0
+"""Seconds that the end of an answer may take, however it ends."""
+
+MAX_LIST = 4 << 20
+"""Bytes of a list of models; the largest known is a tenth of it."""
 
 _PIECE = 1 << 20
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
@@ -25,13 +32,56 @@ async def bound(response: httpx2.Response) -> None:
     Reading it raises httpx2.DecodingError where it is longer than `MAX_ANSWER`, or not of the coding that it names. An
     error's body ends instead: its status says enough.
     """
-    coding = response.headers.get("content-encoding", "").strip().lower()
-    if coding and coding != "identity":
+    coding = ""
+    if any(name.lower() == b"content-encoding" for name, _ in response.headers.raw):
+        coding = response.headers["content-encoding"].strip().lower()
         del response.headers["content-encoding"]
-    else:
-        coding = ""
+    coding = "" if coding == "identity" else coding
     assert isinstance(response.stream, httpx2.AsyncByteStream)
-    response.stream = _Bounded(response.stream, coding, error=response.status_code >= 300)
+    error = response.status_code >= 300
+    if coding or error:
+        response.stream = _Bounded(response.stream, coding, error=error)
+    else:
+        response.stream = _Counted(response.stream)
+
+
+class _Counted(httpx2.AsyncByteStream):
+    """What most answers are: neither coded nor an error. Without a generator, as each event of a stream passes here."""
+
+    def __init__(self, stream: httpx2.AsyncByteStream) -> None:
+        self._stream = stream
+        self._parts = aiter(stream)
+        self._left = MAX_ANSWER
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        part = await anext(self._parts)
+        self._left -= len(part)
+        if self._left < 0:
+            raise _endless(MAX_ANSWER - self._left)
+        return part
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+async def read_within(response: httpx2.Response, limit: int) -> bytes:
+    """The body of a bounded answer that was not read yet, which is closed then.
+
+    Raises: httpx2.DecodingError, where it has more than `limit` bytes.
+    """
+    body = bytearray()
+    try:
+        async for part in response.aiter_bytes():
+            body += part
+            if len(body) > limit:
+                raise _endless(len(body))
+    finally:
+        with anyio.move_on_after(CLOSE_S, shield=True):
+            await response.aclose()
+    return bytes(body)
 
 
 class _Bounded(httpx2.AsyncByteStream):
@@ -63,10 +113,14 @@ class _Bounded(httpx2.AsyncByteStream):
                 size += len(part)
                 if max(came, size) > limit:
                     yield part[: max(0, len(part) - (size - limit))]
-                    raise httpx2.DecodingError(f"it does not come to an end: {max(came, size)} bytes so far")
+                    raise _endless(max(came, size))
                 yield part
         if decoder is not None and came:
             decoder.end()
+
+
+def _endless(size: int) -> httpx2.DecodingError:
+    return httpx2.DecodingError(f"it does not come to an end: {size} bytes so far")
 
 
 class _Decoder:

@@ -19,6 +19,7 @@ import anyio.to_thread
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from swarm.config import Capabilities, RunConfig
+from swarm.models.pricing import listed_window
 from swarm.models.providers import Endpoint
 
 KEPT_S = 30 * 86_400
@@ -58,6 +59,8 @@ class Knowledge:
         self._provider = provider
         self._found = _NONE
         self._now = _NONE  # assumed, in this process alone
+        self._parts = (given, _NONE, _NONE)  # what `_current` was put together from
+        self._current = given.over(provider)
         self._path = folder / f"{_key(self.endpoint, model)}.json" if folder else None
         self.loaded = self._path is None
         self.lock = anyio.Lock()
@@ -69,7 +72,11 @@ class Knowledge:
     @property
     def current(self) -> Capabilities:
         """All that is known; call `load` first."""
-        return self.given.over(self._now.over(self._found.over(self._provider)))
+        parts = (self.given, self._now, self._found)
+        if any(part is not was for part, was in zip(parts, self._parts, strict=True)):  # asked for with every call
+            self._parts = parts
+            self._current = self.given.over(self._now.over(self._found.over(self._provider)))
+        return self._current
 
     async def load(self) -> None:
         """Read what was found before, once. A file that is old, of another version or broken counts as none."""
@@ -101,7 +108,13 @@ class Knowledge:
 def knowledge_of(where: Endpoint, config: RunConfig, home: Path) -> Knowledge:
     """What is known of the model at an endpoint; what is found is kept under `home`."""
     folder = home / "capabilities"
-    return Knowledge(where.base_url, where.model, folder, given=config.capabilities, provider=where.capabilities)
+    provider = where.capabilities.over(Capabilities(context_tokens=listed_window(where)))
+    return Knowledge(where.base_url, where.model, folder, given=given_by(config), provider=provider)
+
+
+def given_by(config: RunConfig) -> Capabilities:
+    """What the user says that models can do."""
+    return Capabilities(context_tokens=config.context_tokens).over(config.capabilities)
 
 
 def without_credentials(url: str) -> str:

@@ -12,7 +12,7 @@ the key `kind`:
 - `done`: how the request with that `key` ended: a `reply`, a `fault`, or neither where the run itself gave it up. One
   without a `sent` was refused admission. `t_sent`, `t_first_token`, `t_done` are seconds since the head was written.
 - `told`: a line that the user was told about the endpoints.
-- `end`, the last line of a whole cassette.
+- `end`, the last line of a whole cassette, with the `windows` (tokens) of the models by role, where they were known.
 
 The order of the lines is that of the events. Secrets are replaced as in the journal; headers are never in it.
 """
@@ -111,6 +111,7 @@ class Told(_Line):
 
 class End(_Line):
     kind: Literal["end"] = "end"
+    windows: dict[str, int] = Field(default_factory=dict)
 
 
 Line = Head | Tools | Sent | Done | Told | End

@@ -28,9 +28,9 @@ from swarm.calls import ModelReply, ModelRequest
 from swarm.config import Capabilities, Quirks
 from swarm.errors import EndpointError, EndpointFault
 from swarm.models.answers import Answer, read_message, usage_of, where_wrong
-from swarm.models.bounded import bound
-from swarm.models.faults import fault_of
-from swarm.models.lean import LeanClient
+from swarm.models.bounded import CLOSE_S, MAX_LIST, bound, read_within
+from swarm.models.faults import fault_of, shown
+from swarm.models.lean import LeanClient, LeanOpenAI
 from swarm.models.providers import adapted, declared_in
 from swarm.models.rate_headers import of_rates, rate_limits
 from swarm.models.reading import AnswerReader
@@ -45,8 +45,6 @@ NO_KEY = "no-key"
 CONNECT_S = 30.0
 """Seconds for one connection. Generous: a thousand agents that start at once keep the event loop busy."""
 
-_CLOSE_S = 2.0
-
 _LIST_S = 10.0
 """Seconds that the list of models may take."""
 
@@ -56,7 +54,7 @@ _LIMITS = httpx2.Timeout(None, connect=CONNECT_S)
 class OpenAIModel:
     """One model at one endpoint; use `open_model`."""
 
-    def __init__(self, client: openai.AsyncOpenAI, name: str, quirks: Quirks | None = None) -> None:
+    def __init__(self, client: LeanOpenAI, name: str, quirks: Quirks | None = None) -> None:
         self._client = client
         self._quirks = quirks or Quirks()
         self.name = name
@@ -100,30 +98,26 @@ class OpenAIModel:
             raise watch.fault(self.endpoint)
         except (openai.OpenAIError, httpx2.HTTPError, httpx2.InvalidURL, ssl.SSLError, anyio.EndOfStream) as error:
             fault = fault_of(error, self.name, self.endpoint)
+            fault.message = shown(fault.message, self._client.api_key)
             fault.completion_tokens = assembly.completion_tokens()
             raise fault from error
         except EndpointError as fault:
+            fault.message = shown(fault.message, self._client.api_key)
             fault.completion_tokens = fault.completion_tokens or assembly.completion_tokens()
             raise
         finally:
             on_sent.reset(token)
 
     async def _call(self, request: ModelRequest, watch: Watch, assembly: Assembly) -> ModelReply:
-        stream = await self._client.post(
-            "/chat/completions",
-            cast_to=httpx2.Response,
-            content=self._body(request),
-            options={"timeout": _LIMITS},
-            stream=True,
-            stream_cls=openai.AsyncStream[object],
-        )
-        response = cast(httpx2.Response, stream)  # what the package gives for this `cast_to`
+        response = await self._client.send("/chat/completions", self._body(request), _LIMITS)
         headers = of_rates(response.headers.raw)
         try:
             answer = await self._reader.read(response, watch, assembly, headers)
+            await response.aclose()
         finally:
-            with anyio.move_on_after(_CLOSE_S, shield=True):
-                await response.aclose()
+            if not response.is_closed:
+                with anyio.move_on_after(CLOSE_S, shield=True):
+                    await response.aclose()
         return self._reply(answer, watch, headers)
 
     async def declared(self) -> Capabilities:
@@ -131,8 +125,14 @@ class OpenAIModel:
         the rule: only the embedded endpoint is known to."""
         with anyio.move_on_after(_LIST_S):
             try:
-                response = await self._client.get("/models", cast_to=httpx2.Response, options={"timeout": _LIMITS})
-                return declared_in(response.content, self.name)
+                stream = await self._client.get(
+                    "/models",
+                    cast_to=httpx2.Response,
+                    options={"timeout": _LIMITS},
+                    stream=True,
+                    stream_cls=openai.AsyncStream[object],
+                )
+                return declared_in(await read_within(cast(httpx2.Response, stream), MAX_LIST), self.name)
             except (openai.OpenAIError, httpx2.HTTPError, httpx2.InvalidURL, ssl.SSLError, anyio.EndOfStream):
                 return Capabilities()  # a real call will say what is wrong
         return Capabilities()
@@ -191,7 +191,7 @@ def _proxied() -> httpx2.AsyncClient:
 
 
 @asynccontextmanager
-async def open_client(base_url: str | None, api_key: str | None) -> AsyncIterator[openai.AsyncOpenAI]:
+async def open_client(base_url: str | None, api_key: str | None) -> AsyncIterator[LeanOpenAI]:
     """A client for one endpoint, always closed: a dropped one can hang a call of a later one.
 
     Where the environment names a proxy for the endpoint, the HTTP library's own transport is used.
@@ -200,7 +200,7 @@ async def open_client(base_url: str | None, api_key: str | None) -> AsyncIterato
     through = _proxied() if behind_proxy(url) else None
     async with (
         through or LeanClient(DirectTransport(), _LIMITS) as http,
-        openai.AsyncOpenAI(
+        LeanOpenAI(
             base_url=url,
             api_key=api_key or NO_KEY,
             max_retries=0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Callable, Mapping
 
@@ -9,14 +10,19 @@ import httpx2
 import openai
 
 from swarm.errors import EndpointError, EndpointFault
+from swarm.journal.redaction import Redactor, secrets_of
 from swarm.models.rate_headers import of_rates, rate_limits, retry_after
 from swarm.models.said import kind_said, said_by
+
+_SHOWN = 400
+"""Characters of a message that are shown."""
 
 CHECK_URL = "check that --base-url names an OpenAI-compatible endpoint (it usually ends in /v1)"
 
 
 def fault_of(error: Exception, model: str, endpoint: str) -> EndpointError:
-    """The error of ours for an error of theirs. `endpoint` is the host, for the message."""
+    """The error of ours for an error of theirs. `endpoint` is the host, for the message, which may be long and hold
+    secrets: see `shown`."""
     for kind in type(error).__mro__:
         if kind in HANDLERS:
             return HANDLERS[kind](error, model, endpoint)
@@ -37,6 +43,15 @@ def fault_said(body: object, status: int, model: str, endpoint: str, headers: Ma
         retry_after=retry_after(headers),
         limits=rate_limits(headers),
     )
+
+
+def shown(message: str, key: str) -> str:
+    """A message short enough to be shown. What is cut goes without secrets first, as the half of one is not known for
+    one any more; the `key` of the endpoint is among them."""
+    if len(message) <= _SHOWN:
+        return message
+    text, _ = Redactor(secrets_of(os.environ) | {"api_key": key}).redact(message)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]} ..."
 
 
 def _words(kind: EndpointFault, text: str, status: int, model: str, endpoint: str) -> tuple[str, str]:
@@ -200,4 +215,4 @@ HANDLERS: dict[type[Exception], _Handler] = {
 
 
 def _short(error: BaseException | None) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    return " ".join(str(error).split()) or type(error).__name__

@@ -110,8 +110,10 @@ class FittedModel:
         if knowledge.loaded and not self._unknown(request, knowledge.current):
             return
         async with knowledge.lock:
+            first = not knowledge.loaded
             await knowledge.load()
-            if self._declared is not None and self._unknown(request, knowledge.current):
+            wanted = first and knowledge.current.context_tokens is None
+            if self._declared is not None and (wanted or self._unknown(request, knowledge.current)):
                 knowledge.assume(await self._declared())
             done = Probing()
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -13,8 +14,10 @@ import anyio
 
 from swarm.calls import Ask, ModelReply
 from swarm.errors import EndpointError, EndpointFault, RateLimits
+from swarm.models.announcements import Announcements
 from swarm.models.apart import Apart
-from swarm.models.halts import Halt
+from swarm.models.halts import Halt, again, as_quota
+from swarm.models.locking import locked
 from swarm.models.rates import Allowance, LearntRate, pause_told
 from swarm.models.waiting import Admission, Waiter, WaitingCalls
 from swarm.models.window import Window
@@ -27,8 +30,6 @@ OVERLOAD_S = 60.0
 
 _CONGESTION = frozenset({EndpointFault.OVERLOADED, EndpointFault.NO_FIRST_TOKEN, EndpointFault.TIMED_OUT})
 _JITTER = 0.02
-_EPISODE_S = 60.0
-"""After so many seconds without a refusal, the next one is told to the user again."""
 
 
 class GovernorStatistics(NamedTuple):
@@ -48,9 +49,11 @@ class GovernorStatistics(NamedTuple):
 
 class Governor:
     """Calls in flight by a window, their rate by what the endpoint refuses or tells, and nothing at all after a fault
-    that meets everybody. One for an endpoint and key in this process: see `swarm.models.governors`."""
+    that meets everybody. One for an endpoint and key in this process, whose event loops may share it: see
+    `swarm.models.governors`."""
 
     def __init__(self, ceiling: int, park: float = 0.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self.lock = threading.RLock()
         self._clock = clock
         self._window = Window(ceiling)
         self._rate = LearntRate()
@@ -67,9 +70,7 @@ class Governor:
         self._answer_s = 1.0
         self._tokens_ratio = 1.0
         self._answered_at = clock()
-        self._episode_at = -inf
-        self._told: set[Callable[[str], None]] = set()
-        self._news = ""
+        self._news = Announcements()
         self._admitted = self._refused = 0
 
     def __repr__(self) -> str:
@@ -77,28 +78,25 @@ class Governor:
         state = f", {s.parked}" if s.parked else f", held for {s.held_s:.1f} s" if s.held_s > 0 else ""
         return f"<Governor {s.in_flight} of {s.window} in flight, {s.waiting} waiting{state}>"
 
+    @locked
     def statistics(self) -> GovernorStatistics:
         now = self._clock()
-        return GovernorStatistics(
-            in_flight=len(self._in_flight),
-            window=self._window.size,
-            waiting=len(self._waiting),
-            held_s=max(0.0, self._held_until - now, self._rate.delay(now)),
-            rate=self._rate.rate,
-            parked=self._halt.reason(now),
-            admitted=self._admitted,
-            refused=self._refused,
-        )
+        held = max(0.0, self._held_until - now, self._rate.delay(now))
+        counts = len(self._in_flight), self._window.size, len(self._waiting)
+        return GovernorStatistics(*counts, held, self._rate.rate, self._halt.reason(now), self._admitted, self._refused)
 
+    @locked
     def limit(self, ceiling: int) -> None:
         """From now on at most so many calls in flight."""
         self._window.limit(ceiling)
         self._dispatch()
 
+    @locked
     def tell_all(self, text: str) -> None:
         """Tell every run that has calls here, or will have soon."""
         self._announce(text, self._clock(), again=True)
 
+    @locked
     def estimated_wait(self, ask: Ask) -> float:
         """Seconds that such a call would about wait; infinite where it would be refused, or another one tries it."""
         now = self._clock()
@@ -120,21 +118,20 @@ class Governor:
             EndpointError: a fault meets every call (a wrong key, a used-up quota), or this one alone time and again,
                 and waiting is no use.
         """
-        if times := self._apart.hopeless(ask):
+        with self.lock:
+            times, delay = self._apart.hopeless(ask), self._apart.delay(ask, self._clock())
+        if times:
             text = f"the endpoint limits the rate of this call: refused {times} times while other calls pass"
             raise EndpointError(EndpointFault.RATE_LIMITED, text, remedy="it may be larger than the limit allows")
-        if delay := self._apart.delay(ask, self._clock()):
+        if delay:
             await anyio.sleep(delay)
-        now = self._clock()
-        waiter = Waiter(ask, model, now if ask.since is None else ask.since, entered=now)
-        self._waiting.add(waiter)
-        self._tell(waiter.ask.tell)
-        admission = await self._wait(waiter)
+        admission = await self._wait(self._enter(ask, model))
         try:
             yield admission
         finally:
             self._leave(admission)
 
+    @locked
     def succeeded(self, reply: ModelReply, admission: Admission | None = None) -> None:
         """Learn from an answer."""
         now = self._clock()
@@ -153,6 +150,7 @@ class Governor:
             self._announce("the endpoint answers again: calls go on", now, again=True)
         self._dispatch()
 
+    @locked
     def failed(self, error: EndpointError, admission: Admission | None = None) -> None:
         """Learn how a call failed."""
         now = self._clock()
@@ -177,7 +175,7 @@ class Governor:
         if pause is None and error.limits is not None:
             pause = pause_told(error.limits)
         if (pause or 0.0) > PATIENCE_S or (now - self._answered_at > PATIENCE_S and sent_at > self._answered_at):
-            text = self._halt.met(_as_quota(error), "", now, sent_at)
+            text = self._halt.met(as_quota(error, PATIENCE_S), "", now, sent_at)
             self._announce(text, now, again=True)
             return
         if "concurren" in error.message.lower():  # some endpoints say so when they limit calls in flight
@@ -212,37 +210,63 @@ class Governor:
 
     # waiting
 
+    @locked
+    def _enter(self, ask: Ask, model: str) -> Waiter:
+        now = self._clock()
+        waiter = Waiter(ask, model, now if ask.since is None else ask.since, entered=now)
+        self._waiting.add(waiter)
+        self._news.tell(waiter, now)
+        return waiter
+
     async def _wait(self, waiter: Waiter) -> Admission:
         """Until admitted. One of the waiters, the leader, also waits for the time at which the next may be."""
         try:
-            while True:
-                self._dispatch()
-                if waiter.refused is not None:
-                    raise _again(waiter.refused)
-                if waiter.admission is not None:
-                    return waiter.admission
-                waiter.event = anyio.Event()
-                if self._leader is None or self._leader is waiter:
-                    self._leader, self._leader_until = waiter, self._due
-                    with anyio.move_on_after(max(0.0, self._due - self._clock())):
-                        await waiter.event.wait()
-                else:
-                    await waiter.event.wait()
+            while (woken := self._look(waiter)) is not None:
+                event, seconds = woken
+                with anyio.move_on_after(seconds):
+                    await event.wait()
+            if waiter.refused is not None:
+                raise again(waiter.refused)
+            assert waiter.admission is not None
+            return waiter.admission
         except BaseException:
-            self._waiting.remove(waiter)
-            if waiter.admission is not None:
-                self._leave(waiter.admission)
+            self._withdraw(waiter)
             raise
         finally:
-            if self._leader is waiter:
-                self._leader = None
-            if self._leader is None:  # also where this one was to lead next, and was admitted before it woke
-                following = self._waiting.first()
-                if following is not None:
-                    following.event.set()
+            self._hand_on(waiter)
+
+    @locked
+    def _look(self, waiter: Waiter) -> tuple[anyio.Event, float | None] | None:
+        """What to wait for, and how long; None where the waiter was admitted or refused."""
+        self._dispatch()
+        if waiter.refused is not None or waiter.admission is not None:
+            return None
+        waiter.event = anyio.Event()
+        if self._leader is not None and self._leader is not waiter:
+            return waiter.event, None
+        self._leader, self._leader_until = waiter, self._due
+        return waiter.event, max(0.0, self._due - self._clock())
+
+    @locked
+    def _withdraw(self, waiter: Waiter) -> None:
+        self._waiting.remove(waiter)
+        if waiter.admission is not None:
+            self._leave(waiter.admission)
+
+    @locked
+    def _hand_on(self, waiter: Waiter) -> None:
+        """Let another lead, also where this one was to lead next, and was admitted before it woke."""
+        if self._leader is waiter:
+            self._leader = None
+        following = self._waiting.first() if self._leader is None else None
+        if following is not None:
+            following.wake()
 
     def _dispatch(self) -> None:
         """Admit whoever may go now; then see when the next may."""
+        if not len(self._waiting):
+            self._due = inf
+            return
         now = self._clock()
         if fault := self._halt.stopped(now):
             for each in self._waiting:
@@ -258,7 +282,7 @@ class Governor:
                 break
             self._admit(waiter, now)
         if self._leader is not None and self._due < self._leader_until:
-            self._leader.event.set()
+            self._leader.wake()
 
     def _delay(self, waiter: Waiter, now: float) -> float | None:
         """Seconds until `waiter` may be admitted; None: not before a call ends."""
@@ -285,20 +309,21 @@ class Governor:
 
     def _admit(self, waiter: Waiter, now: float) -> None:
         self._waiting.take(waiter)
-        admission = Admission(waiter.ask, waiter.model, now, trial=self._halt.try_one())
+        admission = Admission(waiter.ask, waiter.model, now, trial=self._halt.try_one(), loop=waiter.loop)
         self._in_flight.add(admission)
         self._admitted += 1
         self._rate.sent(now, waited=waiter.entered <= self._rate_bound_at)
         self._requests.spent(now, 1.0)
         self._tokens.spent(now, waiter.ask.tokens * self._tokens_ratio)
         waiter.admission = admission
-        waiter.event.set()
+        waiter.wake()
 
     def _refuse(self, waiter: Waiter, fault: EndpointError) -> None:
         self._waiting.remove(waiter)
         waiter.refused = fault
-        waiter.event.set()
+        waiter.wake()
 
+    @locked
     def _leave(self, admission: Admission) -> None:
         """The call is over, or was never made: then it leaves no trace."""
         self._in_flight.discard(admission)
@@ -311,33 +336,10 @@ class Governor:
             self._halt.tried()
         self._dispatch()
 
-    # telling
-
     def _announce(self, text: str, now: float, *, again: bool = False) -> None:
-        """Tell every run that has calls here, once an episode. `again`: it is news in any case."""
-        if again or now - self._episode_at > _EPISODE_S:
-            self._told.clear()
-            self._news = text
-        self._episode_at = now
-        for ask in [*(waiter.ask for waiter in self._waiting), *(admission.ask for admission in self._in_flight)]:
-            self._tell(ask.tell)
-
-    def _tell(self, tell: Callable[[str], None] | None) -> None:
-        if tell is not None and tell not in self._told and self._clock() - self._episode_at <= _EPISODE_S:
-            self._told.add(tell)
-            tell(self._news)
-
-
-def _again(error: EndpointError) -> EndpointError:
-    """The same for another call: an exception collects the traces of whoever raises it."""
-    return EndpointError(error.kind, error.message, remedy=error.remedy, status=error.status)
+        self._news.announce(text, (*self._waiting, *self._in_flight), now, again=again)
 
 
 def _jitter(seconds: float) -> float:
     """Seconds after a pause, so that not every process comes back at the same moment."""
     return random.uniform(0.0, min(1.0, 0.005 + _JITTER * seconds))
-
-
-def _as_quota(error: EndpointError) -> EndpointError:
-    text = f"{error.message}; nobody is answered for {PATIENCE_S:.0f} s or more"
-    return EndpointError(EndpointFault.QUOTA_EXHAUSTED, text, remedy="try again later", status=error.status)

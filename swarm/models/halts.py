@@ -132,3 +132,14 @@ class Halt:
 
     def tried(self) -> None:
         self._trial_out = False
+
+
+def again(error: EndpointError) -> EndpointError:
+    """The same for another call: an exception collects the traces of whoever raises it."""
+    return EndpointError(error.kind, error.message, remedy=error.remedy, status=error.status)
+
+
+def as_quota(error: EndpointError, patience: float) -> EndpointError:
+    """What a rate limit is that answers nobody for so many seconds."""
+    text = f"{error.message}; nobody is answered for {patience:.0f} s or more"
+    return EndpointError(EndpointFault.QUOTA_EXHAUSTED, text, remedy="try again later", status=error.status)

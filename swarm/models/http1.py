@@ -8,6 +8,11 @@ MAX_HEAD = 64 << 10
 """Bytes that the head of an answer, or its trailers, may have."""
 
 
+_HEX = b"0123456789abcdefABCDEF"
+_SIZE_LINE = 17
+"""Bytes of the size of a chunk and its line end, without extensions."""
+
+
 class BadAnswerError(ValueError):
     """What came is not an HTTP/1.1 answer."""
 
@@ -60,6 +65,10 @@ class AnswerParser:
             self._buffer = b""
         at = 0
         while at < len(data):
+            if self._state is _State.CHUNK_SIZE:
+                at = self._whole_chunks(data, at)
+                if at == len(data):
+                    return
             before, state = at, self._state
             at = self._step(data, at)
             if at == before and state is self._state:  # it needs more
@@ -72,6 +81,21 @@ class AnswerParser:
             self._state = _State.DONE
         elif self._state is not _State.DONE:
             raise BadAnswerError("the connection ended before the answer")
+
+    def _whole_chunks(self, data: bytes, at: int) -> int:
+        """Read on over chunks that have come as a whole, as most do that hold the events of a stream."""
+        while True:
+            begin = data.find(b"\r\n", at, at + _SIZE_LINE) + 2
+            digits = data[at : begin - 2]
+            if begin < 2 or not digits or digits.strip(_HEX):
+                return at
+            size = int(digits, 16)
+            end = begin + size
+            if not size or data[end : end + 2] != b"\r\n":
+                return at
+            self._parts.append(data[begin:end])
+            self.unread += size
+            at = end + 2
 
     def _step(self, data: bytes, at: int) -> int:
         """Read on from `at`; gives where it came to, `at` itself if it needs more."""
@@ -188,7 +212,7 @@ def _line(data: bytes, at: int) -> tuple[bytes | None, int]:
 
 
 def _hexadecimal(digits: bytes) -> int:
-    if not 0 < len(digits) <= 15 or digits.strip(b"0123456789abcdefABCDEF"):
+    if not 0 < len(digits) <= 15 or digits.strip(_HEX):
         raise BadAnswerError("the size of a chunk cannot be read")
     return int(digits, 16)
 

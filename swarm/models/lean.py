@@ -1,13 +1,16 @@
-"""The HTTP library's client without what a chat API does not use: redirections, cookies, auth flows, hooks.
+"""The `openai` package's client and the HTTP library's under it, without what a chat API does not use: redirections,
+cookies, auth flows, hooks, and making the same request anew for every call.
 
-Half of what the client spends on a call goes there, and into reading the same URL again.
+More than half of what a call costs the client goes there.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import httpx2
+import openai
+from openai._models import FinalRequestOptions  # what the public `request` takes; its own module is all that names it
 
 from swarm.models.bounded import bound
 from swarm.models.transport import DirectTransport
@@ -19,20 +22,6 @@ class LeanClient(httpx2.AsyncClient):
     def __init__(self, transport: DirectTransport, timeout: httpx2.Timeout) -> None:
         super().__init__(transport=transport, timeout=timeout)
         self._direct = transport
-        self._urls: dict[str, httpx2.URL] = {}
-
-    def build_request(self, method: str, url: httpx2.URL | str, **options: Any) -> httpx2.Request:
-        """As the library's, where only headers, a body as bytes and a time limit are given."""
-        content, timeout = options.get("content"), options.get("timeout")
-        if options.get("params") or options.get("files") or not isinstance(content, bytes):
-            return super().build_request(method, url, **options)
-        known = self._urls.get(str(url))
-        if known is None:
-            known = self._urls[str(url)] = httpx2.URL(url)
-        limits = (timeout if isinstance(timeout, httpx2.Timeout) else self.timeout).as_dict()
-        return httpx2.Request(
-            method, known, headers=options.get("headers"), content=content, extensions={"timeout": limits}
-        )
 
     async def send(self, request: httpx2.Request, *, stream: bool = False, **options: Any) -> httpx2.Response:
         """Raises: httpx2.TransportError."""
@@ -45,3 +34,45 @@ class LeanClient(httpx2.AsyncClient):
             finally:
                 await response.aclose()
         return response
+
+
+class LeanOpenAI(openai.AsyncOpenAI):
+    """The package's client, with one kind of call that costs little: `send`. Its options are those of the client."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._options: dict[str, FinalRequestOptions] = {}
+        self._heads: dict[str, httpx2.Request] = {}
+
+    async def send(self, path: str, content: bytes, timeout: httpx2.Timeout) -> httpx2.Response:
+        """POST JSON. The answer's body is not read yet.
+
+        Raises: openai.OpenAIError.
+        """
+        known = self._options.get(path)
+        if known is None:
+            # A key for idempotency is for retries, which are off.
+            known = FinalRequestOptions.construct(method="post", url=path, timeout=timeout, idempotency_key="")
+            self._options[path] = known
+        stream = await self.request(
+            httpx2.Response,
+            known.model_copy(update={"content": content}),
+            stream=True,
+            stream_cls=openai.AsyncStream[object],
+        )
+        return cast(httpx2.Response, stream)  # what the package gives for this `cast_to`
+
+    def _build_request(self, options: FinalRequestOptions, *, retries_taken: int = 0) -> httpx2.Request:
+        """As the package's, which makes it the first time; then all but the body is the same."""
+        content = options.content
+        if options.url not in self._options or not isinstance(content, bytes):
+            return super()._build_request(options, retries_taken=retries_taken)
+        head = self._heads.get(options.url)
+        if head is None:
+            head = self._heads[options.url] = super()._build_request(options, retries_taken=retries_taken)
+        request = httpx2.Request(
+            head.method, head.url, headers=head.headers, stream=httpx2.ByteStream(content), extensions=head.extensions
+        )
+        request.headers.encoding = "iso-8859-1"  # which the library would look for in every header
+        request.headers["content-length"] = str(len(content))
+        return request

@@ -10,10 +10,10 @@ import anyio
 import httpx
 from pydantic_core import from_json
 
+from swarm.models.bounded import MAX_LIST
+
 PORTS = (8000, 11434, 1234, 8080, 30000)  # vLLM, Ollama, LM Studio, llama.cpp, SGLang
 TIMEOUT = 0.3  # seconds for one server
-MAX_LIST = 4 << 20
-"""Bytes of a list of models; the largest known is a tenth of it."""
 
 
 class LocalServer(NamedTuple):

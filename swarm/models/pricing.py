@@ -17,7 +17,7 @@ from swarm.types import Usage
 if TYPE_CHECKING:
     from decimal import Decimal
 
-    from genai_prices.types import ModelPrice, TieredPrices
+    from genai_prices.types import ModelPrice, PriceCalculation, TieredPrices
 
 _FREE = Price(prompt=0, completion=0)
 
@@ -62,8 +62,19 @@ def cost(price: Price | None, usage: Usage) -> float | None:
     return dollars / 1e6
 
 
+def listed_window(endpoint: Endpoint) -> int | None:
+    """How many tokens the library of prices says that the window of a model at an endpoint has."""
+    found = _found(endpoint)
+    return found.model.context_window if found is not None else None
+
+
 def _listed(endpoint: Endpoint) -> Price | None:
     """The library's price for a model at an endpoint, as it is now; None where it does not know one of the two."""
+    found = _found(endpoint)
+    return _as_price(found.model_price) if found is not None else None
+
+
+def _found(endpoint: Endpoint) -> PriceCalculation | None:
     host = urlsplit(endpoint.base_url).hostname or ""
     if "." not in host or host.replace(".", "").isdigit():
         return None  # a machine of one's own: spares the import
@@ -73,12 +84,10 @@ def _listed(endpoint: Endpoint) -> Price | None:
     nothing = Counted(input_tokens=0, output_tokens=0)
     try:
         if endpoint.price_id is not None:
-            found = calc_price(nothing, endpoint.model, provider_id=endpoint.price_id)
-        else:
-            found = calc_price(nothing, endpoint.model, provider_api_url=endpoint.base_url)
+            return calc_price(nothing, endpoint.model, provider_id=endpoint.price_id)
+        return calc_price(nothing, endpoint.model, provider_api_url=endpoint.base_url)
     except LookupError:
         return None
-    return _as_price(found.model_price)
 
 
 def _as_price(found: ModelPrice) -> Price | None:

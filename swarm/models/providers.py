@@ -15,6 +15,7 @@ from pydantic_core import from_json
 
 from swarm.config import Capabilities, Provider, Quirks, RunConfig
 from swarm.errors import UsageError
+from swarm.journal.redaction import Redactor, secrets_of
 from swarm.types import JsonObject, Message
 
 EMBEDDED = "embedded"
@@ -34,6 +35,9 @@ EMBEDDED_CAPABILITIES = Capabilities(
 
 DECLARED = "swarm_capabilities"
 """The member of an entry of `GET /models` by which the embedded endpoint tells them."""
+
+WINDOWS = ("max_model_len", "context_length", "context_window", "max_context_length")
+"""The members of such an entry that tell the window: of vLLM and SGLang; OpenRouter and Together; Groq; Mistral."""
 
 REASONING_FIELDS = ("reasoning_content", "reasoning", "reasoning_details", "thinking")
 """The fields of an assistant's message that hold its reasoning, by the names that servers give them."""
@@ -134,6 +138,11 @@ def secrets_in(config: RunConfig, env: Mapping[str, str]) -> dict[str, str]:
     return {**found, **{f"password-{number}": form for number, form in enumerate(forms, 1)}}
 
 
+def redactor_of(config: RunConfig, env: Mapping[str, str]) -> Redactor:
+    """What takes the secrets of an environment and a configuration out of texts."""
+    return Redactor(secrets_of(env) | secrets_in(config, env))
+
+
 def replicas_of(where: Endpoint, config: RunConfig) -> list[Endpoint]:
     """The endpoints that serve the model of `where`: it, or all of the addresses that were given."""
     if where.provider or where.base_url not in config.base_urls:
@@ -145,8 +154,10 @@ def declared_in(listed: bytes, model: str) -> Capabilities:
     """What an answer to `GET /models` tells that a model can do; nothing where it does not, or in another form."""
     try:
         data = from_json(listed).get("data", ())
-        told = next((each.get(DECLARED) for each in data if each.get("id") == model), None)
-        return Capabilities.model_validate(told or {})
+        entry = next((each for each in data if each.get("id") == model), {})
+        windows = (entry.get(name) for name in WINDOWS)
+        window = next((each for each in windows if isinstance(each, int) and each > 1), None)
+        return Capabilities.model_validate(entry.get(DECLARED) or {}).over(Capabilities(context_tokens=window))
     except (ValueError, AttributeError, TypeError):
         return Capabilities()
 

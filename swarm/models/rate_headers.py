@@ -6,22 +6,23 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from math import isfinite
 from time import time
 
 from swarm.errors import RateLimits
 
 _PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-", "ratelimit-")
-_NAMES = {
-    (noun, what): [
+_NAMES = tuple(
+    tuple(
         name
         for prefix in _PREFIXES
         for name in (f"{prefix}{what}-{noun}", f"{prefix}{noun}-{what}", f"{prefix}{what}")
         if noun == "requests" or noun in name
-    ]
+    )
     for noun in ("requests", "tokens")
     for what in ("limit", "remaining", "reset")
-}
+)
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|s|m|h|d)")
 _SECONDS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _EPOCH_S = 1e9
@@ -45,22 +46,33 @@ def rate_limits(headers: Mapping[str, str]) -> RateLimits | None:
     `PREFIX-{requests,tokens}-{limit,remaining,reset}` as Anthropic does, and `PREFIX-{limit,remaining,reset}` without a
     noun, which are of requests.
     """
-
     if not headers:
         return None
-
-    def find(noun: str, what: str) -> str | None:
-        return next((headers[name] for name in _NAMES[noun, what] if headers.get(name)), None)
-
+    told: list[str | None] = []
+    for places in _telling(tuple(headers)):
+        value = None
+        for name in places:
+            value = headers[name]
+            if value:
+                break
+        told.append(value)
+    if not any(told):
+        return None
     limits = RateLimits(
-        requests_limit=_number(find("requests", "limit")),
-        requests_left=_number(find("requests", "remaining")),
-        requests_reset_s=_wait(find("requests", "reset")),
-        tokens_limit=_number(find("tokens", "limit")),
-        tokens_left=_number(find("tokens", "remaining")),
-        tokens_reset_s=_wait(find("tokens", "reset")),
+        requests_limit=_number(told[0]),
+        requests_left=_number(told[1]),
+        requests_reset_s=_wait(told[2]),
+        tokens_limit=_number(told[3]),
+        tokens_left=_number(told[4]),
+        tokens_reset_s=_wait(told[5]),
     )
     return None if limits == RateLimits() else limits
+
+
+@lru_cache(maxsize=64)  # an endpoint sends the same ones with every answer
+def _telling(names: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+    """Of these headers, those that tell of each figure, the surest first."""
+    return tuple(tuple(name for name in wanted if name in names) for wanted in _NAMES)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -75,8 +87,10 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 def _number(value: str | None) -> float | None:
     """A count. Of several in one header ("100, 100;w=60") the first."""
+    if not value:
+        return None
     try:
-        number = float(re.split("[,;]", value or "")[0])
+        number = float(value if value.isdigit() else re.split("[,;]", value)[0])
     except ValueError:
         return None
     return number if isfinite(number) and number >= 0 else None

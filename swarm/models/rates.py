@@ -15,6 +15,7 @@ HORIZON_S = 60.0
 _PROBE = 0.02
 _STEADY_CALLS = 250  # calls from a refusal until the rate is probed above what was measured
 _FIRST_CALLS = 40  # the same while the measurement is young
+_TRUST = 0.5  # of the calls of a measurement: for so many at least it is taken for true
 _ENOUGH_CALLS = 8  # for a measurement that stands by itself
 _RAMP_CALLS = 64  # calls after a pause that follow in doubling numbers, while the measurement is young
 _BURST_S = 0.25  # what may be caught up after a late wake-up, in seconds of the rate
@@ -39,6 +40,7 @@ class LearntRate:
         self._prior: float | None = None  # the same before the last refusal
         self._calls = 0  # that had to wait, since the last refusal
         self._steady = _FIRST_CALLS
+        self._stands_on = 0.0  # calls for which the measurement is taken for true, if they are more than `_steady`
         self._credit, self._credit_at = 1.0, 0.0
         self._from, self._let_through = 0.0, 0  # the measurement that is going on: since when, how many
         self._whole = True  # it was this rate that held calls back, all the while
@@ -50,6 +52,7 @@ class LearntRate:
         self._batch = 0  # calls between the last two refusals that were not refused so far
         self._paused_until = -inf
         self._since_pause = 0
+        self._tried_at = -inf  # when the first of them was sent
         self._reaction_s = 0.05  # how fast the endpoint refuses
 
     def __repr__(self) -> str:
@@ -60,7 +63,8 @@ class LearntRate:
         """Calls a second; None: no limit was met."""
         if self._anchor is None:
             return None
-        return self._anchor * (1 + _PROBE * max(0.0, (self._calls - self._steady) / self._steady) ** 3)
+        steady = max(self._steady, self._stands_on)
+        return self._anchor * (1 + _PROBE * max(0.0, (self._calls - steady) / steady) ** 3)
 
     def delay(self, now: float) -> float:
         """Seconds until one more call may be sent."""
@@ -86,6 +90,8 @@ class LearntRate:
             return
         self._refill(now, rate)
         self._credit -= 1
+        if self._since_pause == 0:
+            self._tried_at = now
         self._since_pause += 1
         if waited:
             self._calls += 1
@@ -119,13 +125,14 @@ class LearntRate:
             return False
         if self._batch > 0:
             self.floor_s = 0.0
-        self._reaction_s = 0.7 * self._reaction_s + 0.3 * min(1.0, now - sent_at)
+        # In a burst a refusal is seen late: the quickest is nearest to what the endpoint takes.
+        self._reaction_s = min(now - sent_at, 0.7 * self._reaction_s + 0.3 * min(1.0, now - sent_at))
         if self._anchor is None:
             self._steady, self._prior = _FIRST_CALLS, None
             self._start = self._sent[0] if self._sent else now
             self._count = max(0, len(self._sent) - 1)
             self._pause_s = _BACKOFF_S[0]
-        elif self._since_pause <= 1:  # the call that tried it after a pause: a longer one
+        elif sent_at <= self._tried_at:  # the call that tried it after a pause: a longer one
             self._pause_s = min(_BACKOFF_S[1], self._pause_s * 2)
             self._raise_floor()
             pause = None if pause is None else max(pause, self.floor_s)
@@ -160,6 +167,7 @@ class LearntRate:
             missing = _ENOUGH_CALLS - count
             span, count = span + missing / self._prior, count + missing
         # What was measured while others held calls back is no measure: then only somewhat slower than before.
+        self._stands_on = _TRUST * min(count, HORIZON_S * count / span)
         self._anchor = count / span if self._trusted or self._prior is None else max(count / span, 0.8 * self._prior)
         self._whole = True
         self._calls = 0
@@ -168,7 +176,7 @@ class LearntRate:
 
     def _refill(self, now: float, rate: float) -> None:
         if now > self._credit_at:
-            most = max(1.0, rate * (_BURST_S if self._steady == _STEADY_CALLS else _BURST_S / 5))
+            most = max(2.0, rate * (_BURST_S if self._steady == _STEADY_CALLS else _BURST_S / 5))
             self._credit = min(most, self._credit + (now - self._credit_at) * rate)
             self._credit_at = now
 

@@ -54,9 +54,9 @@ class AnswerReader:
             EndpointError: it tells an error, or is not one, or not whole.
             httpx2.HTTPError: the connection failed.
         """
-        parts = response.aiter_bytes()
-        told = "text/event-stream" in response.headers.get("content-type", "").lower()
-        begin, is_stream = await _begin(parts, told)
+        assert isinstance(response.stream, httpx2.AsyncByteStream)
+        parts = aiter(response.stream)  # decoded already: see `bound`
+        begin, is_stream = await _begin(parts, response.headers)
         if is_stream:
             await self._read_stream(begin, parts, watch, assembly, headers)
             answer = self._put_together(assembly)
@@ -168,6 +168,8 @@ class AnswerReader:
             return self._fault({"error": f"the answer ended with the reason {reason!r}"}, headers)
         if reason == "malformed_function_call":
             return self.malformed("a tool call that the server could not read")
+        if choice.message.get("function_call") and not choice.message.get("tool_calls"):
+            return self.malformed("a call as `function_call`, the form before tools")
         if reason in FILTERED:
             words = f"{self._endpoint} refused the content: its filter ended the answer"
             return EndpointError(EndpointFault.REFUSED, words)
@@ -177,9 +179,9 @@ class AnswerReader:
         return fault_said(said, status_said(said, 502), self._model, self._endpoint, headers)
 
 
-async def _begin(parts: AsyncIterator[bytes], told: bool) -> tuple[bytes, bool]:
+async def _begin(parts: AsyncIterator[bytes], headers: httpx2.Headers) -> tuple[bytes, bool]:
     """The first bytes of a body, without a mark of their order, and whether they begin a stream of events; where they
-    do not show, its content type has `told`."""
+    do not show, its content type tells."""
     begin = b""
     async for part in parts:
         begin = begin + part if begin else part
@@ -188,8 +190,12 @@ async def _begin(parts: AsyncIterator[bytes], told: bool) -> tuple[bytes, bool]:
             return begin.removeprefix(_BOM), True
         may_be = any(field.startswith(head) for field in _FIELDS) or _BOM.startswith(head)
         if not may_be or len(begin) >= _PEEK:
-            return begin.removeprefix(_BOM), told and head[:1] not in (b"{", b"[", b"<")
-    return begin.removeprefix(_BOM), told
+            return begin.removeprefix(_BOM), head[:1] not in (b"{", b"[", b"<") and _told(headers)
+    return begin.removeprefix(_BOM), _told(headers)
+
+
+def _told(headers: httpx2.Headers) -> bool:
+    return "text/event-stream" in headers.get("content-type", "").lower()
 
 
 def _says(error: object) -> bool:

@@ -7,7 +7,7 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -150,8 +150,10 @@ class Recorder:
 
 
 @asynccontextmanager
-async def open_recorder(path: Path, head: Head, redactor: Redactor) -> AsyncIterator[Recorder]:
-    """A recorder whose file is whole when the block is left.
+async def open_recorder(
+    path: Path, head: Head, redactor: Redactor, windows: Callable[[], dict[str, int]] = dict
+) -> AsyncIterator[Recorder]:
+    """A recorder whose file is whole when the block is left. `windows`: see `End`, as they are known then.
 
     Raises:
         UsageError: the file is there already, or cannot be made.
@@ -176,7 +178,7 @@ async def open_recorder(path: Path, head: Head, redactor: Redactor) -> AsyncIter
                     yield recorder
                 finally:
                     if recorder.failure is None:
-                        recorder.add(End())
+                        recorder.add(End(windows=windows()))
     finally:
         os.close(fd)
     if recorder.failure is not None:

@@ -72,6 +72,9 @@ _BY_STATUS = {
 }
 
 
+_LONGEST = 1 << 16
+"""Characters of what an error says that are looked at. Far more than are shown: see `faults.shown`."""
+
 _LIMIT = re.compile(r"\blimit:? (\d[\d,]{0,14})\b.{0,80}\brequested:? (\d[\d,]{0,14})\b", re.IGNORECASE)
 
 
@@ -96,11 +99,11 @@ def said_by(body: Any) -> Said:
             text = body.decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
             if text.startswith("<"):
                 return Said("", (), "a page in place of an answer", told=False, page=True)
-            return Said("", (), " ".join(text.split())[:300], told=False)
+            return Said("", (), _line(text), told=False)
     if isinstance(body, list) and body:  # Google sends its error in a list
         body = body[0]
     if not isinstance(body, dict):
-        return Said("", (), " ".join(str(body or "").split())[:300])
+        return Said("", (), _line(str(body or "")))
     inner: dict[str, Any] = body["error"] if isinstance(body.get("error"), dict) else body
     words = next((inner[key] for key in ("message", "detail", "error", "msg") if inner.get(key)), "")
     if isinstance(words, list):  # pydantic's own form: [{"loc": [...], "msg": "..."}]
@@ -108,7 +111,11 @@ def said_by(body: Any) -> Said:
     elif isinstance(words, dict):
         words = words.get("message") or words.get("msg") or words
     codes = tuple(str(inner[key]) for key in ("code", "type", "status") if inner.get(key))
-    return Said(next(iter(codes), ""), codes, " ".join(str(words).split())[:300])
+    return Said(next(iter(codes), ""), codes, _line(str(words)))
+
+
+def _line(text: str) -> str:
+    return " ".join(text[:_LONGEST].split())
 
 
 def status_said(body: object, default: int) -> int:

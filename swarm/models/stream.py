@@ -17,15 +17,18 @@ _BYTES_PER_TOKEN = 4
 class EventParser:
     """The `data` of each event in a stream of server-sent events, in the order in which they are whole."""
 
-    __slots__ = ("_data", "_partial", "heartbeats")
+    __slots__ = ("_data", "_old_ends", "_partial", "heartbeats")
 
     def __init__(self) -> None:
         self.heartbeats = 0
         """Comments, which servers send to keep the connection alive."""
         self._partial: list[bytes] = []
         self._data: list[bytes] = []
+        self._old_ends: bool | None = None  # whether lines end with CR alone; None until the first has ended
 
     def feed(self, chunk: bytes) -> list[bytes]:
+        if self._old_ends is not False:
+            chunk = self._with_ends(chunk)
         lines = chunk.split(b"\n")
         if len(lines) == 1:
             self._partial.append(chunk)
@@ -49,6 +52,18 @@ class EventParser:
             elif line[:1] == b":":
                 self.heartbeats += 1
         return found
+
+    def _with_ends(self, chunk: bytes) -> bytes:
+        """The chunk, with line feeds in place of carriage returns where these alone end the lines."""
+        if self._old_ends is None:
+            before = self._partial[-1][-1:] if self._partial else b""
+            line, end, rest = (before + chunk).partition(b"\r")
+            if b"\n" in line or rest[:1] == b"\n":
+                self._old_ends = False
+            elif end and rest:
+                self._old_ends = True
+                self._partial, chunk = [], b"".join([*self._partial, chunk])
+        return chunk.replace(b"\r", b"\n") if self._old_ends else chunk
 
     def end(self) -> list[bytes]:
         """What is left when the stream has ended: some servers end without an empty line, or without a line end. A line

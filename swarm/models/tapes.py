@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from swarm.config import Price, RunConfig
 from swarm.errors import UsageError
-from swarm.journal.redaction import Redactor, secrets_of
-from swarm.models.cassette import Head, RecordedModel, read_cassette
-from swarm.models.providers import secrets_in
+from swarm.models.cassette import End, Head, RecordedModel, read_cassette
+from swarm.models.providers import redactor_of
 from swarm.models.record import RecordedService, open_recorder
 from swarm.models.replay import ReplayedService, Tape
+from swarm.models.windows import ContextWindow, given_window
 from swarm.protocols import ModelService
 from swarm.types import Role
 
@@ -30,7 +31,11 @@ _OPTIONS: dict[Role, Literal["planner", "subagent", "aggregator"]] = {
 
 @asynccontextmanager
 async def recorded(
-    config: RunConfig, path: Path, services: Mapping[Role, ModelService], prices: Mapping[Role, Price | None]
+    config: RunConfig,
+    path: Path,
+    services: Mapping[Role, ModelService],
+    prices: Mapping[Role, Price | None],
+    windows: Mapping[Role, ContextWindow],
 ) -> AsyncIterator[dict[Role, ModelService]]:
     """The same services, whose every exchange goes into a new file.
 
@@ -49,12 +54,26 @@ async def recorded(
         max_agents=config.max_agents,
         models=models,
     )
-    async with open_recorder(path, head, _redactor(config)) as recorder:
+
+    def known() -> dict[str, int]:
+        return {role.value: each.tokens for role, each in windows.items() if each.tokens is not None}
+
+    async with open_recorder(path, head, redactor_of(config, os.environ), known) as recorder:
         yield {role: RecordedService(each, recorder) for role, each in services.items()}
 
 
-def replayed(config: RunConfig, path: Path) -> tuple[Tape, dict[Role, ModelService], dict[Role, Price | None]]:
-    """What a file holds, and the services and prices of the models as they were recorded.
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What a file holds, and the models as they were recorded."""
+
+    tape: Tape
+    services: Mapping[Role, ModelService]
+    prices: Mapping[Role, Price | None]
+    windows: Mapping[Role, ContextWindow]
+
+
+def replayed(config: RunConfig, path: Path) -> Replayed:
+    """What a file holds: a run that can be had again.
 
     Raises:
         UsageError: it cannot be read, or the configuration asks for something else than was recorded.
@@ -69,12 +88,10 @@ def replayed(config: RunConfig, path: Path) -> tuple[Tape, dict[Role, ModelServi
         if was != now:
             option = f"--{name.replace('_', '-')}"
             raise UsageError(f"{path} was recorded with {option} {was}, not {now}", remedy=f"give {option} {was}")
-    tape = Tape(path, head, lines, _redactor(config))
+    tape = Tape(path, head, lines, redactor_of(config, os.environ))
     services: dict[Role, ModelService] = {
         role: ReplayedService(model.name, model.endpoint, tape) for role, model in models.items()
     }
-    return tape, services, {role: model.price for role, model in models.items()}
-
-
-def _redactor(config: RunConfig) -> Redactor:
-    return Redactor(secrets_of(os.environ) | secrets_in(config, os.environ))
+    known = {role: tokens for line in lines if isinstance(line, End) for role, tokens in line.windows.items()}
+    windows = {role: given_window(known.get(role.value, config.context_tokens)) for role in models}
+    return Replayed(tape, services, {role: model.price for role, model in models.items()}, windows)

@@ -169,9 +169,13 @@ class _Body(httpx2.AsyncByteStream):
         self._connection: _Connection | None = connection
         self._give_back = give_back
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        while self._connection is not None and (part := await self._connection.body()):
-            yield part
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._connection is not None and (part := await self._connection.body()):
+            return part
+        raise StopAsyncIteration
 
     async def aclose(self) -> None:
         if self._connection is not None:
@@ -222,7 +226,9 @@ class DirectTransport(httpx2.AsyncBaseTransport):
             connection.abort()
             raise
         body = _Body(connection, lambda done: self._give_back(origin, done))
-        return httpx2.Response(status, headers=headers, stream=body, extensions={"http_version": b"HTTP/1.1"})
+        response = httpx2.Response(status, headers=headers, stream=body, extensions={"http_version": b"HTTP/1.1"})
+        response.headers.encoding = "iso-8859-1"  # which the library would look for in every header
+        return response
 
     async def _exchange(self, connection: _Connection, data: bytes) -> tuple[int, list[tuple[bytes, bytes]]]:
         started = on_sent.get()

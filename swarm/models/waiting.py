@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import anyio
@@ -18,16 +20,37 @@ OLDEST_EVERY = 4
 _CLASS = {Role.ORCHESTRATOR: 0, Role.AGGREGATOR: 1, Role.SUBAGENT: 2}
 
 
+Loop = asyncio.AbstractEventLoop
+
+
+def running_loop() -> Loop | None:
+    """The event loop of this thread, while it runs."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def in_loop(loop: Loop | None, callback: Callable[[], None]) -> None:
+    """Call back in the thread of a loop: at once where that is this thread, soon in another."""
+    if loop is None or loop is running_loop():
+        callback()
+    else:
+        with suppress(RuntimeError):  # it is closed: nobody waits there any more
+            loop.call_soon_threadsafe(callback)
+
+
 @dataclass(slots=True, eq=False)
 class Admission:
     """One call that was admitted at `at`. `sent` becomes true when it is really made; a `trial` is the only one while
-    it lasts."""
+    it lasts. `loop`: where it is made."""
 
     ask: Ask
     model: str
     at: float
     trial: bool = False
     sent: bool = False
+    loop: Loop | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -37,11 +60,17 @@ class Waiter:
     ask: Ask
     model: str
     since: float
-    event: anyio.Event = field(default_factory=anyio.Event)
+    event: anyio.Event | None = None  # where it waits
     admission: Admission | None = None
     refused: EndpointError | None = None
     gone: bool = False
     entered: float = 0.0  # when it began to wait here
+
+    loop: Loop | None = field(default_factory=running_loop)
+
+    def wake(self) -> None:
+        if self.event is not None:
+            in_loop(self.loop, self.event.set)
 
 
 class WaitingCalls:

@@ -12,12 +12,16 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from swarm.headcount import Headcount
 from swarm.types import JsonObject, SubTask
 
 CREATE = "create_subagent"
 ASSIGN = "assign_task"
 
 _STRING = {"type": "string"}
+_LONGEST_NAME = 100
+_MOST_NAMED = 30
+_OURS = ("orchestrator", "aggregator", "gate", "judge", "ahead")
 _NOT_ALLOWED = re.compile(r"[^A-Za-z0-9]+")
 
 
@@ -71,20 +75,27 @@ class Refused(ValueError):
 
 
 class Delegation:
-    """The kinds of agents that an orchestrator has registered, and the sub-tasks that it has asked for.
+    """The kinds of agents that one agent has registered, and the sub-tasks that it has asked for.
 
-    At most `max_agents` may be asked for altogether.
+    `owner` is its trajectory, empty for the orchestrator's: ids of sub-tasks begin with it, so that they depend on
+    nothing but what the agent itself did. `headcount` counts for the whole run.
     """
 
-    def __init__(self, max_agents: int) -> None:
-        self._max_agents = max_agents
+    def __init__(self, headcount: Headcount, owner: str = "") -> None:
+        self._headcount = headcount
+        self._owner = owner.replace("#", "_")
         self._prompts: dict[str, str] = {}
         self._asked: list[SubTask] = []
+        self._closed = ""
+
+    def close(self, reason: str) -> None:
+        """From now on refuse every assignment, for this reason."""
+        self._closed = reason
 
     @property
-    def room(self) -> int:
-        """How many more agents may be asked for."""
-        return self._max_agents - len(self._asked)
+    def most(self) -> int:
+        """How many agents the run may have altogether."""
+        return self._headcount.most
 
     def create(self, arguments: str) -> str:
         """Register a kind; gives the answer for the model.
@@ -95,6 +106,8 @@ class Delegation:
         wanted = _parse(_Create, CREATE, arguments)
         if not wanted.name.strip():
             raise Refused("the name is empty: give a short one")
+        if len(wanted.name) > _LONGEST_NAME:
+            raise Refused(f"the name has {len(wanted.name)} characters, of at most {_LONGEST_NAME}: give a short one")
         if wanted.name in self._prompts:
             raise Refused(f"there is an agent {wanted.name!r} already: use it, or choose another name")
         self._prompts[wanted.name] = wanted.system_prompt
@@ -108,15 +121,18 @@ class Delegation:
         """
         wanted = _parse(_Assign, ASSIGN, arguments)
         if wanted.agent not in self._prompts:
-            known = ", ".join(map(repr, self._prompts)) or "none yet"
-            raise Refused(f"there is no agent {wanted.agent!r} (registered: {known}): create it first")
+            raise Refused(f"there is no agent {_short(wanted.agent)} (registered: {self._known()}): create it first")
         if not wanted.prompt.strip():
             raise Refused("the prompt is empty: say what is to be done")
-        if self.room < 1:
-            raise Refused(f"not started: all {self._max_agents} agents of the run were used; go on with what there is")
+        if self._closed:
+            raise Refused(f"not started: {self._closed}; go on with what there is")
+        name = f"{self._owner}.{self._number}" if self._owner else f"{_slug(wanted.agent)}-{self._number}"
+        if not self._headcount.allows(name):
+            most = self._headcount.most
+            raise Refused(f"not started: all {most} agents of the run were used; go on with what there is")
         again = (s.id for s in self._asked if s.id in failed and s.instructions == wanted.prompt)
         subtask = SubTask(
-            id=f"{_slug(wanted.agent)}-{len(self._asked) + 1}",
+            id=name,
             title=_title(wanted.prompt),
             instructions=wanted.prompt,
             system_prompt=self._prompts[wanted.agent],
@@ -124,7 +140,17 @@ class Delegation:
             replaces=tuple(again),
         )
         self._asked.append(subtask)
+        self._headcount.add(name)
         return subtask
+
+    @property
+    def _number(self) -> int:
+        return len(self._asked) + 1
+
+    def _known(self) -> str:
+        first = list(map(repr, self._prompts))[:_MOST_NAMED]
+        more = len(self._prompts) - len(first)
+        return ", ".join([*first, *([f"and {more} more"] if more else [])]) or "none yet"
 
 
 def _parse(form: type[Form], name: str, arguments: str) -> Form:
@@ -139,8 +165,14 @@ def _parse(form: type[Form], name: str, arguments: str) -> Form:
         raise Refused(f"{name} wants {{{fields}}}: {wrong}") from None
 
 
+def _short(name: str) -> str:
+    return repr(name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}...")
+
+
 def _slug(name: str) -> str:
-    return _NOT_ALLOWED.sub("-", name).strip("-").lower()[:40] or "agent"
+    """A word that no trajectory of the runtime's own begins with, short enough for the ids of descendants."""
+    slug = _NOT_ALLOWED.sub("-", name).strip("-").lower()[:32].strip("-") or "agent"
+    return f"agent-{slug}"[:32] if slug.partition("-")[0] in _OURS else slug
 
 
 def _title(prompt: str) -> str:

@@ -9,16 +9,21 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from swarm.agent import ToolKit, ToolUser
+from swarm.checkpoints import Keeper, Pace
+from swarm.context import Context, ContextPolicy
 from swarm.conversation import Conversation
 from swarm.errors import PlanError
+from swarm.headcount import Headcount
+from swarm.landing import FINISH_ANSWER, Landing
 from swarm.orchestrators.delegation import ASSIGN, CREATE, SCHEMAS, Delegation, Refused
 from swarm.pool import Place, Pool
-from swarm.prompting import agent_report, gate_report, orchestrator_request
-from swarm.protocols import EventSink, Sandbox
+from swarm.prompting import agent_report, board_report, gate_report, orchestrator_request
+from swarm.protocols import EventSink, Sandbox, WorkingCopy
 from swarm.stages import Dispatch, Finish, RunState, StageReport
+from swarm.steering import Steering
 from swarm.types import JsonObject, Outcome, Plan, SubTask, ToolCall, ToolErrorKind, ToolResult, ToolStatus
 
 ORCHESTRATOR = "orchestrator"
@@ -28,10 +33,12 @@ _NUDGE = "You gave neither an answer nor a tool call. Go on with the task, or gi
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """Where an orchestrator uses its own tools, and which it has."""
+    """Where an orchestrator uses its own tools, which it has, and what it does at the end of its window."""
 
     pool: Pool
     kit: ToolKit
+    context: ContextPolicy = field(default_factory=ContextPolicy)
+    pace: Pace = field(default_factory=Pace)
 
 
 _NONE = ToolResult("")
@@ -56,23 +63,29 @@ class ParlOrchestrator:
     """Turns of a model until it delegates or answers. `conversation` holds the system prompt alone at first."""
 
     def __init__(
-        self, conversation: Conversation, bench: Bench, sink: EventSink, max_agents: int, max_steps: int
+        self, conversation: Conversation, bench: Bench, sink: EventSink, headcount: Headcount, max_steps: int
     ) -> None:
         self._conversation = conversation
+        self._context = Context(conversation, bench.context)
         self._bench = bench
         self._sink = sink
         self._max_steps = max_steps
-        self._delegation = Delegation(max_agents)
+        self._delegation = Delegation(headcount)
         self._schemas = own_schemas(bench.kit)
         self._user = ToolUser(conversation, bench.kit.orchestrators(), sink)
         self._waiting: list[_Asked] = []
+        self._landing = Landing(conversation, Steering(), max_steps, FINISH_ANSWER)
 
     async def decide(self, state: RunState) -> Dispatch | Finish:
         if state.stages:
             self._answer_waiting(state.stages[-1])
+            if state.closing:
+                self._delegation.close(state.closing)
+                self._say(f"{state.closing}. {FINISH_ANSWER}")
         else:
-            self._say(orchestrator_request(state, self._delegation.room))
-        async with _open_hands(self._bench, state.commit) as hands:
+            self._say(orchestrator_request(state, self._delegation.most))
+        async with _open_hands(self._bench, state, self._conversation) as hands:
+            self._user = ToolUser(self._conversation, self._bench.kit.orchestrators(), self._sink, hands.keeper)
             decision = await self._turns(hands, state)
             commit = await hands.changes()
         if isinstance(decision, Finish):
@@ -83,7 +96,10 @@ class ParlOrchestrator:
     async def _turns(self, hands: _Hands, state: RunState) -> list[SubTask] | Finish:
         nudged = False
         while self._conversation.steps < self._max_steps:
-            reply = await self._conversation.ask(self._schemas)
+            if text := self._landing():
+                self._say(text)
+            async with self._user.beside():
+                reply = await self._context.ask(self._schemas)
             if reply.tool_calls:
                 asked = [await self._follow(call, hands, _without_success(state)) for call in reply.tool_calls]
                 subtasks = [each.subtask for each in asked if each.subtask is not None]
@@ -105,7 +121,7 @@ class ParlOrchestrator:
         """Do what a call asks for; delegation is told in the journal when its answer is known."""
         started = time.monotonic()
         if call.name not in (CREATE, ASSIGN):
-            return _Asked(call, started, answer=await self._user.use(call, await hands.sandbox()))
+            return _Asked(call, started, answer=await hands.use(call, self._user))
         try:
             if call.name == ASSIGN:
                 return _Asked(call, started, self._delegation.assign(call.arguments, failed))
@@ -128,10 +144,12 @@ class ParlOrchestrator:
                     good = result.outcome is Outcome.COMPLETED
                     status = ToolStatus.COMPLETED if good else ToolStatus.FAILED
                     answer = ToolResult(agent_report(result, stage), status=status)
-                child = result.trajectory_id if result is not None else ""
-                self._user.record(asked.call, answer, asked.started, child=child)
+                child, whole = (result.trajectory_id, result.artifact) if result is not None else ("", "")
+                self._user.record(asked.call, answer, asked.started, child=child, artifact=whole)
             self._user.say(asked.call, answer)
         self._waiting = []
+        if stage.posted:
+            self._say(board_report(stage.posted))
         if stage.gate is not None:
             self._say(gate_report(stage.gate))
 
@@ -142,24 +160,40 @@ class ParlOrchestrator:
 class _Hands:
     """The place where the orchestrator's own tools work, opened when the first of them is used."""
 
-    def __init__(self, bench: Bench, commit: str | None, place: AsyncExitStack, jobs: AsyncExitStack) -> None:
+    def __init__(
+        self, bench: Bench, state: RunState, conversation: Conversation, place: AsyncExitStack, jobs: AsyncExitStack
+    ) -> None:
         self._bench = bench
-        self._commit = commit
+        self._commit = state.commit
         self._place_stack = place
         self._jobs = jobs
         self._place: Place | None = None
         self._sandbox: Sandbox | None = None
+        self._done = conversation.line.past.decision(len(state.stages) + 1)
+        repository, since = bench.pool.workshop.repository, conversation.steps
+        self.keeper = Keeper(conversation, repository, self._copy, state.commit, bench.pace, since)
 
-    async def sandbox(self) -> Sandbox:
+    async def use(self, call: ToolCall, user: ToolUser) -> ToolResult:
+        """Use a tool; of a turn whose changes are known, what the journal holds of it."""
+        recorded = user.recorded(call) if self._done is not None else None
+        return recorded or await user.use(call, await self._opened())
+
+    def _copy(self) -> WorkingCopy | None:
+        return self._place.copy if self._place is not None else None
+
+    async def _opened(self) -> Sandbox:
         if self._sandbox is None:
             taken = self._bench.pool.take(ORCHESTRATOR, self._commit)
             self._place = await self._place_stack.enter_async_context(taken)
             self._sandbox = await self._jobs.enter_async_context(self._bench.kit.bench(self._place.sandbox))
+            await self.keeper.restore()
         return self._sandbox
 
     async def changes(self) -> str | None:
         """The commit with what the orchestrator changed itself; None where it changed nothing. Ends its commands."""
         repository = self._bench.pool.workshop.repository
+        if self._done is not None:
+            return None if self._done in ("", self._commit) else self._done
         if self._place is None or repository is None or self._commit is None:
             return None
         await self._jobs.aclose()
@@ -171,9 +205,9 @@ class _Hands:
 
 
 @asynccontextmanager
-async def _open_hands(bench: Bench, commit: str | None) -> AsyncIterator[_Hands]:
+async def _open_hands(bench: Bench, state: RunState, conversation: Conversation) -> AsyncIterator[_Hands]:
     async with AsyncExitStack() as place, AsyncExitStack() as jobs:
-        yield _Hands(bench, commit, place, jobs)
+        yield _Hands(bench, state, conversation, place, jobs)
 
 
 def _without_success(state: RunState) -> frozenset[str]:

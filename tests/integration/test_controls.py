@@ -13,6 +13,8 @@ import pytest
 
 from swarm import Parts, RunConfig, RunResult, RunStatus, Swarm
 from swarm.calls import ModelRequest
+from swarm.cli.view import fold
+from swarm.cli.view_parts import State
 from swarm.controls import Controls
 from swarm.events import AgentEnded, AgentTold, CallFinished, CallSent, ControlUsed, Event, ToolStarted
 from swarm.stragglers import FINISH
@@ -171,3 +173,6 @@ async def test_a_second_attempt_beside_a_late_one_wins_and_is_the_only_result() 
     assert (ends["late"], ends["late#2"]) == ("cancelled", "completed")
     cancelled = [event for event in events if isinstance(event, CallFinished) and event.error == "cancelled"]
     assert [event.trajectory_id for event in cancelled] == ["late"]
+    late = fold(events).agents[1, "late"]
+    assert (late.state, late.attempt) == (State.COMPLETED, 2)
+    assert result.critical_steps == 1 + 1

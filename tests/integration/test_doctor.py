@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import anyio
 import httpx
@@ -16,13 +14,14 @@ from anyio.abc import ByteStream
 from swarm.models import local_servers
 from tests.integration.conftest import Cli, Done
 from tests.integration.raw_server import raw_server
+from tests.web_server import Handler, web_server
 
 
 def doctor(cli: Cli, *words: str, **env: str) -> Done:
     return replace(cli, env=cli.env | env)("doctor", *words)
 
 
-class Answers(BaseHTTPRequestHandler):
+class Answers(Handler):
     """A server with one model below /v1, and with something else elsewhere."""
 
     status = 200
@@ -34,18 +33,11 @@ class Answers(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *args: object) -> None:
-        pass
-
 
 @pytest.fixture
 def server() -> Iterator[int]:
-    with HTTPServer(("127.0.0.1", 0), Answers) as listening:
-        thread = threading.Thread(target=listening.serve_forever, args=(0.01,))
-        thread.start()
-        yield listening.server_port
-        listening.shutdown()
-        thread.join()
+    with web_server(Answers) as port:
+        yield port
 
 
 @pytest.mark.anyio

@@ -16,9 +16,9 @@ import httpx
 import pytest
 
 from swarm import RunConfig, RunResult, RunStatus, Swarm
-from swarm.budget import Budget, Limits
+from swarm.budget import Budget
 from swarm.config import SandboxName
-from swarm.conversation import ASSUMED_COMPLETION, Conversation, Line
+from swarm.conversation import Conversation, Line
 from swarm.embedded.faults import Fault, Faults
 from swarm.embedded.limits import Limit
 from swarm.embedded.script import Script as ScriptFile
@@ -26,9 +26,11 @@ from swarm.embedded.script import ScriptPolicy
 from swarm.embedded.server import running_endpoint
 from swarm.errors import EndpointError, EndpointFault
 from swarm.events import CallFinished, CallSent, Event, Notice, RunEnded
+from swarm.levels import Limits
 from swarm.models.client import OpenAIModel, open_client
 from swarm.models.governor import Governor
 from swarm.models.service import GovernedModel
+from swarm.sizes import ASSUMED
 from swarm.types import Role
 from tests.integration.conftest import Script, plan, submit, subtask, use
 
@@ -165,7 +167,7 @@ async def test_an_endpoint_that_dies_and_comes_back_loses_nobody() -> None:
 
 
 async def test_nobody_holds_budget_while_waiting_for_admission_or_a_place_while_waiting_for_budget() -> None:
-    limits = Limits(tokens=3 * ASSUMED_COMPLETION)
+    limits = Limits(tokens=3 * ASSUMED)
     async with running_endpoint({"embedded": SLOW}) as url, crowd(url, ceiling=2) as agents:
         agents.budget = Budget(limits)
         async with anyio.create_task_group() as group:

@@ -12,11 +12,20 @@ from typing import Any
 import pytest
 from jsonschema import validate
 
+from swarm.budget import Budget
 from swarm.calls import ModelReply, ModelRequest, StreamLimits
+from swarm.context import Context
+from swarm.conversation import Conversation
 from swarm.errors import EndpointError, EndpointFault
+from swarm.events import CallFinished, ContextEdited
+from swarm.levels import Limits
+from swarm.line import Line
 from swarm.models.client import OpenAIModel, open_client
-from swarm.prompting import plan_format
-from swarm.types import Plan
+from swarm.models.governor import Governor
+from swarm.models.service import GovernedModel
+from swarm.prompts.plan_form import plan_format
+from swarm.testing import RecordingSink
+from swarm.types import Message, Plan, Role
 from tests.integration.conftest import Cli, Files, git
 from tests.llama_cpp import LlamaCpp
 
@@ -121,6 +130,26 @@ async def test_tokens_with_ids_and_logprobs(llama_cpp: LlamaCpp) -> None:
     assert reply.tokens is not None
     assert len(reply.tokens.completion_ids) == len(reply.tokens.logprobs) > 0
     assert all(logprob <= 0 for logprob in reply.tokens.logprobs)
+
+
+async def test_an_agent_that_meets_the_window_goes_on(llama_cpp: LlamaCpp) -> None:
+    """Nobody told it how large the window is: the server does, when it refuses."""
+    sink = RecordingSink()
+    messages: list[Message] = [{"role": "system", "content": "You count."}, {"role": "user", "content": "Count."}]
+    for number in range(8):
+        said = {"role": "assistant", "content": f"report {number}"}
+        messages += [said, {"role": "user", "content": "word " * (llama_cpp.window // 6)}]
+    async with model_of(llama_cpp) as model:
+        line = Line(GovernedModel(model, Governor(4)), Budget(Limits()), sink, stream=LIMITS)
+        context = Context(Conversation(line, "t", Role.SUBAGENT, messages))
+        reply = await context.ask(response_format=FORMAT)
+    assert reply.finish_reason == "stop"
+    assert context.window == llama_cpp.window
+    refused, accepted = sink.of(CallFinished)
+    assert (refused.error, accepted.accepted, accepted.lineage_id) == ("context_too_long", True, 1)
+    [edit] = sink.of(ContextEdited)
+    assert (edit.action, edit.refused) == ("shortened", True)
+    assert accepted.usage.prompt_tokens < llama_cpp.window
 
 
 async def test_faults(llama_cpp: LlamaCpp) -> None:

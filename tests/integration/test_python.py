@@ -110,7 +110,7 @@ async def test_a_time_limit_keeps_what_is_done(script: Script, repo: Path, box: 
         async with Swarm(config=config) as swarm:
             result = await swarm.run("x", repo=repo)
     assert (result.status, result.exit_code) == (RunStatus.PARTIAL, 1)
-    assert result.outcomes == {"completed": 1, "cancelled": 1}
+    assert result.outcomes == {"completed": 1, "timed_out": 1}
     assert result.patch_path is not None
 
 

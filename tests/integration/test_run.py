@@ -169,6 +169,8 @@ def one_line(text: str) -> str:
         ([plan(subtask("a", depends_on=["ghost"]))], "'ghost', which does not exist"),
         ([plan(subtask("a"), subtask("a"))], "given to 2 sub-tasks"),
         ([plan(*[subtask(f"t{n}") for n in range(5)])], "at most 4"),
+        ([plan(subtask("a", files=["src/"]), subtask("b", files=["src/x.py"]))], "both write src/x.py"),
+        ([plan(subtask("a", depends=["b"]), subtask("b"))], "`depends` is no field of a sub-task"),
     ],
 )
 def test_a_plan_that_cannot_be_run_goes_back_once_and_then_the_run_fails(
@@ -213,6 +215,15 @@ def test_a_budget_ends_the_run_with_exit_4(cli: Cli, script: Script, make_repo: 
     done = cli.run("x", make_repo(FILES), "--model", script.model, "--budget-tokens", "500")
     assert (done.code, done.result["status"]) == (4, "budget_exhausted")
     assert done.result["usage"]["prompt_tokens"] + done.result["usage"]["completion_tokens"] <= 500
+
+
+def test_prompts_that_cannot_be_used_are_the_callers_mistake(cli: Cli, tmp_path: Path) -> None:
+    folder = tmp_path / "prompts"
+    folder.mkdir()
+    (folder / "planner.md").write_text("Plan as you like.")
+    done = cli.run("x", None, "--model", "embedded", "--prompts", str(folder))
+    assert (done.code, done.out, list(cli.runs)) == (2, "", [])
+    assert "planner.md: {{plan_fields}} is missing" in one_line(done.err)
 
 
 def test_a_gate_that_does_not_exist_is_the_callers_mistake(cli: Cli, script: Script, make_repo: MakeRepo) -> None:

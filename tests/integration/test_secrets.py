@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
 from tests.integration.conftest import Cli
+from tests.web_server import Handler, web_server
 
 KEY = "zq-does-not-sound-secret"
 
 
-class Echo(BaseHTTPRequestHandler):
+class Echo(Handler):
     """A model that answers with the key that it was sent."""
 
     def do_POST(self) -> None:
@@ -35,18 +34,11 @@ class Echo(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *args: object) -> None:
-        pass
-
 
 @pytest.fixture
 def server() -> Iterator[int]:
-    with HTTPServer(("127.0.0.1", 0), Echo) as listening:
-        thread = threading.Thread(target=listening.serve_forever, args=(0.01,))
-        thread.start()
-        yield listening.server_port
-        listening.shutdown()
-        thread.join()
+    with web_server(Echo) as port:
+        yield port
 
 
 def test_a_key_by_any_name_is_in_no_record(cli: Cli, server: int, tmp_path: Path) -> None:

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 import pytest
 
-from swarm.agent import REPEATS, AgentLoop, LoopEnd
-from swarm.budget import Budget, Limits
+from swarm.agent import REPEATS, AgentLoop, LoopEnd, ToolUser
+from swarm.budget import Budget
 from swarm.calls import ModelReply
 from swarm.conversation import Conversation, Line
 from swarm.errors import EndpointError, EndpointFault
 from swarm.events import CallFinished, ToolFinished
+from swarm.levels import Limits
 from swarm.protocols import Sandbox
 from swarm.retry import RetryPolicy
 from swarm.testing import FakeSandbox, RecordingSink, ScriptedModel, Turn
@@ -50,7 +51,7 @@ async def play(
     model, sink = ScriptedModel(turns), RecordingSink()
     line = Line(model, Budget(budget or Limits()), sink, retry=RetryPolicy(base=0.0))
     conversation = Conversation(line, "t", Role.SUBAGENT, [{"role": "user", "content": "go"}])
-    loop = AgentLoop(conversation, Tools(), FakeSandbox(), sink)
+    loop = AgentLoop(conversation, ToolUser(conversation, Tools(), sink), FakeSandbox())
     return await loop.run(limits or AgentLimits()), model, sink, loop
 
 

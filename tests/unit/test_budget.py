@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from swarm.budget import Budget, Limits
+from swarm.budget import Budget, Terms
 from swarm.errors import BudgetExhausted
+from swarm.levels import Gauge, Limits, Room
 
 pytestmark = pytest.mark.anyio
+
+PARALLEL = Terms(parallel=True)
 
 
 async def test_a_child_is_bound_by_its_parent_and_the_message_names_who_refused() -> None:
     run = Budget(Limits(tokens=100))
     child = run.child(Limits(tokens=80), "agent a")
     (await child.reserve(75, 0)).settle(70, 0)
-    with pytest.raises(BudgetExhausted, match="budget of the agent a is used up: 70 of 80 tokens"):
+    with pytest.raises(BudgetExhausted, match="budget of the agent a is used up: 70 of 80 tokens") as own:
         await child.reserve(11, 0)
-    with pytest.raises(BudgetExhausted, match="budget of the run"):
+    with pytest.raises(BudgetExhausted, match="budget of the run") as of_all:
         await run.child(Limits(), "agent b").reserve(31, 0)
-    assert child.room() == 10
+    assert (own.value.stop, of_all.value.stop) == ("max_tokens", "budget")
+    assert child.room() == Room(tokens=10, free_tokens=10)
 
 
 async def test_steps_are_counted_and_a_refused_call_gives_its_step_back() -> None:
@@ -53,35 +59,135 @@ async def test_what_fits_only_when_others_settle_waits_for_them() -> None:
     assert (run.used.tokens, run.held.tokens) == (90, 0)
 
 
-@settings(deadline=None, max_examples=60)
-@given(
-    st.integers(1, 200),
-    st.lists(
-        st.tuples(st.integers(0, 3), st.integers(0, 60), st.sampled_from(["settle", "release", "forfeit"])), max_size=20
-    ),
-)
-def test_whatever_children_do_at_once_no_limit_is_passed_nobody_hangs_and_nothing_is_lost(
-    limit: int, moves: list[tuple[int, int, str]]
-) -> None:
-    run = Budget(Limits(tokens=limit))
-    children = [run.child(Limits(tokens=(n + 1) * 30), f"c{n}") for n in range(4)]
-    used = [0] * 4
+async def test_who_waits_goes_on_when_the_limit_is_raised_and_gives_up_when_it_is_lowered() -> None:
+    for limits, ends in ((Limits(tokens=200), ["in"]), (Limits(tokens=60), ["out"])):
+        run = Budget(Limits(tokens=100))
+        first, ended = await run.reserve(90, 0), list[str]()
 
-    async def call(who: int, tokens: int, then: str) -> None:
-        try:
-            reservation = await children[who].reserve(tokens, 0)
-        except BudgetExhausted:
-            return
-        assert run.used.tokens + run.held.tokens <= limit
-        await anyio.lowlevel.checkpoint()
-        if then == "settle":
-            reservation.settle(tokens // 2, 0)
-            used[who] += tokens // 2
-        elif then == "release":
-            reservation.release()
-        else:
-            reservation.forfeit()
-            used[who] += tokens
+        async def second(run: Budget = run, ended: list[str] = ended) -> None:
+            try:
+                (await run.reserve(70, 0)).release()
+                ended.append("in")
+            except BudgetExhausted:
+                ended.append("out")
+
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as group:
+                group.start_soon(second)
+                await anyio.wait_all_tasks_blocked()
+                run.allow(limits)
+        assert ended == ends
+        first.release()
+
+
+async def test_a_part_is_kept_back_for_what_comes_after() -> None:
+    run = Budget(Limits(tokens=100, usd=1.0, steps=10))
+    work = run.child(Limits(), "work", Terms(part=0.1, steps=1))
+    agent = work.child(Limits(), "a")
+    (await agent.reserve(90, 0.5)).settle(90, 0.5)
+    with pytest.raises(BudgetExhausted, match="budget of the run is used up: 90 of 90 tokens"):
+        await agent.reserve(1, 0)
+    (await run.reserve(10, 0.5)).settle(10, 0.5)
+    with pytest.raises(BudgetExhausted, match="100 of 100 tokens"):
+        await run.reserve(1, 0)
+
+
+async def test_steps_of_what_works_side_by_side_are_those_of_the_longest() -> None:
+    run = Budget(Limits(steps=4))
+    (await run.part("orchestrator").reserve(0, 0)).settle(0, 0)
+    aggregator = run.part("aggregator", terms=Terms(counted=False))
+    stage = run.part("work").part("stage 1", terms=PARALLEL)
+    a, b = stage.part("a"), stage.part("b")
+    for agent in (a, b, a, b, a, aggregator):
+        (await agent.reserve(0, 0)).settle(0, 0)
+    assert (run.used.steps, stage.used.steps, a.used.steps, b.used.steps) == (4, 3, 3, 2)
+    (await b.reserve(0, 0)).settle(0, 0)
+    for refused in (a, b, run):
+        with pytest.raises(BudgetExhausted, match="4 of 4 steps"):
+            await refused.reserve(0, 0)
+    (await aggregator.reserve(0, 0)).release()
+
+
+async def test_a_reservation_that_nobody_ends_is_forfeited_at_the_end_of_its_block() -> None:
+    run = Budget(Limits(tokens=10))
+    with pytest.raises(ZeroDivisionError), await run.reserve(7, 0.0):
+        _ = 1 / 0
+    assert (run.used.tokens, run.held.tokens, run.held.steps) == (7, 0, 0)
+
+
+async def test_the_root_is_told_what_happens_below() -> None:
+    told: list[Gauge | None] = []
+    run = Budget(Limits(tokens=10))
+    run.listener = told.append
+    child = run.child(Limits(), "a")
+    (await child.reserve(9, 0)).settle(9, 0)
+    with pytest.raises(BudgetExhausted):
+        await child.reserve(2, 0)
+    assert told == [None, Gauge("run", "tokens", 9, 10)]
+    assert [str(gauge) for gauge in child.gauges()] == ["9 of 10 tokens"]
+
+
+async def test_time_is_up_when_its_clock_says_so() -> None:
+    now = [0.0]
+    run = Budget(Limits(seconds=10), clock=lambda: now[0])
+    work = run.child(Limits(), "work", Terms(time=0.5))
+    (await work.reserve(1, 0)).settle(1, 0)
+    now[0] = 5.0
+    with pytest.raises(BudgetExhausted, match="5 of 5 seconds") as late:
+        await work.reserve(1, 0)
+    assert late.value.stop == "timeout"
+    (await run.reserve(1, 0)).release()
+
+
+ENDS = ["settle", "less", "release", "forfeit", "cancel", "raise"]
+MOVES = st.lists(
+    st.tuples(st.integers(0, 5), st.integers(0, 60), st.integers(0, 40), st.sampled_from(ENDS)), max_size=25
+)
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.integers(1, 200), st.integers(1, 200), st.integers(1, 12), MOVES)
+def test_whatever_children_do_at_once_no_limit_is_passed_nobody_hangs_and_nothing_is_lost(
+    tokens: int, cents: int, steps: int, moves: list[tuple[int, int, int, str]]
+) -> None:
+    """Six agents of three sub-tasks that work side by side, one of which has a share; cancelled and failing calls."""
+    run = Budget(Limits(tokens=tokens, usd=cents / 100, steps=steps))
+    stage = run.part("work", terms=Terms(part=0.1, steps=1)).part("stage", terms=PARALLEL)
+    subtasks = [stage.part("a", Limits(tokens=50)), stage.part("b"), stage.part("c")]
+    agents = [subtasks[n % 3].child(Limits(tokens=(n + 1) * 30), f"agent {n}") for n in range(6)]
+    used, answered = [0] * 6, [0] * 6
+
+    def check() -> None:
+        assert run.used.tokens + run.held.tokens <= tokens - -(-tokens // 10)
+        assert run.used.usd + run.held.usd <= cents / 100 * 0.9 + 1e-9
+        assert run.used.steps + run.held.steps <= max(0, steps - 1)
+        assert subtasks[0].used.tokens + subtasks[0].held.tokens <= 50
+
+    async def call(who: int, wanted: int, dear: int, then: str) -> None:
+        with anyio.CancelScope() as scope:
+            try:
+                with await agents[who].reserve(wanted, dear / 100) as reservation:
+                    check()
+                    await anyio.lowlevel.checkpoint()
+                    if then in ("settle", "less"):
+                        took = wanted if then == "settle" else wanted // 2
+                        reservation.settle(took, dear / 200)
+                        used[who] += took
+                        answered[who] += 1
+                    elif then == "release":
+                        reservation.release()
+                    else:
+                        used[who] += wanted
+                        if then == "forfeit":
+                            reservation.forfeit()
+                        elif then == "raise":
+                            raise ConnectionError
+                        else:
+                            scope.cancel()
+                            await anyio.lowlevel.checkpoint()
+            except (BudgetExhausted, ConnectionError):
+                pass
+        check()
 
     async def all_at_once() -> None:
         with anyio.fail_after(30):
@@ -90,6 +196,43 @@ def test_whatever_children_do_at_once_no_limit_is_passed_nobody_hangs_and_nothin
                     group.start_soon(call, *move)
 
     anyio.run(all_at_once)
-    assert [child.used.tokens for child in children] == used
-    assert run.used.tokens == sum(used) <= limit
+    assert [agent.used.tokens for agent in agents] == used
+    assert run.used.tokens == sum(used)
+    assert run.used.steps == max(answered[n] + answered[n + 3] for n in range(3))
+    nodes: Sequence[Budget] = (run, stage, *subtasks, *agents)
+    assert all((node.held.tokens, node.held.usd, node.held.steps) == (0, 0.0, 0) for node in nodes)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 40), st.booleans()), max_size=30), st.integers(0, 120))
+def test_waiting_calls_that_are_cancelled_leave_no_trace(moves: list[tuple[int, int, bool]], limit: int) -> None:
+    run = Budget(Limits(tokens=limit))
+
+    async def call(after: int, tokens: int, patient: bool) -> None:
+        for _ in range(after):
+            await anyio.lowlevel.checkpoint()
+        with anyio.CancelScope() as scope:
+            try:
+                async with anyio.create_task_group() as group:
+                    if not patient:
+                        group.start_soon(_cancel_soon, scope)
+                    with await run.reserve(tokens, 0.0) as reservation:
+                        await anyio.lowlevel.checkpoint()
+                        reservation.settle(tokens // 2, 0.0)
+            except* BudgetExhausted:
+                pass
+
+    async def all_at_once() -> None:
+        with anyio.fail_after(30):
+            async with anyio.create_task_group() as group:
+                for move in moves:
+                    group.start_soon(call, *move)
+
+    anyio.run(all_at_once)
+    assert run.used.tokens <= limit
     assert (run.held.tokens, run.held.steps) == (0, 0)
+
+
+async def _cancel_soon(scope: anyio.CancelScope) -> None:
+    await anyio.lowlevel.checkpoint()
+    scope.cancel()

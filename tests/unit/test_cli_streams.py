@@ -67,7 +67,7 @@ sys.meta_path.insert(0, Interrupted())
 STUCK = """
 import sys, anyio, swarm.cli.run, swarm.runtime
 from swarm.events import RunStarted
-swarm.cli.run.GRACE = 0.1
+swarm.cli.live.GRACE = 0.1
 class Stuck:
     def __init__(self, config): pass
     async def __aenter__(self): return self

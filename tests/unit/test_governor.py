@@ -17,7 +17,6 @@ from swarm.calls import Ask, ModelReply
 from swarm.errors import EndpointError, EndpointFault
 from swarm.models.apart import Apart
 from swarm.models.governor import PATIENCE_S, Governor
-from swarm.models.governors import open_governor
 from swarm.models.halts import OUTAGE_S, STOP_S
 from swarm.models.waiting import OLDEST_EVERY, Admission, Waiter, WaitingCalls
 from swarm.types import Role, Usage
@@ -267,29 +266,6 @@ async def test_a_rate_limit_that_answers_nobody_ends_as_a_used_up_quota() -> Non
     with pytest.raises(EndpointError, match="tomorrow") as caught:
         await call(governor)
     assert caught.value.kind is EndpointFault.QUOTA_EXHAUSTED
-
-
-async def test_whoever_opens_an_endpoint_with_the_same_key_gets_the_same_governor() -> None:
-    async with (
-        open_governor("http://a/v1", "key", 10) as first,
-        open_governor("http://a/v1/", "key", 20) as same,
-        open_governor("http://a/v1", "other", 10) as other,
-    ):
-        assert same is first
-        assert other is not first
-    async with open_governor("http://a/v1", "key", 10) as later:
-        assert later is not first
-
-
-async def test_of_several_who_open_an_endpoint_the_lowest_ceiling_holds_and_the_first_park() -> None:
-    told: list[str] = []
-    ask = Ask(Role.SUBAGENT, 1, tell=told.append)
-    async with open_governor("http://b/v1", None, 9) as governor, governor.admit(ask):
-        async with open_governor("http://b/v1", None, 2, park=5.0):
-            assert governor.statistics().window == 2
-        assert governor._window.ceiling == 9
-    assert len(told) == 1
-    assert "park 0 s" in told[0]
 
 
 async def test_a_call_that_never_passes_does_not_hold_the_others_and_is_given_up() -> None:

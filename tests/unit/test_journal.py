@@ -88,7 +88,7 @@ async def test_a_full_disk_ends_the_block_with_a_journal_error() -> None:
         journal = Journal(full.fileno(), device, "r", NOTHING)
         with pytest.raises(ExceptionGroup) as caught:
             async with anyio.create_task_group() as group:
-                group.start_soon(journal.write_groups)
+                group.start_soon(journal.sync_groups)
                 journal.emit(Notice(message="x"))
                 await journal.flush()
     assert caught.group_contains(JournalError, match="No space left")
@@ -117,7 +117,7 @@ async def open_full(device: Path, seen: list[Event]) -> AsyncIterator[Journal]:
         journal = Journal(full.fileno(), device, "r", NOTHING)
         journal.subscribe(seen.append)
         async with anyio.create_task_group() as group:
-            group.start_soon(journal.write_groups)
+            group.start_soon(journal.sync_groups)
             with anyio.CancelScope(shield=True):
                 yield journal
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pydantic_core import to_json
 
 from swarm.errors import EndpointFault
-from swarm.models.faults import HANDLERS, fault_of, fault_said
+from swarm.models.faults import HANDLERS, fault_of, fault_said, shown
 from swarm.models.http1 import MAX_HEAD, AnswerParser, BadAnswerError
 from swarm.models.rate_headers import of_rates, rate_limits, retry_after
 from swarm.models.stream import Assembly, EventParser, chunk_of
@@ -231,7 +231,7 @@ def test_more_than_was_asked_for_ends_the_connection() -> None:
 EVENTS = [b'{"a": 1}', b"two\nlines", "ü".encode(), b"[DONE]"]
 
 
-@given(st.lists(st.integers(0, 120)), st.sampled_from([b"\n", b"\r\n"]))
+@given(st.lists(st.integers(0, 120)), st.sampled_from([b"\n", b"\r\n", b"\r"]))
 def test_events_are_read_however_they_are_cut(cuts: list[int], line_end: bytes) -> None:
     lines = [b": hello", b"event: x"]
     for event in EVENTS:
@@ -243,6 +243,25 @@ def test_events_are_read_however_they_are_cut(cuts: list[int], line_end: bytes) 
         last = max(cut, last)
     assert found + parser.end() == EVENTS
     assert parser.heartbeats == 1
+
+
+def test_what_ends_lines_is_told_by_the_first() -> None:
+    parser = EventParser()
+    assert parser.feed(b"data: a\r") == []
+    assert parser.feed(b"\n\r\ndata: b\rc\n\n") == [b"a", b"b\rc"]
+
+
+def test_no_half_of_a_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a message is cut nobody could know the half for one."""
+    known, own = "correct horse battery staple", "9f" * 20
+    monkeypatch.setenv("VAULT_PASSWORD", known)
+    for secret in (known, own, "sk-" + "a1B2" * 10, "-----BEGIN PRIVATE KEY-----\n" + "MIIE" * 100):
+        for before in range(300, 420, 7):
+            body = {"error": {"message": "x" * before + " " + secret + " " + "y" * 300}}
+            text = shown(fault_said(to_json(body), 400, "m", "endpoint", {}).message, own)
+            assert secret[:3] not in text or "[redacted:" in text, text
+            assert not any(secret[at : at + 6] in text for at in range(0, len(secret) - 6, 6)), text
+            assert len(text) < 450
 
 
 def assembled(*deltas: dict[str, Any]) -> dict[str, Any]:

@@ -115,6 +115,33 @@ def test_a_hard_limit_is_used_and_not_run_against(limit: int, per_s: float, buck
     assert refused / (through + refused) < 0.02
 
 
+def test_what_was_measured_of_many_calls_is_not_left_after_few() -> None:
+    """Else a window of a minute is used up in half of it, and its next beginning is waited for blindly."""
+    rate, now = LearntRate(), 60.0
+    for n in range(6000):
+        rate.sent(n / 100, waited=False)
+    rate.refused(now, now, 1.0)
+    for _ in range(5000):
+        while rate.delay(now) > 0:
+            now += rate.delay(now)
+        rate.sent(now, waited=True)
+    assert rate.rate is not None
+    assert 95 < rate.rate < 101
+
+
+def test_calls_that_were_sent_before_the_first_refusal_was_seen_measure_nothing() -> None:
+    rate = LearntRate()
+    for n in range(100):
+        rate.sent(n / 100, waited=False)
+    rate.refused(1.0, 0.99, None)
+    now = 1.0 + rate.delay(1.0)
+    rate.sent(now, waited=True)
+    rate.sent(now + 0.05, waited=True)
+    rate.refused(now + 0.06, now, None)
+    assert rate.rate is not None
+    assert rate.rate > 30
+
+
 def test_a_limit_that_was_lifted_is_forgotten() -> None:
     rate, paper = LearntRate(), Paper(60, 60.0, True)
     drive(rate, paper, 300.0, hints=True)

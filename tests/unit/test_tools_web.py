@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -18,6 +16,7 @@ from swarm.tools.html import page_text
 from swarm.tools.registry import Toolset
 from swarm.tools.web import LARGEST, SearchHit, web_tools
 from swarm.types import ToolErrorKind, ToolResult
+from tests.web_server import Handler, web_server
 
 pytestmark = pytest.mark.anyio
 
@@ -28,7 +27,7 @@ two <a href="/next?a=1&amp;b=2">link</a></p><script>no()</script><pre>  x = 1
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    class Handler(BaseHTTPRequestHandler):
+    class Pages(Handler):
         def do_GET(self) -> None:
             path, _, target = self.path.partition("?to=")
             kinds = {"/page": "text/html; charset=utf-8", "/image": "image/png"}
@@ -47,15 +46,8 @@ def port() -> Iterator[int]:
             except OSError:
                 return
 
-        def log_message(self, *args: object) -> None: ...
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server.server_port
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with web_server(Pages) as port:
+        yield port
 
 
 async def get(hosts: Sequence[str], url: str, sandbox: Any = None, **more: Any) -> ToolResult:

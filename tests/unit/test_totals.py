@@ -75,6 +75,26 @@ def test_critical_steps_are_main_steps_and_the_longest_sub_agent_of_each_stage()
     assert (totals.cost, totals.usage.calls) == (3.5, 7)
 
 
+def attempt(number: int, stage: int = 1) -> AgentStarted:
+    return started("a", stage=stage).model_copy(update={"trajectory_id": f"a#{number}", "attempt": number})
+
+
+def test_attempts_one_after_the_other_add_up_and_of_two_at_once_one_counts() -> None:
+    broken: list[Event] = [attempt(1), call("a#1"), call("a#1"), ended("a#1", Outcome.ERRORED)]
+    again: list[Event] = [attempt(2), call("a#2"), ended("a#2")]
+    assert sums(*broken, *again).steps_of_stage(1) == (0, {"a": 3})
+    three: list[Event] = [attempt(1), call("a#1"), call("a#1"), call("a#1")]
+    hedge: list[Event] = [attempt(2), call("a#2")]
+    assert sums(*three, *hedge).critical_steps == 3
+    hedge_wins = sums(*three, *hedge, ended("a#2"), ended("a#1", Outcome.CANCELLED))
+    first_wins = sums(*three, *hedge, ended("a#1"), ended("a#2", Outcome.CANCELLED))
+    assert (hedge_wins.critical_steps, first_wins.critical_steps) == (1, 3)
+    for totals in (hedge_wins, first_wins):
+        assert (totals.total_steps, totals.outcome_of) == (4, {"a": Outcome.COMPLETED})
+    in_vain: list[Event] = [ended("a#1", Outcome.ERRORED), ended("a#2", Outcome.ERRORED)]
+    assert sums(*three, *hedge, *in_vain, attempt(3), call("a#3")).critical_steps == 4
+
+
 def test_an_unknown_price_makes_the_whole_cost_unknown() -> None:
     assert sums(started("a"), call("a"), call("a", cost=None)).cost is None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,7 +27,7 @@ from swarm.events import (
     ToolStarted,
 )
 from swarm.types import Outcome, Plan, SubTask
-from tests.unit.stories import HOSTILE, drawn, ended, stamped, told
+from tests.unit.stories import HOSTILE, drawn, ended, stamped, told, usage
 
 
 def test_a_run_in_its_middle() -> None:
@@ -71,6 +72,48 @@ def test_a_second_attempt_starts_again_and_keeps_its_tokens() -> None:
     view.apply(ended("t0", Outcome.COMPLETED, "late word of the first attempt"))
     agent = view.agents[1, "s0"]
     assert (agent.state, agent.attempt, agent.steps, agent.tokens) == (State.WORKING, 2, 0, 1200)
+
+
+@pytest.mark.parametrize("winner", [1, 2])
+def test_of_two_attempts_at_once_the_one_that_was_first_is_shown(winner: int) -> None:
+    view = RunView()
+    plain = PlainLines(view)
+    said: list[str] = []
+
+    def tell(event: Event) -> None:
+        view.apply(event)
+        said.extend(plain.lines(event))
+
+    for number in (1, 2):
+        tell(
+            AgentStarted(
+                trajectory_id=f"t{number}", role="subagent", name="s0", trainable=False, stage=1, attempt=number,
+                subtask=SubTask(id="s0", title="Repair fault 0", instructions="Repair it."),
+            )
+        )  # fmt: skip
+        tell(
+            CallFinished(
+                trajectory_id=f"t{number}", call_id="c", turn=0, attempt=1, accepted=True, usage=usage(), cost_usd=0.0
+            )
+        )
+    assert [(agent.attempt, agent.state) for agent in view.agents.values()] == [(2, State.WORKING)]
+    loser = 3 - winner
+    tell(ended(f"t{winner}", Outcome.COMPLETED, "repaired"))
+    tell(ended(f"t{loser}", Outcome.CANCELLED, ""))
+    (agent,) = view.agents.values()
+    assert (agent.state, agent.attempt, agent.summary, agent.tokens) == (State.COMPLETED, winner, "repaired", 2400)
+    assert view.states() == {State.COMPLETED: 1}
+    assert said[-1].endswith(f"s0 attempt {loser} cancelled: the other attempt was first")
+
+
+def test_while_one_of_two_attempts_works_on_the_other_is_no_failure() -> None:
+    view = RunView()
+    for number in (1, 2):
+        view.apply(AgentStarted(trajectory_id=f"t{number}", role="subagent", name="s", trainable=False, attempt=number))
+    view.apply(ended("t2", Outcome.ERRORED, "broke"))
+    assert [(agent.attempt, agent.state) for agent in view.agents.values()] == [(1, State.WORKING)]
+    view.apply(ended("t1", Outcome.FAILED, "found nothing"))
+    assert [agent.state for agent in view.agents.values()] == [State.FAILED]
 
 
 def test_a_refused_call_says_so() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
@@ -52,6 +53,9 @@ def plan(text: str) -> dict[str, Any]:
     clusters = [c for c in cluster(failures, text) if _failed_before(earlier, c) < 2]
     command = prompt.test_command(text)
     subtasks = [_subtask(n, c, command, stage) for n, c in enumerate(clusters, 1)]
+    paths = Counter(c.path for c in clusters)
+    for task, c in zip(subtasks, clusters, strict=True):  # who shares a file claims none
+        task["files"] = [c.path] if c.path and paths[c.path] == 1 else []
     dropped = []
     for e in unsuccessful if subtasks else ():
         heirs = [t for t, c in zip(subtasks, clusters, strict=True) if _concerns(e, c)]
@@ -159,6 +163,6 @@ def _subtask(number: int, c: Cluster, command: str, stage: int) -> dict[str, Any
         "title": _title(c),
         "instructions": "\n".join(lines),
         "depends_on": [],
-        "files": [c.path] if c.path else [],
+        "files": [],
         "replaces": [],
     }

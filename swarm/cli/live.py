@@ -1,0 +1,175 @@
+"""A run in the foreground: its display, its signals, and what is told and done at its end."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from swarm.errors import SwarmError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import anyio
+
+    from swarm.cli.display import Display
+    from swarm.config import RunConfig
+    from swarm.events import Event
+    from swarm.result import RunResult
+    from swarm.runtime import Swarm
+
+    Work = Callable[[Swarm, Display, anyio.Event], Awaitable[RunResult]]
+
+INTERRUPTED = 130
+GRACE = 3.0  # seconds that a run has to end in order after the second signal
+_TO_BE_RESUMED = (3, 4, INTERRUPTED)
+
+
+def live(
+    args: argparse.Namespace, config: RunConfig, repo: Path | None, work: Work, earlier: Iterable[Event] = ()
+) -> int:
+    """Show a run while `work` makes it, and do with its end what the options say; the exit code is the run's.
+    `earlier`: what happened of it before.
+
+    Raises:
+        SwarmError: the run could not be started.
+    """
+    import anyio
+
+    from swarm.cli.open_files import allow_many_open_files
+    from swarm.cli.stdio import complain
+    from swarm.result import RunResult
+
+    allow_many_open_files()
+    display, result = anyio.run(_run, config, args, work, earlier)
+    if result is None and display.view.result:  # it ended in order all the same
+        result = RunResult.model_validate(display.view.result)
+    if result is None:
+        complain(_stopped_at_once(display))
+        return INTERRUPTED
+    return _finish(args, display, result, repo, config)
+
+
+def _way_on(args: argparse.Namespace, result: RunResult) -> str:
+    """How a run that was cut short is gone on with."""
+    if result.exit_code not in _TO_BE_RESUMED or args.dry_run:
+        return ""
+    more = " --budget-tokens N (or --budget-usd X)" if result.exit_code == 4 else ""
+    return f"go on: swarm resume {result.run_id}{more}"
+
+
+async def _run(
+    config: RunConfig, args: argparse.Namespace, work: Work, earlier: Iterable[Event]
+) -> tuple[Display, RunResult | None]:
+    """The run and its display; None instead of a result where a second signal ended it at once."""
+    import anyio
+
+    from swarm.cli.display import open_display
+    from swarm.cli.stdio import complain, discard_output
+    from swarm.runtime import Swarm
+
+    stop = anyio.Event()
+
+    def broken(error: OSError) -> None:
+        discard_output()
+        if not isinstance(error, BrokenPipeError):
+            complain(f"swarm: standard output cannot be written: {error.strerror}")
+        stop.set()
+
+    display = open_display(json=args.json, broken=broken)
+    for event in earlier:
+        display.view.apply(event)
+    result: RunResult | None = None
+    failure: SwarmError | None = None
+    async with anyio.create_task_group() as signals:
+        running = anyio.CancelScope()
+        await signals.start(_watch_signals, stop, running, display)
+        with running:
+            async with anyio.create_task_group() as drawing:
+                drawing.start_soon(display.run)
+                try:
+                    async with Swarm(config=config) as swarm:
+                        result = await work(swarm, display, stop)
+                except SwarmError as error:
+                    failure = error  # raised below: by itself, not in a group
+                finally:
+                    display.close()
+        signals.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+    return display, result
+
+
+async def _watch_signals(stop: anyio.Event, scope: anyio.CancelScope, display: Display, *, task_status: Any) -> None:
+    """The first signal asks the run to end; the second one ends it, in order if that is quick, else the process."""
+    import signal
+    import threading
+
+    import anyio
+
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
+        task_status.started()
+        async for _ in received:
+            if stop.is_set():
+                break
+            stop.set()
+            display.say("stopping: the run ends and is kept; once more to stop at once")
+        scope.cancel()
+        timer = threading.Timer(GRACE, _end_process, (display,))  # a thread: the event loop may be what is stuck
+        timer.daemon = True
+        timer.start()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            timer.cancel()
+
+
+def _end_process(display: Display) -> None:
+    """End at once, whatever hangs. The children of bubblewrap die with it."""
+    import select
+
+    restore = "\x1b[?25h\n" if sys.stderr.isatty() else ""  # the live screen hides the cursor
+    data = f"{restore}{_stopped_at_once(display)}\n".encode()
+    try:
+        if select.select([], [2], [], 0)[1]:  # a terminal that is stopped must not hold this up too
+            os.write(2, data)
+    finally:
+        os._exit(INTERRUPTED)
+
+
+def _stopped_at_once(display: Display) -> str:
+    from swarm.config import home
+
+    run_id = display.view.run_id
+    kept = f"; the record so far: {home(os.environ) / 'runs' / run_id}; go on: swarm resume {run_id}" if run_id else ""
+    return f"swarm: stopped at once{kept}"
+
+
+def _finish(args: argparse.Namespace, display: Display, result: RunResult, repo: Path | None, config: RunConfig) -> int:
+    from swarm.cli.deliver import deliver, will_ask
+    from swarm.cli.stdio import complain, tell
+    from swarm.cli.summary import answer_text, plan_lines, summary_lines
+
+    if display.view.error:
+        complain("\n".join([f"swarm: {display.view.error}", *display.view.error_details]))
+    gated, lines = config.test is not None, list[str]()
+    asks = not args.dry_run and will_ask(args, result, repo)
+    if not args.dry_run and not asks:  # first, as the envelope tells how it went
+        result, lines = deliver(args, result, repo, gated=gated)
+    if not args.json:
+        plan = display.view.plans.get(display.view.stage) if args.dry_run else None
+        if text := "\n".join(plan_lines(plan, config, display.view.preview)) if plan else answer_text(result):
+            tell(text)
+        complain("\n".join(summary_lines(result, display.view, config, dry_run=args.dry_run)))
+    if asks:
+        result, lines = deliver(args, result, repo, gated=gated)
+    for line in lines:
+        complain(line)
+    if way := _way_on(args, result):
+        complain(way)
+    if args.json:
+        tell(f'{{"type":"result",{result.model_dump_json()[1:]}')
+    return result.exit_code

@@ -1,0 +1,80 @@
+"""`swarm resume`: goes on with a run that was killed, stopped, or ended for want of budget or of a machine."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import TYPE_CHECKING, Any
+
+from swarm.cli.runs import RUN_HELP
+
+if TYPE_CHECKING:
+    import anyio
+
+    from swarm.cli.display import Display
+    from swarm.result import RunResult
+    from swarm.runtime import Swarm
+
+GIVEN = ("budget_usd", "budget_tokens", "timeout", "concurrency", "base_url")
+
+
+def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
+    """Declare the command and its options."""
+    parser = commands.add_parser(
+        "resume",
+        help="go on with a run that was killed or stopped",
+        description="Go on with a run that was killed or stopped, or that ended for want of budget or of a machine. "
+        "What was done is not done again, and no answered model call is paid again.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("run", metavar="RUN", help=RUN_HELP)
+    limits = parser.add_argument_group("limits, where they are to be others than before")
+    limits.add_argument("--budget-usd", type=float, metavar="X", help="dollars for the whole run, spent ones included")
+    limits.add_argument("--budget-tokens", type=int, metavar="N", help="tokens for the whole run, used ones included")
+    limits.add_argument("--timeout", type=float, metavar="SECONDS", help="wall time from now on")
+    limits.add_argument("--concurrency", type=int, metavar="N", help="sub-agents at work at once")
+    limits.add_argument("--base-url", metavar="URL", action="append", help="where the endpoint is now")
+    patch = parser.add_argument_group("the patch (default: ask on a terminal, else only write it)")
+    target = patch.add_mutually_exclusive_group()
+    target.add_argument("--apply", action="store_true", help="apply it to the checkout unless the gate failed")
+    target.add_argument("--branch", metavar="NAME", help="put it on a new branch")
+    target.add_argument("--patch", metavar="FILE", help="write it to a file")
+    parser.add_argument("--yes", action="store_true", help="ask nothing on the terminal")
+    parser.add_argument("--json", action="store_true", help="events from now on as JSON lines, last the result")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Go on with the run; the exit code is its.
+
+    Raises:
+        SwarmError: there is no such run, or it cannot be gone on with.
+    """
+    from pathlib import Path
+
+    from swarm.cli.approve import asker
+    from swarm.cli.deliver import check_targets
+    from swarm.cli.history import find_run
+    from swarm.cli.live import live
+    from swarm.cli.stdio import complain
+    from swarm.config import home
+    from swarm.journal.past import Past
+    from swarm.journal.reader import hold_journal
+    from swarm.resuming import config_of, resumable
+
+    folder = find_run(home(os.environ) / "runs", args.run)
+    with hold_journal(folder / "events.jsonl") as held:
+        past = Past(held.events)
+        started = resumable(past, folder)
+        events = held.events
+    config = config_of(past, {key: value for key in GIVEN if (value := getattr(args, key)) is not None}, os.environ)
+    repo = Path(started.repo) if started.repo else None
+    args.dry_run = started.dry_run
+    check_targets(args, repo)
+    if past.course.over:
+        complain(f"swarm: {folder.name} came to its end; this is its result")
+
+    async def work(swarm: Swarm, display: Display, stop: anyio.Event) -> RunResult:
+        asks = asker(args, config, display)
+        return await swarm.resume(str(folder), config=config, on_event=display.on_event, stop=stop, approve=asks)
+
+    return live(args, config, repo, work, events)

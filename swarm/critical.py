@@ -1,0 +1,84 @@
+"""The steps of sub-tasks for the critical path: what came one after the other adds up, what ran side by side does not.
+
+Attempts at a sub-task that follow each other (the machine failed, it was made again) are one long way. Of two at once
+only that counts which gave the result; as long as neither did, the longer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class _Way:
+    """One sub-task: the ways of its attempts at work, the longest that ended in vain, and that of the result."""
+
+    at_work: dict[str, int] = field(default_factory=dict)
+    in_vain: int = 0
+    result: int | None = None
+
+    @property
+    def steps(self) -> int:
+        return max(self.in_vain, *self.at_work.values(), 0) if self.result is None else self.result
+
+
+class CriticalSteps:
+    """Model calls of sub-agents by stage and sub-task. Tell it what happens, in order."""
+
+    def __init__(self) -> None:
+        self._ways: dict[tuple[int, str], _Way] = {}
+        self._of: dict[str, tuple[int, str]] = {}
+        self._stages: dict[int, dict[str, int]] = {}
+        self._groups: set[tuple[str, int]] = set()
+
+    def __repr__(self) -> str:
+        return f"<CriticalSteps: {self.longest} in {len(self._stages)} stages>"
+
+    @property
+    def longest(self) -> int:
+        """The sum over stages of the most steps of any sub-task."""
+        return sum(max(steps.values(), default=0) for steps in self._stages.values())
+
+    def of_stage(self, stage: int) -> dict[str, int]:
+        """The steps of each sub-task of a stage that made any."""
+        return dict(self._stages.get(stage, {}))
+
+    def start(self, trajectory_id: str, stage: int, name: str) -> None:
+        """An attempt at a sub-task begins."""
+        way = self._ways.setdefault((stage, name), _Way())
+        if trajectory_id not in way.at_work:
+            self._of[trajectory_id] = (stage, name)
+            way.at_work[trajectory_id] = way.in_vain
+
+    def step(self, trajectory_id: str) -> None:
+        """It made a step."""
+        if (key := self._of.get(trajectory_id)) and trajectory_id in self._ways[key].at_work:
+            self._ways[key].at_work[trajectory_id] += 1
+            self._update(key)
+
+    def waited(self, trajectory_id: str, group: int, names: Collection[str]) -> None:
+        """It waited for a group of its own sub-agents: the longest of them is a part of its way, once."""
+        key = self._of.get(trajectory_id)
+        if key is None or (trajectory_id, group) in self._groups:
+            return
+        self._groups.add((trajectory_id, group))
+        stage = self._stages.get(key[0], {})
+        self._ways[key].at_work[trajectory_id] += max((stage.get(name, 0) for name in names), default=0)
+        self._update(key)
+
+    def end(self, trajectory_id: str, *, completed: bool) -> None:
+        """It ended, with or without the result."""
+        if (key := self._of.pop(trajectory_id, None)) is None:
+            return
+        way = self._ways[key]
+        steps = way.at_work.pop(trajectory_id)
+        if completed and way.result is None:
+            way.result = steps
+        way.in_vain = max(way.in_vain, steps)
+        self._update(key)
+
+    def _update(self, key: tuple[int, str]) -> None:
+        stage, name = key
+        if steps := self._ways[key].steps:
+            self._stages.setdefault(stage, {})[name] = steps

@@ -1,0 +1,1 @@
+"""Cost previews: what past runs say about the next one. Numbers only; nothing here decides anything."""

@@ -1,0 +1,115 @@
+"""Which past runs count for a preview, and how much: those most like it first, others only while those are few."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from swarm.forecast.assumed import assumed_rows
+from swarm.forecast.rows import Row
+from swarm.preview import QUANTITIES, Basis, Calibration, Held, Quantity
+
+_FEW = 3.0
+"""So many runs that are more alike halve what less alike ones count for."""
+
+_LIKE = (1.0, 0.5, 0.2, 0.1)
+"""What a run counts for: of this model on this repository; of this model; of another model; in another mode."""
+
+ASSUMED = 0.5
+"""Runs like this one that the built-in assumptions are worth."""
+
+_LAST = 20
+"""Previews whose outcome is told."""
+
+_SCORED, _ENOUGH = 40, 4
+_WIDEST, _NARROWEST = 4.0, 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class Kin:
+    """What tells which runs are alike: digests of model and repository (empty: none), the mode."""
+
+    mode: str
+    model: str
+    repository: str
+
+    def of(self, row: Row) -> int | None:
+        """The place in `_LIKE`; None for one that tells nothing."""
+        if bool(row.repository) != bool(self.repository) or (row.mode == "single") != (self.mode == "single"):
+            return None
+        if row.mode != self.mode:
+            return 3
+        if row.model != self.model:
+            return 2
+        return 0 if row.repository == self.repository else 1
+
+
+def weighed(kin: Kin, rows: Sequence[Row]) -> tuple[list[tuple[Row, float]], Basis]:
+    """The runs to draw from with their weights, invented ones among them, and what to say of that."""
+    tiers: list[list[Row]] = [[] for _ in _LIKE]
+    for row in rows:
+        tier = kin.of(row)
+        if tier is not None:
+            tiers[tier].append(row)
+    found: list[tuple[Row, float]] = []
+    better = 0
+    for like, tier_rows in zip(_LIKE, tiers, strict=True):
+        weight = like * _FEW / (_FEW + better)
+        found += [(row, weight) for row in tier_rows]
+        better += len(tier_rows)
+    support = sum(weight for _, weight in found)
+    invented = assumed_rows(kin.mode == "single", bool(kin.repository))
+    found += [(row, ASSUMED / len(invented)) for row in invented]
+    basis = Basis(
+        repository=len(tiers[0]),
+        model=len(tiers[1]),
+        others=len(tiers[2]) + len(tiers[3]),
+        support=support,
+        assumed=ASSUMED / (ASSUMED + support),
+    )
+    return found, basis
+
+
+def calibration(rows: Sequence[Row]) -> dict[Quantity, Calibration]:
+    """How the last previews came out, whatever they were about. `rows` oldest first."""
+    found: dict[Quantity, Calibration] = {}
+    for quantity in QUANTITIES:
+        last = _held(rows, quantity)[-_LAST:]
+        ratios = [held.actual / held.range.likely for held in last if held.range.likely > 0]
+        found[quantity] = Calibration(
+            previews=len(last),
+            held=sum(held.held for held in last),
+            median_ratio=statistics.median(ratios) if ratios else None,
+        )
+    return found
+
+
+def widening(rows: Sequence[Row], quantity: Quantity, support: float) -> float:
+    """The factor for the half-widths of a range (logarithmic), with which 80 % of former ranges would have held: of
+    those that stood on at least half as much. Below 1 where more did, nearer to 1 the fewer there were."""
+    like = [row for row in rows if row.support >= max(1.0, support / 2)]
+    held = _held(like, quantity)[-_SCORED:]
+    scores = sorted(score for one in held if (score := _score(one)) is not None)
+    if len(scores) < _ENOUGH:
+        return 1.0
+    place = math.ceil(0.8 * (len(scores) + 1))  # conformal: the one of the next preview is as likely in each gap
+    found = scores[min(place, len(scores)) - 1]
+    sure = len(scores) / (len(scores) + _FEW)
+    return math.exp(sure * math.log(min(_WIDEST, max(_NARROWEST, found))))
+
+
+def _held(rows: Sequence[Row], quantity: Quantity) -> list[Held]:
+    """Without those that could not fail: of what is free."""
+    return [held for row in rows if (held := row.held.get(quantity)) is not None and held.range.high > 0]
+
+
+def _score(held: Held) -> float | None:
+    """How many half-widths of the range, as it was before it was widened, the actual value lay from the likely one."""
+    range_, actual = held.range, held.actual
+    if min(range_.low, range_.likely, actual) <= 0:
+        return None
+    end = range_.high if actual > range_.likely else range_.low
+    half = abs(math.log(end / range_.likely)) / range_.widened
+    return abs(math.log(actual / range_.likely)) / max(half, 0.02)

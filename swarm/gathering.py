@@ -1,0 +1,31 @@
+"""Tools that take all their calls of one turn together, as far as the loop of an agent knows of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from swarm.types import ToolCall, ToolResult
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """The answer to one call. `child` is the trajectory that it started, `artifact` what holds the whole result."""
+
+    result: ToolResult
+    child: str = ""
+    artifact: str = ""
+
+
+@runtime_checkable
+class Gathering(Protocol):
+    """A tool box with such tools."""
+
+    def gathers(self, name: str) -> bool:
+        """Whether this tool's calls are taken together."""
+        ...
+
+    async def gather(self, calls: Sequence[ToolCall], recorded: Sequence[ToolResult | None]) -> Sequence[Gathered]:
+        """Answer all such calls of one turn, in their order. `recorded` are the answers that the journal holds."""
+        ...

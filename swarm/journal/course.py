@@ -1,0 +1,241 @@
+"""How far a run has come, out of its journal: its stages, who began and who ended, and which of these ends stand.
+
+What ended only because the run did is void when the run goes on. A `RunResumed` record says so, for all who read on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from swarm.events import (
+    AgentEnded,
+    AgentStarted,
+    CallFinished,
+    ControlUsed,
+    Event,
+    Finished,
+    RunEnded,
+    RunResumed,
+    RunStarted,
+    StageEnded,
+    StageStarted,
+    SubTaskSkipped,
+)
+from swarm.stages import spare
+from swarm.types import JsonObject, Outcome, Role, RunStatus
+
+FATAL = "EndpointError"
+"""The `stop` of a trajectory that met a fault of the endpoint which ends the run."""
+
+_CUT_SHORT = (RunStatus.CANCELLED, RunStatus.ERRORED, RunStatus.BUDGET_EXHAUSTED)
+_NOT_REACHED = (Outcome.CANCELLED, Outcome.BUDGET_EXHAUSTED)
+
+
+class Turn(NamedTuple):
+    """An attempt began, or ended. `seconds` is how long it has been at work, `told` that it was asked to finish,
+    `unheard` what its model was not told any more. Without a trajectory it was never begun, with an outcome and for a
+    reason."""
+
+    subtask_id: str
+    trajectory_id: str
+    ended: bool
+    seconds: float = 0.0
+    told: bool = False
+    unheard: tuple[str, ...] = ()
+    outcome: Outcome = Outcome.COMPLETED
+    reason: str = ""
+
+
+class Course:
+    """Fed with all events of the journal, in order."""
+
+    def __init__(self) -> None:
+        self.started: RunStarted | None = None
+        self.ended: RunEnded | None = None
+        self.finished: Finished | None = None
+        self.plans: dict[int, StageStarted] = {}
+        self.starts: dict[str, AgentStarted] = {}
+        self.ends: dict[str, AgentEnded] = {}
+        """Those that stand."""
+        self.given: JsonObject = {}
+        """Keys of the configuration that were given when it was resumed."""
+        self.concurrency: int | None = None
+        """Where someone changed it while the run went on."""
+        self.resumes = 0
+        self._stage_ends: dict[int, int] = {}
+        self._skips: dict[str, SubTaskSkipped] = {}
+        self._stopped: set[str] = set()  # agents that someone ended
+        self._decided = -1  # when an orchestrator was answered last
+        self._generation: dict[str, int] = {}
+
+    def __repr__(self) -> str:
+        return f"<Course: {len(self.plans)} stages, {len(self.ends)} of {len(self.starts)} trajectories ended>"
+
+    def turns(self, stage: int) -> list[tuple[int, Turn]]:
+        """The beginnings and ends of the attempts of a stage, with when they happened."""
+        turns: list[tuple[int, Turn]] = []
+        for trajectory_id, start in self.starts.items():
+            if start.stage != stage or start.role != Role.SUBAGENT or start.subtask is None:
+                continue
+            turn = Turn(start.subtask.id, trajectory_id, ended=False)
+            turns.append((start.seq, turn))
+            if (end := self.ends.get(trajectory_id)) is not None:
+                turns.append((end.seq, turn._replace(ended=True)))
+        for name, skip in self._skips.items():
+            if skip.stage == stage and skip.outcome in _NOT_REACHED:
+                turns.append((skip.seq, Turn(name, "", True, outcome=skip.outcome, reason=skip.reason)))
+        return sorted(turns)
+
+    def name_for(self, name: str) -> str:
+        """The name of a trajectory, or the next one where it stands for results that have changed since."""
+        number = self._generation.get(name, 0)
+        return f"{name}~{number + 1}" if number else name
+
+    # ── what is void ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def over(self) -> bool:
+        """Whether the run came to its end, and nothing of it ended for a reason that may have passed."""
+        if self.ended is None:
+            return False
+        return self.ended.status not in _CUT_SHORT and not self._void() and not self._void_skips()
+
+    def reopened(self, version: str) -> RunResumed:
+        """The record with which the run goes on; observe it before anything else."""
+        void = set(self._void())
+        missed = {self.starts[each].stage for each in void if self.starts[each].role == Role.SUBAGENT}
+        missed |= {skip.stage for skip in self._void_skips()}
+        superseded = {
+            each
+            for each, start in self.starts.items()
+            if missed and start.role == Role.AGGREGATOR and start.stage >= min(missed) and self._is_last(each)
+        }
+        again = [each for each in self.starts if each not in self.ends or each in void]
+        return RunResumed(
+            swarm_version=version,
+            began_with=self.started.swarm_version if self.started else "",
+            again=[each for each in again if each not in superseded],
+            superseded=sorted(superseded),
+            stage=min([self._open_stage(), *missed]) if missed or self.ended is not None else 0,
+        )
+
+    def _open_stage(self) -> int:
+        """The last stage, unless something was decided upon what came of it."""
+        stage = max(self.plans, default=0)
+        return stage if self._decided < self._stage_ends.get(stage, self._decided + 1) else 0
+
+    def _void(self) -> list[str]:
+        stage = self._open_stage()
+        done = {name for each, end in self.ends.items() if end.outcome is Outcome.COMPLETED for name in self._of(each)}
+        if stage:
+            plan = self.plans[stage].plan
+            needless = spare(plan, done & {subtask.id for subtask in plan.subtasks})
+            done |= {subtask.id for subtask in plan.subtasks if subtask.id in needless and subtask.group in plan.need}
+        return [each for each, end in self.ends.items() if self._is_void(each, end, stage, done)]
+
+    def _is_void(self, trajectory_id: str, end: AgentEnded, stage: int, done: set[str]) -> bool:
+        start, over = self.starts[trajectory_id], self.ended is not None
+        if start.role == Role.ORCHESTRATOR:
+            cut = self.ended is not None and self.ended.status in _CUT_SHORT
+            return cut or end.outcome in (Outcome.CANCELLED, Outcome.ERRORED)
+        names = self._of(trajectory_id)
+        if end.stop == "budget" and start.role == Role.SUBAGENT and self._was_given_up(start.stage, names):
+            return True
+        if start.stage != stage or stage == 0:
+            return False
+        if start.role == Role.AGGREGATOR:
+            return end.outcome in (Outcome.CANCELLED, Outcome.ERRORED) and self._is_last(trajectory_id)
+        if end.outcome is Outcome.CANCELLED:
+            return trajectory_id not in self._stopped and not done.intersection(names)
+        if end.stop == "budget":
+            return over
+        return end.outcome is Outcome.ERRORED and (end.stop == FATAL or (over and self._is_latest_attempt(start)))
+
+    def _void_skips(self) -> list[SubTaskSkipped]:
+        stage = self._open_stage() if self.ended is not None else 0
+        return [
+            skip
+            for name, skip in self._skips.items()
+            if skip.outcome in _NOT_REACHED
+            and name not in self._stopped
+            and (0 < skip.stage == stage or self._was_given_up(skip.stage, [name]))
+        ]
+
+    def _was_given_up(self, stage: int, names: Iterable[str]) -> bool:
+        """Whether the run has ended for want of budget, and nobody has taken over these sub-tasks of a stage that was
+        planned. An orchestrator that delegates by tools was told of it, and went on from there."""
+        planned = self.started is not None and self.started.mode == "plan"
+        if not planned or self.ended is None or self.ended.status is not RunStatus.BUDGET_EXHAUSTED:
+            return False
+        later = [started.plan for number, started in self.plans.items() if number > stage]
+        gone = {name for plan in later for name in plan.dropped}
+        gone |= {name for plan in later for subtask in plan.subtasks for name in subtask.replaces}
+        return not gone.intersection(names)
+
+    def _of(self, trajectory_id: str) -> tuple[str, ...]:
+        """The sub-task of a trajectory, by its id."""
+        subtask = self.starts[trajectory_id].subtask
+        return (subtask.id,) if subtask is not None else ()
+
+    def _is_latest_attempt(self, start: AgentStarted) -> bool:
+        own = self._of(start.trajectory_id)
+        return not any(self._of(name) == own and each.attempt > start.attempt for name, each in self.starts.items())
+
+    def _is_last(self, trajectory_id: str) -> bool:
+        """Whether nothing has taken the place of an aggregator's trajectory."""
+        return self.name_for(trajectory_id.partition("~")[0]) == trajectory_id
+
+    # ── the fold ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def observe(self, event: Event) -> None:
+        """Take in the next event."""
+        match event:
+            case RunStarted():
+                self.started = event
+            case RunEnded():
+                self.ended = event
+            case RunResumed():
+                self._resume(event)
+            case StageStarted():
+                self.plans[event.stage] = event
+            case StageEnded():
+                self._stage_ends[event.stage] = event.seq
+            case Finished():
+                self.finished = event
+            case AgentStarted():
+                self.starts.setdefault(event.trajectory_id, event)
+            case AgentEnded() if event.trajectory_id in self.starts:
+                self.ends[event.trajectory_id] = event
+            case SubTaskSkipped():
+                self._skips[event.subtask_id] = event
+            case CallFinished(accepted=True):
+                start = self.starts.get(event.trajectory_id)
+                if start is not None and start.role == Role.ORCHESTRATOR:
+                    self._decided = event.seq
+            case ControlUsed(action="concurrency"):
+                self.concurrency = event.concurrency
+            case ControlUsed(action="stop_agent", soft=False):
+                self._stopped.add(event.agent)
+            case _:
+                pass
+
+    def stage_end(self, stage: int) -> int | None:
+        """When a stage ended, if that stands."""
+        return self._stage_ends.get(stage)
+
+    def _resume(self, event: RunResumed) -> None:
+        self.resumes += 1
+        self.given |= event.config
+        if "concurrency" in event.config:
+            self.concurrency = None
+        if self.ended is not None:
+            self.ended = self.finished = None
+        for trajectory_id in event.again:
+            self.ends.pop(trajectory_id, None)
+        for name in (each.partition("~")[0] for each in event.superseded):
+            self._generation[name] = self._generation.get(name, 0) + 1
+        if event.stage:
+            self._stage_ends = {stage: seq for stage, seq in self._stage_ends.items() if stage < event.stage}
+            stay = {name for name, skip in self._skips.items() if skip.stage < event.stage or name in self._stopped}
+            self._skips = {name: skip for name, skip in self._skips.items() if name in stay}

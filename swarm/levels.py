@@ -1,0 +1,102 @@
+"""What limits are made of: quantities, what was used of them, how much is left."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from typing import Literal
+
+Quantity = Literal["tokens", "dollars", "steps", "seconds"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """None means no limit of its own. Tokens are prompt and completion together, steps are answered model calls (for
+    what works in parallel, those of the longest), seconds those of the budget's own clock."""
+
+    tokens: int | None = None
+    usd: float | None = None
+    steps: int | None = None
+    seconds: float | None = None
+
+    def without(self, part: float, steps: int, time: float) -> Limits:
+        """What is left of them where this part of tokens and dollars, so many steps and this part of the time are kept
+        back."""
+        return Limits(
+            None if self.tokens is None else self.tokens - math.ceil(self.tokens * part),
+            None if self.usd is None else self.usd * (1 - part),
+            None if self.steps is None else self.steps - steps,
+            None if self.seconds is None else self.seconds * (1 - time),
+        )
+
+
+@dataclass(slots=True)
+class Amount:
+    tokens: int = 0
+    usd: float = 0.0
+    steps: int = 0
+
+    def add(self, tokens: int, usd: float) -> None:
+        self.tokens += tokens
+        self.usd += usd
+
+
+@dataclass(frozen=True, slots=True)
+class Gauge:
+    """How far a limit of a budget is used up; `scope` is the budget's name."""
+
+    scope: str
+    what: Quantity
+    used: float
+    limit: float
+
+    def __str__(self) -> str:
+        return f"{figure(self.used)} of {figure(self.limit)} {self.what}"
+
+    @property
+    def left(self) -> float:
+        return max(0.0, self.limit - self.used)
+
+    def past(self, part: float) -> bool:
+        """Whether this part of the limit is used."""
+        return self.used >= part * self.limit
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What may still be used: of it, what is not set aside for calls in flight is `free`. Infinite without a limit."""
+
+    tokens: float = math.inf
+    usd: float = math.inf
+    free_tokens: float = math.inf
+    free_usd: float = math.inf
+
+    @property
+    def unlimited(self) -> bool:
+        return self.tokens == self.usd == math.inf
+
+
+class Peak:
+    """The highest of many levels, each of which goes up and down by itself."""
+
+    def __init__(self) -> None:
+        self.height = 0
+        self._at: Counter[int] = Counter()
+
+    def __repr__(self) -> str:
+        return f"<Peak {self.height}>"
+
+    def move(self, old: int, new: int) -> None:
+        """One of them moved; each begins at 0."""
+        self._at[new] += 1
+        if old:
+            self._at[old] -= 1
+        self.height = max(self.height, new)
+        while self.height and not self._at[self.height]:
+            self.height -= 1
+
+
+def figure(value: float) -> str:
+    """A number as it is read: whole ones whole, others with few digits."""
+    return str(int(value)) if value == int(value) else f"{value:.4g}"

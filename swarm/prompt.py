@@ -1,0 +1,52 @@
+"""A growing prompt as bytes: each message is encoded, hashed and measured once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from pydantic_core import to_json
+
+from swarm.types import JsonObject, Message
+
+
+class Prompt:
+    """The messages of a conversation as JSON, with the tools that go along. `size` counts the bytes of the messages."""
+
+    def __init__(self) -> None:
+        self.encoded: list[bytes] = []
+        self.size = 0
+        self._hash = hashlib.sha256()
+        self._prefix = ""
+        self._tools: tuple[Sequence[JsonObject], bytes] = ((), b"")
+
+    def __repr__(self) -> str:
+        return f"<Prompt of {len(self.encoded)} messages, {self.size} bytes>"
+
+    @property
+    def sha256(self) -> str:
+        """Of all messages, each followed by a line end."""
+        return self._hash.hexdigest()
+
+    @property
+    def shared_prefix(self) -> str:
+        """Names what siblings share: the system prompt and the tools."""
+        if not self._prefix:
+            self._prefix = hashlib.sha256(b"\n".join((self.encoded[0], self._tools[1]))).hexdigest()[:16]
+        return self._prefix
+
+    def take(self, messages: Sequence[Message]) -> None:
+        """Take in what was added to the messages since the last time."""
+        for message in messages[len(self.encoded) :]:
+            data = to_json(message)
+            self.encoded.append(data)
+            self._hash.update(data)
+            self._hash.update(b"\n")
+            self.size += len(data)
+
+    def tools(self, tools: Sequence[JsonObject]) -> bytes:
+        """The tools as JSON, made anew only where they are others."""
+        if tools and tools is not self._tools[0]:
+            self._tools = (tools, to_json(list(tools)))
+            self._prefix = ""
+        return self._tools[1] if tools else b""

@@ -1,0 +1,145 @@
+"""Going on with a run that ended before its time: what is checked, said and restored before it is gone through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import anyio
+from pydantic import ValidationError
+
+from swarm import __version__
+from swarm.config import RunConfig, load_config
+from swarm.errors import UsageError
+from swarm.events import CallFinished, CallSent, Event, RunStarted
+from swarm.funds import Funds
+from swarm.journal.past import Past
+from swarm.journal.said import Unsaid
+from swarm.journal.writer import Journal
+from swarm.models.pricing import cost
+from swarm.result import RunResult
+from swarm.session import Mission
+from swarm.types import Role, Usage
+from swarm.wiring import head_of
+
+CHANGEABLE = ("budget_usd", "budget_tokens", "timeout", "concurrency", "base_url", "max_in_flight", "park")
+"""Keys of the configuration that may be given anew when a run goes on."""
+
+_HIDDEN = "[redacted:"
+
+
+def resumable(past: Past, folder: Path) -> RunStarted:
+    """How a run began that can be gone on with.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    started = past.course.started
+    if started is None:
+        raise UsageError(f"{folder.name} was ended before it began", remedy="start it again")
+    if started.config.get("replay"):
+        raise UsageError(f"{folder.name} takes its answers from a file", remedy="run it again: that costs nothing")
+    if started.repo and not (folder / "repo.git").is_dir():
+        raise UsageError(f"{folder.name} has lost its trees: {folder / 'repo.git'}", remedy="start it again")
+    return started
+
+
+def finished(past: Past, folder: Path) -> RunResult:
+    """The result of a run that came to its end."""
+    assert past.course.ended is not None
+    return RunResult.model_validate({**past.course.ended.result, "run_dir": str(folder)})
+
+
+def config_of(past: Past, given: Mapping[str, Any], env: Mapping[str, str]) -> RunConfig:
+    """The configuration that a run goes on with: its own, with what is given now, and with the key of today.
+
+    Raises:
+        UsageError: it cannot be used.
+    """
+    assert past.course.started is not None
+    config = past.config | dict(given)
+    if past.course.concurrency is not None:
+        config = {**config, "concurrency": given.get("concurrency", past.course.concurrency)}
+    hidden = [key for key, value in config.items() if _HIDDEN in str(value)]
+    if hidden:
+        raise UsageError(
+            f"the record of this run holds no secrets, and one stood in {', '.join(hidden)}",
+            remedy=f"give it again: {' '.join('--' + key.replace('_', '-') for key in hidden)}",
+        )
+    try:
+        return RunConfig(**config, api_key=load_config({}, env).api_key)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise UsageError(
+            f"the run was begun by swarm {past.course.started.swarm_version} with {first['loc'][0]!r}, which swarm "
+            f"{__version__} does not take: {first['msg']}",
+            remedy=f"resume it with swarm {past.course.started.swarm_version}",
+        ) from None
+
+
+async def go_on(
+    mission: Mission, journal: Journal, sink: Unsaid, reducers: Sequence[Callable[[Event], None]], funds: Funds
+) -> None:
+    """Say that the run goes on, restore what was summed up of it, and close what was in flight."""
+    assert mission.held is not None
+    past = mission.past
+    for event in mission.held.events:
+        for reduce in reducers:
+            reduce(event)
+    funds.restore(mission.held.events)
+    lost, now = past.lost(), past.config
+    resumed = past.reopened(__version__)
+    resumed.changed = await _changes(mission)
+    config = mission.config.model_dump(mode="json", include=set(CHANGEABLE))
+    resumed.config = {key: value for key, value in config.items() if value != now.get(key)}
+    if resumed.config.keys() & {"budget_tokens", "budget_usd"}:
+        funds.allow(mission.config.budget_tokens, mission.config.budget_usd)
+    for name in ("result.json", "graph.sqlite", "graph.sqlite-wal", "graph.sqlite-shm"):
+        await anyio.Path(mission.folder / name).unlink(missing_ok=True)
+    journal.emit(resumed)
+    past.observe(resumed)
+    sink.forget(resumed)
+    sink.open = past.unended
+    for call in lost:
+        journal.emit(_closing(mission, call))
+
+
+def _closing(mission: Mission, call: CallSent) -> CallFinished:
+    """The end of a call whose answer nobody read. It may be billed."""
+    start = mission.past.start(call.trajectory_id)
+    role = Role(start.role) if start is not None else Role.SUBAGENT
+    usage = Usage(prompt_tokens=call.prompt_tokens)
+    turn = call.call_id.rpartition("/")[2].partition("-")[0]
+    return CallFinished(
+        trajectory_id=call.trajectory_id,
+        call_id=call.call_id,
+        turn=int(turn) if turn.isdecimal() else 0,
+        attempt=call.attempt,
+        accepted=False,
+        model=mission.models.by_role[role].name,
+        usage=usage,
+        cost_usd=cost(mission.models.prices[role], usage),
+        estimated=True,
+        error="lost",
+        error_message="it was in flight when the process that made it died",
+    )
+
+
+async def _changes(mission: Mission) -> list[str]:
+    """What is not as it was when the run began, in words."""
+    started = mission.past.course.started
+    assert started is not None
+    changes = []
+    if started.swarm_version != __version__:
+        changes.append(f"begun by swarm {started.swarm_version}, gone on with by {__version__}")
+    for role, model in mission.models.by_role.items():
+        was = started.models.get(role.value, model.name)
+        if was != model.name:
+            changes.append(f"{role.value}: the model was {was} and is {model.name}")
+    if mission.repo is not None:
+        head = await anyio.to_thread.run_sync(head_of, Path(mission.repo))
+        if head != started.git_head:
+            where = f"is at {head[:12]} now" if head else "is gone"
+            changes.append(f"{mission.repo} {where}; the run goes on from {started.git_head[:12]}, where it began")
+    return changes

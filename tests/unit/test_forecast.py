@@ -1,0 +1,311 @@
+"""Cost previews: what past runs say about the next one, and what is kept of them."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from swarm.config import Price, RunConfig
+from swarm.events import (
+    AgentEnded,
+    AgentStarted,
+    CallFinished,
+    CostPreviewed,
+    Event,
+    RunEnded,
+    RunStarted,
+    StageStarted,
+)
+from swarm.forecast import history
+from swarm.forecast.estimate import SpentSoFar, estimate
+from swarm.forecast.measured import Measured
+from swarm.forecast.rows import Row, Sample, StageRow, Use, digest
+from swarm.forecast.terms import Terms, terms_of
+from swarm.forecast.timing import PLAYED, Timing
+from swarm.preview import QUANTITIES, Held, Preview, Range
+from swarm.result import RunResult, Spent
+from swarm.types import Outcome, Plan, Role, RunStatus, SubTask, Usage
+
+PRICE = Price(prompt=1, completion=4, cached=0.1)
+
+
+def make_plan(number: int, needs: dict[int, list[int]] | None = None) -> Plan:
+    return Plan(
+        subtasks=tuple(
+            SubTask(
+                id=f"s{n}", title="t", instructions="i", depends_on=tuple(f"s{i}" for i in (needs or {}).get(n, []))
+            )
+            for n in range(number)
+        )
+    )
+
+
+def make_terms(price: Price | None = PRICE, **config: Any) -> Terms:
+    return terms_of(RunConfig(**config), "/r", dict.fromkeys(Role, "m"), dict.fromkeys(Role, price))
+
+
+def make_row(number: int, *, repo: str = "/r", model: str = "m", calls: float = 10, **more: Any) -> Row:
+    rng = random.Random(number)
+    samples = []
+    for _ in range(6):
+        steps = max(1, round(calls * rng.lognormvariate(0, 0.3)))
+        prompt = sum(1000 + 500 * n for n in range(steps))
+        samples.append(Sample("", Use(steps, prompt, prompt // 2, 100 * steps, 0), 1000, 2.0 * steps))
+    tokens = sum(sample.use.tokens for sample in samples)
+    return Row.model_validate(
+        {
+            "run": f"run-{number:03}",
+            "started": float(number),
+            "mode": "plan",
+            "model": digest(model),
+            "repository": digest(repo),
+            "subtasks": 6,
+            "samples": samples,
+            "slack": 1.1,
+            "stages": (StageRow(tokens, 5.0, 1),),
+            "lead": Use(1, 3000, 0, 200, 0),
+            "merging": Use(),
+            **more,
+        }
+    )
+
+
+def width(found: Range) -> float:
+    return found.high / found.low
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    number=st.integers(1, 40),
+    runs=st.integers(0, 12),
+    tokens=st.none() | st.integers(1, 10**7),
+    usd=st.none() | st.floats(0.001, 100),
+    seconds=st.none() | st.floats(1, 10_000),
+    critical=st.none() | st.integers(1, 200),
+    spent=st.integers(0, 10**5),
+)
+def test_ranges_are_ordered_within_the_limits_and_grow_with_the_plan(
+    number: int,
+    runs: int,
+    tokens: int | None,
+    usd: float | None,
+    seconds: float | None,
+    critical: int | None,
+    spent: int,
+) -> None:
+    rows = [make_row(n) for n in range(runs)]
+    gone = SpentSoFar(usd=spent / 1e6, tokens=spent, calls=1, wall_s=0.5, critical_steps=1)
+    limited = make_terms(budget_tokens=tokens, budget_usd=usd, timeout=seconds, max_critical_steps=critical)
+    found = estimate(make_plan(number), 1, limited, gone, rows)
+    caps = {"tokens": tokens, "usd": usd, "wall_s": seconds, "critical_steps": critical}
+    for quantity in QUANTITIES:
+        one = found.of(quantity)
+        assert one is not None
+        assert gone.of(quantity) <= one.low <= one.likely <= one.high
+        assert one.holds(one.low)
+        assert one.holds(one.likely)
+        assert one.holds(one.high)
+        assert one.high <= max(gone.of(quantity), caps.get(quantity) or float("inf"))
+    smaller = estimate(make_plan(number), 1, make_terms(), gone, rows)
+    larger = estimate(make_plan(number + 1), 1, make_terms(), gone, rows)
+    for before, after in ((smaller.tokens, larger.tokens), (smaller.calls, larger.calls)):
+        assert (before.low, before.likely, before.high) <= (after.low, after.likely, after.high)
+    assert estimate(make_plan(number), 1, make_terms(), gone, rows) == smaller
+
+
+def test_past_runs_take_the_place_of_assumptions() -> None:
+    plan, terms = make_plan(6), make_terms()
+    found = [estimate(plan, 1, terms, SpentSoFar(), [make_row(n) for n in range(runs)]) for runs in (0, 3, 10, 40)]
+    for quantity in ("tokens", "calls", "wall_s", "usd"):
+        widths = [width(one) for preview in found if (one := preview.of(quantity)) is not None]
+        assert widths == sorted(widths, reverse=True), quantity
+        assert widths[-1] < 2.5
+    assert [preview.basis.repository for preview in found] == [0, 3, 10, 40]
+    assert found[0].basis.assumed == 1
+    assert found[-1].basis.assumed < 0.02
+    true = sum(sample.use.tokens for n in range(40) for sample in make_row(n).samples) / 40
+    assert found[-1].tokens.holds(true)
+
+
+def test_runs_that_are_less_alike_count_less_and_for_less_when_others_are_there() -> None:
+    plan, terms = make_plan(6), make_terms()
+    own = [make_row(n, calls=20) for n in range(20)]
+    foreign = [make_row(n, model="other", calls=2) for n in range(20, 60)]
+    elsewhere = [make_row(n, repo="/else") for n in range(60, 65)]
+    without = [make_row(n, repo="") for n in range(65, 90)]
+    mixed = estimate(plan, 1, terms, SpentSoFar(), own + foreign + elsewhere + without)
+    assert (mixed.basis.repository, mixed.basis.model, mixed.basis.others) == (20, 5, 40)
+    alone = estimate(plan, 1, terms, SpentSoFar(), own)
+    assert mixed.calls.likely == pytest.approx(alone.calls.likely, rel=0.15)
+    assert estimate(plan, 1, terms, SpentSoFar(), foreign).calls.likely < alone.calls.likely / 3
+
+
+def test_an_unknown_price_is_an_unknown_cost() -> None:
+    found = estimate(make_plan(3), 1, make_terms(None), SpentSoFar(), [make_row(1)])
+    assert found.usd is None
+    assert found.unpriced == ("m",)
+    assert found.tokens.low > 0
+
+
+def test_limits_of_a_subagent_cut_what_past_ones_did() -> None:
+    rows = [make_row(n, calls=40) for n in range(30)]
+    free, few, cheap = (
+        estimate(make_plan(4), 1, terms, SpentSoFar(), rows)
+        for terms in (make_terms(), make_terms(max_steps=10), make_terms(agent_tokens=20_000))
+    )
+    assert few.calls.high <= 4 * 10 + 2
+    assert few.calls_at_most == 40
+    assert few.tokens.likely < free.tokens.likely / 8  # prompts grow with each call: a quarter of the calls is less
+    assert few.wall_s.likely < free.wall_s.likely / 2
+    assert cheap.tokens.likely < 4 * 20_000 * 1.5 + 3200
+
+
+def test_later_stages_are_those_of_past_runs() -> None:
+    again = (StageRow(60_000, 90.0, 12), StageRow(60_000, 5.0, 1))
+    rows = [make_row(n, stages=again) for n in range(20)]
+    once, twice = (estimate(make_plan(6), 1, make_terms(max_stages=stages), SpentSoFar(), rows) for stages in (1, None))
+    assert twice.tokens.likely == pytest.approx(2 * once.tokens.likely, rel=0.2)
+    assert twice.critical_steps.likely > once.critical_steps.likely + 8
+    second = estimate(make_plan(6), 2, make_terms(), SpentSoFar(), rows)
+    assert second.tokens.likely == pytest.approx(once.tokens.likely, rel=0.2)
+
+
+def test_ranges_that_held_too_seldom_are_widened() -> None:
+    said = Range(low=90, likely=100, high=110)
+    missed = {"tokens": Held(range=said, actual=150, held=False)}
+    rows = [make_row(n, support=float(n), held=missed if n > 9 else {}) for n in range(30)]
+    plain = estimate(make_plan(6), 1, make_terms(), SpentSoFar(), [make_row(n) for n in range(30)])
+    wide = estimate(make_plan(6), 1, make_terms(), SpentSoFar(), rows)
+    assert 3 < wide.tokens.widened <= 4
+    assert width(wide.tokens) > width(plain.tokens) ** 2
+    assert wide.calls == plain.calls
+    calibration = wide.calibration["tokens"]
+    assert (calibration.previews, calibration.held, calibration.median_ratio) == (20, 0, 1.5)
+
+
+def test_a_schedule_waits_for_dependencies_and_places() -> None:
+    assert Timing(make_plan(4), 8).takes([1, 2, 3, 4]) == 4
+    assert Timing(make_plan(4), 2).takes([1, 1, 1, 1]) == 2
+    assert Timing(make_plan(3, {1: [0], 2: [1]}), 8).takes([1, 2, 3]) == 6
+    chain_last = make_plan(5, {4: [3]})
+    assert Timing(chain_last, 2).takes([2, 2, 2, 2, 2]) == 6  # what others wait for goes first
+    grouped = Plan(
+        subtasks=(
+            SubTask(id="a", title="t", instructions="i", group="g"),
+            SubTask(id="b", title="t", instructions="i", group="g"),
+            SubTask(id="c", title="t", instructions="i", depends_on=("g",)),
+        )
+    )
+    assert Timing(grouped, 8).takes([1, 5, 2]) == 7
+    many = PLAYED + 100
+    assert Timing(make_plan(many), 10).takes([1.0] * many) == pytest.approx(many / 10)
+
+
+def journal(name: str, secret: str = "sk-secret") -> list[Event]:
+    """A run of two sub-tasks, as a journal holds it."""
+    plan = Plan(
+        subtasks=(
+            SubTask(id="one", title=secret, instructions=secret, kind=secret),
+            SubTask(id="two", title=secret, instructions=secret, depends_on=("one",)),
+        )
+    )
+    said = Range(low=1, likely=100, high=1000)
+    preview = Preview(stage=1, subtasks=2, usd=said, tokens=said, calls=said, wall_s=said, critical_steps=said)
+    usage = Usage(prompt_tokens=100, completion_tokens=10, cached_tokens=40, calls=1)
+    events: list[Event] = [
+        RunStarted(
+            task=secret, task_sha256="", mode="plan", swarm_version="", config={"concurrency": 2}, config_sha256="",
+            models={"subagent": secret}, repo=f"/{secret}",
+        ),
+        AgentStarted(trajectory_id="orchestrator", role=Role.ORCHESTRATOR, name="o", trainable=True),
+        CallFinished(trajectory_id="orchestrator", call_id="o/1", turn=1, attempt=1, accepted=True, usage=usage),
+        CostPreviewed(preview=preview),
+        StageStarted(stage=1, plan=plan),
+    ]  # fmt: skip
+    for subtask in plan.subtasks:
+        events.append(
+            AgentStarted(trajectory_id=subtask.id, role=Role.SUBAGENT, name=subtask.id, trainable=False, stage=1,
+                         subtask=subtask)
+        )  # fmt: skip
+        for turn in (1, 2, 3):
+            events.append(
+                CallFinished(trajectory_id=subtask.id, call_id=f"{subtask.id}/{turn}", turn=turn, attempt=1,
+                             accepted=True, usage=usage)
+            )  # fmt: skip
+        events.append(
+            AgentEnded(trajectory_id=subtask.id, outcome=Outcome.COMPLETED, stop="x", terminated=True, truncated=False)
+        )
+    result = RunResult(
+        run_id=name, status=RunStatus.COMPLETED, exit_code=0, answer=secret, run_dir="", cost_usd=0.5, wall_s=20,
+        usage=Spent(prompt_tokens=700, completion_tokens=70, calls=7), critical_steps=4,
+    )  # fmt: skip
+    events.append(RunEnded(status=result.status, exit_code=0, result=result.model_dump(mode="json")))
+    for n, event in enumerate(events):
+        event.seq, event.run_id, event.t, event.mono = n, name, 1e9 + n, float(n)
+    return events
+
+
+def keep_journal(home: Path, name: str) -> None:
+    folder = home / "runs" / name
+    folder.mkdir(parents=True)
+    lines = [event.model_dump_json() for event in journal(name)]
+    (folder / "events.jsonl").write_text("".join(f"{text}\n" for text in lines))
+
+
+def test_numbers_are_kept_of_a_run_and_no_words() -> None:
+    events, measured = journal("r"), Measured()
+    for event in events:
+        measured.observe(event)
+    ended = events[-1]
+    assert isinstance(ended, RunEnded)
+    result = RunResult.model_validate(ended.result)
+    held = measured.held(result)
+    assert held is not None
+    assert {name: (one.actual, one.held) for name, one in held.held.items()} == {
+        "usd": (0.5, False),
+        "tokens": (770, True),
+        "calls": (7, True),
+        "wall_s": (19, True),  # a second of it was the user's
+        "critical_steps": (4, True),
+    }
+    measured.observe(held)
+    row = measured.row(result)
+    assert row is not None
+    assert row.samples[0] == Sample(digest("sk-secret"), Use(3, 300, 120, 30, 0), 100, 4.0)
+    assert row.stages == (StageRow(660, 0.0, 0),)
+    assert row.held == held.held
+    assert "secret" not in row.model_dump_json()
+    assert measured.row(result.model_copy(update={"status": RunStatus.CANCELLED})) is None
+
+
+def test_a_lost_or_damaged_history_is_rebuilt_and_gone_runs_are_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(4):
+        keep_journal(tmp_path, f"r{n}")
+    (tmp_path / "runs/broken").mkdir()
+    (tmp_path / "runs/broken/events.jsonl").write_text("{}\n")
+    found = history.read_history(tmp_path)
+    assert [row.run for row in found.rows] == ["r0", "r1", "r2", "r3"]
+    assert found.notice == ""
+    file = tmp_path / "history.jsonl"
+    whole = file.read_bytes()
+    for damaged in (whole[:-5], b"nonsense", b"", whole.replace(b'"slack"', b'"slick"', 1), whole[10:]):
+        file.write_bytes(damaged)
+        again = history.read_history(tmp_path)
+        assert again.rows == found.rows
+        assert "was damaged: rebuilt from the journals of 4 past runs" in again.notice
+        assert file.read_bytes() == whole
+    (tmp_path / "runs/r1/events.jsonl").unlink()
+    (tmp_path / "runs/r1").rmdir()
+    assert [row.run for row in history.read_history(tmp_path).rows] == ["r0", "r2", "r3"]
+    monkeypatch.setattr(history, "MOST_RUNS", 2)
+    newest = found.rows[3].model_copy(update={"run": "broken", "started": 2e9})
+    assert history.add_run(tmp_path, newest) == ""
+    assert history.add_run(tmp_path, newest) == ""
+    assert [row.run for row in history.read_history(tmp_path).rows] == ["r3", "broken"]

@@ -1,0 +1,79 @@
+"""Time as a limit: told at its soft part, ended where what is kept for the end begins. The clock jumps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import pytest
+
+from swarm.budget import Terms
+from swarm.calls import ModelRequest
+from swarm.conversation import Conversation
+from swarm.errors import BudgetExhausted
+from swarm.events import AgentTold, LimitReached
+from swarm.funds import Funds, attempt_budget
+from swarm.landing import Landing
+from swarm.levels import Limits
+from swarm.line import Line
+from swarm.steering import Steering
+from swarm.stragglers import FINISH_WORK
+from swarm.testing import RecordingSink, ScriptedModel, Turn, VirtualClock
+from swarm.types import AgentLimits, AgentSpec, Plan, Role, SubTask
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    return "asyncio", {"loop_factory": VirtualClock}
+
+
+async def ten_seconds(request: ModelRequest) -> Turn:
+    await anyio.sleep(10)
+    return "x"
+
+
+async def talk(limits: Limits, own: AgentLimits) -> tuple[int, int, Steering, RecordingSink, Funds]:
+    """An agent that never comes to an end: after how many calls it was told to, and after how many it was ended."""
+    sink = RecordingSink()
+    task = SubTask(id="a", title="a", instructions="a")
+    funds = Funds(limits, sink, Terms(time=0.1), 0.8)
+    funds.begin_stage(1, Plan(subtasks=(task,)))
+    spec = AgentSpec("a", task, 1, 1, 1, "", "", None, own)
+    line = Line(ScriptedModel(ten_seconds), attempt_budget(funds.work, spec), sink)
+    conversation, steering, told = (
+        Conversation(line, "a", Role.SUBAGENT, [{"role": "user", "content": "go"}]),
+        spec.steering,
+        0,
+    )
+    conversation.clock = steering.clock
+    steering.advice = Landing(conversation, steering, 100, FINISH_WORK)
+    with steering.clock.limited(own.timeout) as scope:
+        while True:
+            if await steering.before_call():
+                told = conversation.steps
+            await conversation.ask()
+    assert scope.cancelled_caught
+    return told, conversation.steps, steering, sink, funds
+
+
+async def test_the_time_of_the_run_is_told_at_its_soft_part_and_leaves_some_for_the_end() -> None:
+    told, ended, steering, sink, funds = await talk(Limits(seconds=101), AgentLimits())
+    assert (told, ended) == (8, 9)  # 72.7 and 90.9 seconds
+    assert steering.clock.why == "stopped: the run has no more time for it"
+    (event,) = sink.of(AgentTold)
+    assert (event.scope, event.what) == ("run", "seconds")
+    assert [each.level for each in sink.of(LimitReached)] == ["soft"]
+    with pytest.raises(BudgetExhausted, match="seconds are used: nothing new is started") as late:
+        funds.afford(1, "a")
+    assert late.value.stop == "timeout"
+    (await funds.aggregator.reserve(1, 0)).settle(1, 0)  # what comes after has its time
+
+
+async def test_an_agents_own_seconds_are_those_of_its_work() -> None:
+    told, ended, steering, sink, _ = await talk(Limits(), AgentLimits(timeout=45))
+    assert (told, ended) == (4, 4)  # 36 and 45 seconds
+    assert steering.clock.why == "stopped after 45 s of work"
+    (event,) = sink.of(AgentTold)
+    assert (event.scope, event.what) == ("a", "seconds")

@@ -1,0 +1,83 @@
+"""open_artifact: what was too long to be handed over, read in pieces."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from swarm.artifacts import TOOL, Artifacts
+from swarm.protocols import Tool
+from swarm.tools.output import LIMIT, clip, failed, printable
+from swarm.tools.registry import tool
+from swarm.types import ToolErrorKind, ToolResult
+
+_MATCHES = 100
+_WIDTH = 400
+_WIDEST = 8_000
+_NOTE_ROOM = 160
+
+
+def open_artifact(artifacts: Artifacts) -> Tool:
+    """The tool, for the artifacts of a run."""
+
+    @tool(name=TOOL)
+    async def opened(
+        handle: Annotated[str, Field(description="The artifact's name, as it was told.")],
+        offset: Annotated[int, Field(ge=1, description="First line, from 1. Default 1.")] = 1,
+        limit: Annotated[int | None, Field(ge=1, description="How many lines. Default: as many as fit.")] = None,
+        find: Annotated[
+            str | None, Field(min_length=1, description="Only lines that hold this text, in whatever case.")
+        ] = None,
+    ) -> ToolResult:
+        """Read an artifact: the whole of a result or output of which you were shown a part. Lines come with numbers."""
+        text = await artifacts.read(handle.strip().removeprefix("artifact ").removesuffix(".txt"))
+        if text is None:
+            named = clip(handle, 120)
+            return failed(ToolErrorKind.NOT_FOUND, f"there is no artifact {named!r}. Copy the name exactly.")
+        lines = text.split("\n")
+        if find is not None:
+            return _found(lines, find)
+        if offset > len(lines):
+            return failed(ToolErrorKind.BAD_ARGUMENTS, f"offset {offset} is past the end: it has {len(lines)} lines.")
+        return _shown(lines, offset, len(lines) if limit is None else min(len(lines), offset - 1 + limit))
+
+    return opened
+
+
+def _shown(lines: list[str], offset: int, last: int) -> ToolResult:
+    shown: list[str] = []
+    used, number = 0, offset - 1
+    while number < last:
+        line = f"{number + 1:>6}\t{_line(lines[number], _WIDEST)}"
+        if shown and used + len(line) + 1 > LIMIT - _NOTE_ROOM:
+            break
+        shown.append(line)
+        used += len(line) + 1
+        number += 1
+    if number < len(lines):
+        shown.append(f"[lines {number + 1}-{len(lines)} of {len(lines)} left out; go on with offset={number + 1}]")
+    return ToolResult("\n".join(shown), truncated=number < last)
+
+
+def _found(lines: list[str], wanted: str) -> ToolResult:
+    wanted = wanted.casefold()
+    hits = [(number, line) for number, line in enumerate(lines, 1) if wanted in line.casefold()]
+    if not hits:
+        return ToolResult("No line holds it.")
+    shown = [f"{number:>6}\t{_line(line, _WIDTH, line.casefold().find(wanted))}" for number, line in hits[:_MATCHES]]
+    while sum(map(len, shown)) + len(shown) > LIMIT - _NOTE_ROOM:
+        shown.pop()
+    if len(shown) < len(hits):
+        shown.append(f"[only the first {len(shown)} of {len(hits)} lines; look for something rarer]")
+    return ToolResult("\n".join(shown), truncated=len(shown) < len(hits))
+
+
+def _line(line: str, width: int, at: int = 0) -> str:
+    """A line of at most `width` characters, around the place `at`."""
+    line = printable(line)
+    if len(line) <= width:
+        return line
+    start = max(0, min(at - width // 4, len(line) - width))
+    end = f"[... {len(line) - start - width} more characters]" if start + width < len(line) else ""
+    return ("[...]" if start else "") + line[start : start + width] + end
