@@ -137,7 +137,8 @@ def run_tests(request: dict[str, Any], out: int) -> None:
     recorder = Recorder(request["package"], request["part"])
     if request["package"]:
         recorder.trace()
-    code = pytest.main(["-q", "-p", "no:cacheprovider", *request["tests"]], plugins=[recorder])
+    own = ["-q", "-p", "no:cacheprovider", f"--basetemp={tempfile.gettempdir()}/pytest"]  # emptied for each run
+    code = pytest.main([*own, *request["tests"]], plugins=[recorder])
     sys.settrace(None)
     threading.settrace(None)
     with os.fdopen(out, "wb") as pipe:

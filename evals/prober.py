@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from subprocess import PIPE
 from typing import Any
@@ -14,6 +14,7 @@ from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from swarm.errors import MachineError
+from swarm.sandboxes.folders import private_folder
 
 
 class Prober:
@@ -56,11 +57,15 @@ class Prober:
 
 @asynccontextmanager
 async def prober(root: Path, python: str) -> AsyncIterator[Prober]:
-    """Start a prober for the tree at `root`; it and its children end with the block."""
+    """Start a prober for the tree at `root`; it, its children and their temporary files end with the block."""
     # Nothing is inherited: foreign tests need no keys. -P keeps this folder from being importable as top level.
     env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(root.parent), "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"}
     command = [python, "-P", str(Path(__file__).resolve().with_name("fault_probe.py")), str(root)]
-    async with await anyio.open_process(command, stdin=PIPE, stdout=PIPE, stderr=None, env=env, cwd=root) as process:
+    async with AsyncExitStack() as stack:
+        # A pytest that cleans up in the machine's own folder can stumble over what others left there.
+        env["TMPDIR"] = str(await stack.enter_async_context(private_folder(root.parent, "probe")))
+        opened = await anyio.open_process(command, stdin=PIPE, stdout=PIPE, stderr=None, env=env, cwd=root)
+        process = await stack.enter_async_context(opened)
         try:
             yield Prober(process)
         finally:

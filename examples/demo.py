@@ -24,6 +24,7 @@ from swarm.evals.faults import FaultConfig, Planted, plant
 from swarm.evals.packages import BOLTONS, Package, fetch, make_repository, unpack
 from swarm.events import AgentStarted, Event
 from swarm.journal.reader import read_events
+from swarm.removal import remove_tree
 from swarm.result import RunResult
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -165,13 +166,17 @@ def final_tree(faulty: Path, patch: Path, final: Path, test: str) -> frozenset[s
     if patch.is_file() and patch.stat().st_size:
         subprocess.run(["git", "apply", str(patch)], cwd=final, check=True)
     command = [sys.executable, *test.split()[1:], "-rfE", "--tb=no"]
+    temp = OUT / "tmp"
+    temp.mkdir(exist_ok=True)
     try:
-        env = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(OUT), "LANG": "C.UTF-8"}
+        env = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(OUT), "LANG": "C.UTF-8", "TMPDIR": str(temp)}
         done = subprocess.run(
             command, cwd=final, env=env, capture_output=True, text=True, errors="replace", timeout=120
         )
     except subprocess.TimeoutExpired:
         return None
+    finally:
+        remove_tree(temp)
     if done.returncode not in (0, 1):
         return None
     lines = (line.split(" ", 1) for line in done.stdout.splitlines())

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+
+from swarm.removal import remove_tree
 
 pytest_plugins = ("tests.docker_engine", "tests.llama_cpp", "tests.sandboxes_here")
 
@@ -13,6 +16,13 @@ pytest_plugins = ("tests.docker_engine", "tests.llama_cpp", "tests.sandboxes_her
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture
+def deep_path(tmp_path: Path) -> Iterator[Path]:
+    """The test's own folder, for trees that are too deep for pytest's clean-up: empty afterwards in any case."""
+    yield tmp_path
+    remove_tree(tmp_path)
 
 
 Require = Callable[[object, str], None]

@@ -117,8 +117,8 @@ async def test_a_failure_is_a_reason(tmp_path: Path, dead: Path, monkeypatch: py
     assert not lease.folder.exists()
 
 
-async def test_a_lease_is_gone_at_its_end_however_deep(tmp_path: Path) -> None:
-    async with open_lease(tmp_path, "one") as lease:
+async def test_a_lease_is_gone_at_its_end_however_deep(deep_path: Path) -> None:
+    async with open_lease(deep_path, "one") as lease:
         (lease.folder / "ws").mkdir()
         nest(lease.folder / "ws", 1200)
     assert not lease.folder.exists()

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from swarm.errors import SandboxError, UsageError
 from swarm.protocols import SandboxBackend
+from swarm.removal import remove_tree
 from swarm.sandboxes.catalog import open_backend
 from swarm.sandboxes.channel.output import HeadTail
 from swarm.sandboxes.conformance import suite as conformance
@@ -72,9 +73,13 @@ async def subject(
     for name, content in BEGIN.items():
         (begin / name).parent.mkdir(parents=True, exist_ok=True)
         (begin / name).write_bytes(content)
-    layers = Layers(tmp_path_factory.mktemp("layers"), owner=backend.owner)
-    async with layers.open(await layers.adopt(begin)) as copy, backend.open(wanted(copy.tree)) as sandbox:
-        yield conformance.Subject(sandbox, copy.tree, copy, lambda other: backend.open(wanted(other.tree)))
+    lease = tmp_path_factory.mktemp("layers")
+    layers = Layers(lease, owner=backend.owner)
+    try:
+        async with layers.open(await layers.adopt(begin)) as copy, backend.open(wanted(copy.tree)) as sandbox:
+            yield conformance.Subject(sandbox, copy.tree, copy, lambda other: backend.open(wanted(other.tree)))
+    finally:
+        remove_tree(lease)  # too deep for pytest's own clean-up
 
 
 def here() -> Path:

@@ -129,10 +129,10 @@ async def test_a_disk_filler(backend: SandboxBackend, lease: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("depth", [25, 200])
-async def test_a_disk_filler_out_of_sight(backend: SandboxBackend, lease: Path, tmp_path: Path, depth: int) -> None:
+async def test_a_disk_filler_out_of_sight(backend: SandboxBackend, lease: Path, deep_path: Path, depth: int) -> None:
     """In folders whose paths are longer than the kernel takes, or deeper than anybody counts."""
     name = "x" * 200
-    async with bombed(backend, lease, tmp_path) as sandbox:
+    async with bombed(backend, lease, deep_path) as sandbox:
         down = f"i=0; while [ $i -lt {depth} ]; do mkdir {name}; cd {name} || exit 9; i=$((i+1)); done"
         # Bounded, as what the watch does not see would fill the machine.
         fill = "i=0; while [ $i -lt 1000 ]; do head -c 1M /dev/zero >big-$i; i=$((i+1)); done; sleep 5"

@@ -193,39 +193,30 @@ async def test_a_refusal_of_git_is_the_works(tmp_path: Path, monkeypatch: pytest
     assert "BOM is required" in captured.failure
 
 
-async def test_deep_folders_are_captured_around(tmp_path: Path) -> None:
-    work = await begin(tmp_path)
+async def test_deep_folders_are_captured_around(deep_path: Path) -> None:
+    work = await begin(deep_path)
     nest(work.copy, LEVELS)
     (work.copy / "new").write_bytes(b"new")
-    try:
-        captured = await work.capture()
-        assert work.content(captured, "new") == b"new"
-        assert captured.left_out == ("1 files with paths of more than 4095 bytes",)
-        settle(work.copy, 1, None)
-        hand_over(work.copy, os.geteuid() + 1, os.getegid())
-        copy_tree(work.copy, tmp_path / "second", lambda: None, reflink=False)
-        assert depth(tmp_path / "second") == LEVELS
-    finally:
-        for folder in (work.copy, tmp_path / "second"):
-            remove_tree(folder)
+    captured = await work.capture()
+    assert work.content(captured, "new") == b"new"
+    assert captured.left_out == ("1 files with paths of more than 4095 bytes",)
+    settle(work.copy, 1, None)
+    hand_over(work.copy, os.geteuid() + 1, os.getegid())
+    copy_tree(work.copy, deep_path / "second", lambda: None, reflink=False)
+    assert depth(deep_path / "second") == LEVELS
 
 
 @pytest.mark.parametrize("kind", [Kind.OVERLAY, Kind.COPY])
-async def test_deep_folders_are_forked(kind: Kind, tmp_path: Path, require: Callable[[object, str], None]) -> None:
+async def test_deep_folders_are_forked(kind: Kind, deep_path: Path, require: Callable[[object, str], None]) -> None:
     require(kind is Kind.COPY or os.geteuid() == 0, "overlays take root")
-    lease = tmp_path / "lease"
-    lease.mkdir()
-    layers = Layers(lease, kind=kind)
-    try:
-        async with layers.open(None) as copy:
-            nest(copy.tree, LEVELS)
-            (copy.tree / "new").write_bytes(b"new\n")
-            assert b"+new" in await copy.patch()
-            name = await copy.snapshot()
-            async with copy.fork() as fork, copy.fork(name) as again:
-                assert depth(fork.tree) == depth(again.tree) == LEVELS
-    finally:
-        remove_tree(lease)  # pytest's own clean-up recurses
+    layers = Layers(deep_path, kind=kind)
+    async with layers.open(None) as copy:
+        nest(copy.tree, LEVELS)
+        (copy.tree / "new").write_bytes(b"new\n")
+        assert b"+new" in await copy.patch()
+        name = await copy.snapshot()
+        async with copy.fork() as fork, copy.fork(name) as again:
+            assert depth(fork.tree) == depth(again.tree) == LEVELS
 
 
 @pytest.fixture

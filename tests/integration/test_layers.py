@@ -67,10 +67,10 @@ async def store(tmp_path: Path) -> GitRepository:
 
 
 @pytest.fixture
-async def lease(tmp_path: Path) -> AsyncIterator[Path]:
-    async with open_lease(tmp_path / "odd,name:with\\all", "lease") as held:
+async def lease(deep_path: Path) -> AsyncIterator[Path]:
+    async with open_lease(deep_path / "odd,name:with\\all", "lease") as held:
         yield held.folder
-    assert mounts_below(tmp_path) == []
+    assert mounts_below(deep_path) == []
     assert not held.folder.exists()
 
 

@@ -148,6 +148,15 @@ async def test_what_cannot_be_planted_is_said(package: Path) -> None:
     assert (package / "pkg/shapes.py").read_text(encoding="utf-8") == SHAPES
 
 
+async def test_the_tests_keep_their_temporary_files_in_a_folder_of_their_own(package: Path) -> None:
+    """What others left in the machine's own folder must not matter to them."""
+    path = package / "tests/test_all.py"
+    path.write_text(
+        TESTS + "\ndef test_temp(tmp_path):\n    import pathlib\n    assert pathlib.Path.home() in tmp_path.parents\n"
+    )
+    assert (await plant(package, CONFIG)).tests == 5
+
+
 async def test_a_suite_that_never_ends_is_refused(package: Path) -> None:
     (package / "tests/test_all.py").write_text("def test_stuck():\n    while True: pass\n", encoding="utf-8")
     with pytest.raises(UsageError, match="run out of time"):

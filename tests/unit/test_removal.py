@@ -44,33 +44,33 @@ def few_descriptors(more: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_as_deep_as_it_may_be_with_few_descriptors(tmp_path: Path) -> None:
-    tree = tmp_path / "tree"
+def test_as_deep_as_it_may_be_with_few_descriptors(deep_path: Path) -> None:
+    tree = deep_path / "tree"
     tree.mkdir()
     for name, levels in (("a", 1500), ("b", 3)):
         (tree / name).mkdir()
         nest(tree / name, levels)
     with few_descriptors(8):
         remove_tree(tree)
-    assert names(tmp_path) == []
+    assert names(deep_path) == []
 
 
-def test_without_permissions_to_the_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_permissions_to_the_bottom(deep_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a user to whom permissions mean something."""
-    tree = tmp_path / "tree"
+    tree = deep_path / "tree"
     tree.mkdir()
     nest(tree, 1200, mode=0)
     tree.chmod(0)
     me = os.geteuid()
     if me == 0:
-        subprocess.run(["chown", "-R", "54321", tmp_path], check=True)
-        monkeypatch.chdir(tmp_path)
+        subprocess.run(["chown", "-R", "54321", deep_path], check=True)
+        monkeypatch.chdir(deep_path)
         os.seteuid(54321)
     try:
         remove_tree(Path(os.path.relpath(tree)))
     finally:
         os.seteuid(me)
-    assert names(tmp_path) == []
+    assert names(deep_path) == []
 
 
 def test_links_are_removed_and_not_followed(tmp_path: Path) -> None:
