@@ -163,7 +163,7 @@ async def test_a_command_beside_a_filler_is_done_or_told_why_not(
             fill = "while head -c 8M /dev/zero >>big; do :; done"
             await sandbox.exec(f"({fill}) >/dev/null 2>&1 </dev/null & echo $! >filler")
             with anyio.fail_after(60):
-                while (tmp_path / "filler").is_file():  # noqa: ASYNC110  nobody tells when it was ended
+                while (tmp_path / "filler").is_file():
                     done = await sandbox.exec("kill -0 $(cat filler) || rm -f filler big; echo well")
                     assert done.stdout == b"well\n" or b"its limit is" in done.stderr
 
