@@ -87,6 +87,7 @@ class Channel:
         self._running = 0
         self._paused = False
         self._asking = anyio.Lock()
+        self._clearing = anyio.Lock(fast_acquire=True)  # else a command that just begins would be ended with the rest
         self._sequence = 0
         self._heard = b""
         folder.mkdir()
@@ -129,10 +130,11 @@ class Channel:
         if self._paused:
             raise SandboxError(f"{self.mark} is paused", remedy="resume it first")
         out, err = HeadTail(max_output), HeadTail(max_output)
-        slot = await self._take()
+        async with self._clearing:
+            slot = await self._take()
+            self._running += 1
         ended = False
         refused = ""
-        self._running += 1
         try:
             started = time.monotonic()
             await slot.start(enter(folder), script, stdin, out, err)
@@ -192,8 +194,9 @@ class Channel:
     async def _stop(self, slot: Slot, err: HeadTail, reason: str) -> None:
         """End a command that went too far, and what other commands left in the background."""
         await self._end(slot, "all")
-        if self._clearer is not None and self._running == 1:
-            await self._clearer()
+        async with self._clearing:
+            if self._running == 1:
+                await self._clear()
         slot.drain()
         err.add(reason.encode())
 
@@ -217,8 +220,9 @@ class Channel:
         Raises:
             SandboxError: the sandbox is gone.
         """
-        if self._clearer is not None and self._running == 0 and not self._paused:
-            await self._clearer()
+        async with self._clearing:
+            if self._running == 0 and not self._paused:
+                await self._clear()
 
     def close(self) -> None:
         """Give up all that it holds; the agent ends. May be called twice."""
@@ -274,8 +278,8 @@ class Channel:
             await self._ask("ping")
             # What was left in the background takes all the processes there may be, or meddles with the shell that
             # waits. If nothing else helps, another command may be what does.
-            if self._clearer is not None and attempt >= (1 if self._running == 0 else _STARTS - 2):
-                await self._clearer()
+            if attempt >= (1 if self._running == 0 else _STARTS - 2):
+                await self._clear()
             await anyio.sleep(_PAUSE_S * 2**attempt)
         raise SandboxError(f"no command can be started in {self.mark}", remedy="its limit of processes may be used up")
 
@@ -292,6 +296,12 @@ class Channel:
             await self._end(slot, "all")
         except SandboxError:
             return
+
+    async def _clear(self) -> None:
+        if self._clearer is not None:
+            self._ended += self._idle  # a shell that waits is ended with the rest, though it said that it is ready
+            self._idle.clear()
+            await self._clearer()
 
     async def _clear_inside(self) -> None:
         await self._ask("clear")

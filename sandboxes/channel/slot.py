@@ -12,6 +12,7 @@ import re
 import secrets
 import select
 import termios
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
@@ -171,7 +172,8 @@ class Slot:
         # The names first: whoever opened one after its reader has gone would wait for ever.
         for name in (*_MODES, *self._files):
             (self._folder / name).unlink(missing_ok=True)
-        self._folder.rmdir()
+        with suppress(OSError):  # a shell that just begins may still write there: it goes with the folder above
+            self._folder.rmdir()
         for fd in (self._status, self._go, *self._open):
             if fd >= 0:
                 os.close(fd)

@@ -155,6 +155,19 @@ async def test_a_filler_while_no_command_runs(backend: SandboxBackend, lease: Pa
         assert (await sandbox.exec("rm -f ./*")).stderr == b""
 
 
+async def test_a_command_beside_a_filler_is_done_or_told_why_not(
+    backend: SandboxBackend, lease: Path, tmp_path: Path
+) -> None:
+    async with bombed(backend, lease, tmp_path) as sandbox:
+        for _ in range(12):
+            fill = "while head -c 8M /dev/zero >>big; do :; done"
+            await sandbox.exec(f"({fill}) >/dev/null 2>&1 </dev/null & echo $! >filler")
+            with anyio.fail_after(60):
+                while (tmp_path / "filler").is_file():
+                    done = await sandbox.exec("kill -0 $(cat filler) || rm -f filler big; echo well")
+                    assert done.stdout == b"well\n" or b"its limit is" in done.stderr
+
+
 async def test_a_filler_in_the_background_ends_too(backend: SandboxBackend, lease: Path, tmp_path: Path) -> None:
     async with bombed(backend, lease, tmp_path) as sandbox:
         await sandbox.exec(

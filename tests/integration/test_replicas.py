@@ -103,8 +103,8 @@ async def test_one_slow_and_one_with_another_key(model: str, repo: Path, box: Sa
     assert set(failed) <= {"wrong_key"}
     host = locked.removeprefix("http://").removesuffix("/v1")
     told = [text for text in notices(events) if host in text.split(" (")[0]]
-    assert len(told) == 1
-    assert f"{host} is left out" in told[0]
+    assert len(told) == min(counts[2], 1)  # where the others are quick enough it is never asked
+    assert all(f"{host} is left out" in text for text in told)
 
 
 async def test_one_dies_and_comes_back(model: str, repo: Path, box: SandboxName, free_port: int) -> None:

@@ -94,12 +94,11 @@ async def test_jobs_end_with_the_block_and_errors_come_out_as_they_are(fresh: Ca
     async with ProcessBackend().open(request) as sandbox:
         with pytest.raises(SandboxError, match=r"^gone$"):
             async with open_bench(sandbox) as bench:
-                await tell(bench, "bash", command="sleep 86396", background=True)
+                await tell(bench, "bash", command="sleep 86396 & echo $! > job; wait", background=True)
+                await tell(bench, "bash", command="until [ -s job ]; do sleep 0.05; done")
                 raise SandboxError("gone")
-        found = await sandbox.exec(
-            "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' | grep -c 'sleep 8639[6]' || true"
-        )
-        assert found.stdout == b"0\n"
+        found = await sandbox.exec("while kill -0 $(cat job); do sleep 0.05; done", timeout=60)
+        assert not found.timed_out
         refused = await TOOLS.call("bash", '{"command": "true", "background": true}', sandbox)
         assert refused.error is ToolErrorKind.UNAVAILABLE
 
