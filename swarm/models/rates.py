@@ -40,6 +40,7 @@ class LearntRate:
         self._prior: float | None = None  # the same before the last refusal
         self._calls = 0  # that had to wait, since the last refusal
         self._steady = _FIRST_CALLS
+        self._pause_told = False  # with the last refusal
         self._stands_on = 0.0  # calls for which the measurement is taken for true, if they are more than `_steady`
         self._credit, self._credit_at = 1.0, 0.0
         self._from, self._let_through = 0.0, 0  # the measurement that is going on: since when, how many
@@ -142,6 +143,7 @@ class LearntRate:
             self._pause_s = min(_BACKOFF_S[0], 1.5 / self._anchor)
             self._start, self._count = self._from, self._let_through
         self._trusted = self._whole or self._prior is None
+        self._pause_told = pause is not None
         self._batch = self._since_pause - 1
         self._refused_at = now
         self._since_pause = 0
@@ -167,7 +169,8 @@ class LearntRate:
             missing = _ENOUGH_CALLS - count
             span, count = span + missing / self._prior, count + missing
         # What was measured while others held calls back is no measure: then only somewhat slower than before.
-        self._stands_on = _TRUST * min(count, HORIZON_S * count / span)
+        # Where nothing is said, a window that is used up too early is waited out blindly.
+        self._stands_on = 0.0 if self._pause_told else _TRUST * min(count, HORIZON_S * count / span)
         self._anchor = count / span if self._trusted or self._prior is None else max(count / span, 0.8 * self._prior)
         self._whole = True
         self._calls = 0

@@ -304,7 +304,7 @@ def test_a_whole_run_without_tools_or_json_schema(
     script.rules = [
         {
             "where": "system",
-            "match": "orchestrator of a swarm",
+            "match": "plan the work of a swarm",
             "turns": [{"content": "Gladly! I would split it in one."}, {"content": f"```json\n{answer}\n```"}],
         },
         {

@@ -34,7 +34,7 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def echoes(request: ModelRequest) -> Turn:
     """Answers with the task."""
-    return "answer to " + str(request.messages[-1]["content"]).split("\n")[0]
+    return "answer to " + str(request.messages[-1]["content"]).split("\n")[2]  # below a heading
 
 
 def embedded(model: ScriptedModel) -> Swarm:

@@ -65,7 +65,7 @@ sys.meta_path.insert(0, Interrupted())
 
 
 STUCK = """
-import sys, anyio, swarm.cli.run, swarm.runtime
+import sys, anyio, swarm.cli.live, swarm.runtime
 from swarm.events import RunStarted
 swarm.cli.live.GRACE = 0.1
 class Stuck:
@@ -95,4 +95,5 @@ def test_a_second_signal_ends_a_run_that_is_stuck(env: dict[str, str]) -> None:
         process.send_signal(signal.SIGTERM)
         said = process.stderr.read()
     assert process.returncode == 130
-    assert said.splitlines() == [f"swarm: stopped at once; the record so far: {env['SWARM_HOME']}/runs/stuck"]
+    kept = f"the record so far: {env['SWARM_HOME']}/runs/stuck; go on: swarm resume stuck"
+    assert said.splitlines() == [f"swarm: stopped at once; {kept}"]

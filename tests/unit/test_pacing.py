@@ -120,7 +120,7 @@ def test_what_was_measured_of_many_calls_is_not_left_after_few() -> None:
     rate, now = LearntRate(), 60.0
     for n in range(6000):
         rate.sent(n / 100, waited=False)
-    rate.refused(now, now, 1.0)
+    rate.refused(now, now, None)
     for _ in range(5000):
         while rate.delay(now) > 0:
             now += rate.delay(now)
