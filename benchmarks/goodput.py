@@ -30,15 +30,15 @@ import anyio
 import httpx
 import openai
 
-from swarm.budget import Budget
+from swarm.agents.conversation import Conversation, Line
+from swarm.budgets.budget import Budget
+from swarm.budgets.levels import Limits
 from swarm.calls import Ask
-from swarm.conversation import Conversation, Line
 from swarm.errors import EndpointError
 from swarm.events import Event
-from swarm.levels import Limits
-from swarm.models.client import OpenAIModel, open_client
-from swarm.models.governor import Governor
+from swarm.models.admission.governor import Governor
 from swarm.models.service import GovernedModel
+from swarm.models.wire.client import OpenAIModel, open_client
 from swarm.types import Role
 
 CASES: dict[str, dict[str, Any]] = {

@@ -31,7 +31,7 @@ from langgraph.types import Send
 from measure import machine, save
 
 from swarm.events import Event
-from swarm.scheduler import Scheduler
+from swarm.scheduling.scheduler import Scheduler
 from swarm.testing import VirtualClock
 from swarm.types import AgentLimits, AgentResult, AgentSpec, Outcome, Plan, SubTask
 

@@ -39,14 +39,14 @@ async def governed(url: str) -> AsyncIterator[Agent]:
     import tempfile
     from pathlib import Path
 
-    from swarm.budget import Budget
-    from swarm.conversation import Conversation, Line
+    from swarm.agents.conversation import Conversation, Line
+    from swarm.budgets.budget import Budget
+    from swarm.budgets.levels import Limits
     from swarm.journal.redaction import Redactor
     from swarm.journal.writer import open_journal
-    from swarm.levels import Limits
-    from swarm.models.client import OpenAIModel, open_client
-    from swarm.models.governor import Governor
+    from swarm.models.admission.governor import Governor
     from swarm.models.service import GovernedModel
+    from swarm.models.wire.client import OpenAIModel, open_client
     from swarm.types import Role
 
     with tempfile.TemporaryDirectory() as folder:
@@ -74,7 +74,7 @@ async def ours(url: str, *, model: str = "canned", stream: bool = False) -> Asyn
     from pydantic_core import to_json
 
     from swarm.calls import ModelRequest, StreamLimits
-    from swarm.models.client import OpenAIModel, open_client
+    from swarm.models.wire.client import OpenAIModel, open_client
     from swarm.types import Message
 
     async with open_client(url, None) as client:

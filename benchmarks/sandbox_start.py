@@ -30,13 +30,13 @@ from measure import machine, save
 from raw_docker import RawEngine, newest_image
 
 from swarm.errors import SandboxError
-from swarm.pool import Pool
+from swarm.places.pool import Pool
+from swarm.places.workshop import Workshop
 from swarm.protocols import SandboxBackend
 from swarm.sandboxes.catalog import open_backend
 from swarm.sandboxes.docker.backend import HOST_IMAGE
 from swarm.types import SandboxRequest
 from swarm.wiring import working_copies
-from swarm.workshop import Workshop
 
 One = Callable[[int], AbstractAsyncContextManager[None]]
 

@@ -6,13 +6,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from swarm.agents.desk import Desk as Desk
+    from swarm.agents.desk import Dialogue as Dialogue
     from swarm.approval import Question as Question
     from swarm.calls import ModelReply as ModelReply
     from swarm.calls import ModelRequest as ModelRequest
     from swarm.config import RunConfig as RunConfig
-    from swarm.controls import Controls as Controls
-    from swarm.desk import Desk as Desk
-    from swarm.desk import Dialogue as Dialogue
     from swarm.errors import EndpointError as EndpointError
     from swarm.errors import EndpointFault as EndpointFault
     from swarm.errors import SwarmError as SwarmError
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from swarm.protocols import Sandbox as Sandbox
     from swarm.result import RunResult as RunResult
     from swarm.runtime import Swarm as Swarm
+    from swarm.scheduling.controls import Controls as Controls
     from swarm.stages import Dispatch as Dispatch
     from swarm.stages import Finish as Finish
     from swarm.stages import Harvest as Harvest
@@ -41,9 +41,9 @@ __version__ = "0.1.0"
 
 _HOME = {
     "AgentResult": "swarm.types",
-    "Controls": "swarm.controls",
-    "Desk": "swarm.desk",
-    "Dialogue": "swarm.desk",
+    "Controls": "swarm.scheduling.controls",
+    "Desk": "swarm.agents.desk",
+    "Dialogue": "swarm.agents.desk",
     "Dispatch": "swarm.stages",
     "EndpointError": "swarm.errors",
     "EndpointFault": "swarm.errors",

@@ -16,11 +16,11 @@ from swarm.approval import Approve, Estimate, Question
 from swarm.errors import UsageError
 from swarm.events import Answered
 from swarm.journal.past import Past
-from swarm.plan_graph import problems
+from swarm.journal.totals import Totals
 from swarm.preview import Preview
 from swarm.protocols import EventSink
+from swarm.scheduling.plan_graph import problems
 from swarm.stopping import unless_stopped
-from swarm.totals import Totals
 from swarm.types import Plan
 
 

@@ -79,7 +79,7 @@ class ModelReply:
 
     Times are `time.monotonic` seconds; `usage.calls` is 1; `limits` is what the endpoint told of its rates,
     `tokens` what was sampled, where the request wanted it. `fitted` tells how the request was changed for an endpoint
-    that lacks something, and what else was exchanged for this answer (see `swarm.models.fitted`).
+    that lacks something, and what else was exchanged for this answer (see `swarm.models.fitting.fitted`).
     """
 
     message: Message

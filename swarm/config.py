@@ -52,8 +52,8 @@ class Capabilities(BaseModel):
     """What a model at an endpoint can do; None where it is not known.
 
     `structured` is the strongest `response_format` that is kept to. `token_ids` is whose way of asking for token ids
-    works, `reasoning` the field that the reasoning comes in ("": none was seen), `context_tokens` how many tokens prompt
-    and answer may have together.
+    works, `reasoning` the field that the reasoning comes in ("": none was seen), `context_tokens` how many tokens
+    prompt and answer may have together.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -17,26 +17,26 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command
 
+from swarm.agents.board import Board, has_siblings
 from swarm.approval import Approve
 from swarm.asking import Approvals, Record
-from swarm.board import Board, has_siblings
-from swarm.briefing import Briefing, Occasion
-from swarm.controls import Controls
+from swarm.budgets.funds import Funds
 from swarm.errors import MachineError, SwarmError, UsageError
 from swarm.events import Finished, Notice, StageEnded, StageStarted
 from swarm.forecast.previewer import Previewer
-from swarm.funds import Funds
-from swarm.gate import Gate, missing
 from swarm.journal.past import Past
+from swarm.journal.totals import Totals
+from swarm.places.gate import Gate, missing
 from swarm.preview import Preview
+from swarm.prompts.briefing import Briefing, Occasion
 from swarm.protocols import Aggregator, EventSink, Executor, Orchestrator, Repository
-from swarm.scheduler import Scheduler
+from swarm.scheduling.controls import Controls
+from swarm.scheduling.scheduler import Scheduler
+from swarm.scheduling.stragglers import StragglerPolicy
+from swarm.scheduling.width import Width
 from swarm.stages import Finish, GateReport, Harvest, Merged, RunState, StageReport
 from swarm.stopping import unless_stopped
-from swarm.stragglers import StragglerPolicy
-from swarm.totals import Totals
 from swarm.types import AgentResult, AgentSpec, Plan, SubTask
-from swarm.width import Width
 
 Step = Literal["orchestrate", "dispatch", "finish"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from swarm.desk import Desk, Dialogue
+from swarm.agents.desk import Desk, Dialogue
 from swarm.protocols import Aggregator, Model, Orchestrator, SandboxBackend, Tool
 
 

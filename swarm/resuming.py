@@ -10,10 +10,10 @@ import anyio
 from pydantic import ValidationError
 
 from swarm import __version__
+from swarm.budgets.funds import Funds
 from swarm.config import RunConfig, load_config
 from swarm.errors import UsageError
 from swarm.events import CallFinished, CallSent, Event, RunStarted
-from swarm.funds import Funds
 from swarm.journal.past import Past
 from swarm.journal.said import Unsaid
 from swarm.journal.writer import Journal

@@ -27,7 +27,7 @@ PARKED = frozenset({EndpointFault.QUOTA_EXHAUSTED, EndpointFault.WRONG_KEY})
 """Faults that somebody may mend while the run waits, where it is told to."""
 
 OUTAGE = frozenset({EndpointFault.UNREACHABLE, EndpointFault.CONNECT_TIMED_OUT})
-"""Faults after which one call at a time tries whether the endpoint is there again: see `swarm.models.halts`."""
+"""Faults after which one call at a time tries whether the endpoint is there again: see `models.admission.halts`."""
 
 _TRIES = {
     EndpointFault.OVERLOADED: 8,

@@ -15,7 +15,6 @@ from pydantic_core import to_json
 
 from swarm.approval import Approve
 from swarm.config import RunConfig, home
-from swarm.controls import Controls
 from swarm.errors import JournalError, MachineError, UsageError
 from swarm.events import Event, RunEnded
 from swarm.forecast.measured import Measured
@@ -24,6 +23,7 @@ from swarm.journal.past import Past
 from swarm.journal.reader import Held
 from swarm.journal.redaction import Redactor, secrets_of
 from swarm.journal.said import Unsaid
+from swarm.journal.totals import Totals
 from swarm.journal.writer import Journal, open_journal
 from swarm.models.providers import secrets_in
 from swarm.parts import Parts
@@ -31,8 +31,8 @@ from swarm.prompts.texts import load_prompts
 from swarm.protocols import SandboxBackend
 from swarm.result import RunResult, Spent
 from swarm.resuming import go_on
+from swarm.scheduling.controls import Controls
 from swarm.session import Mission, Session
-from swarm.totals import Totals
 from swarm.types import Outcome, RunStatus
 from swarm.verdict import EndedBy, coverage_note, gate_verdict, judge
 from swarm.wiring import Ground, Models, find_repository

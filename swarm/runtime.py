@@ -15,7 +15,6 @@ from anyio.abc import TaskGroup
 
 from swarm.approval import Approve
 from swarm.config import RunConfig, load_config
-from swarm.controls import Controls
 from swarm.errors import SwarmError, UsageError
 from swarm.events import Event
 from swarm.journal.past import Past
@@ -24,6 +23,7 @@ from swarm.parts import Parts
 from swarm.result import RunResult
 from swarm.resuming import config_of, finished, resumable
 from swarm.run import Order, begin, execute, new_run_id, run_folder
+from swarm.scheduling.controls import Controls
 from swarm.wiring import Models, open_lease, open_models, open_sandboxes
 
 

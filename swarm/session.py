@@ -13,46 +13,46 @@ import anyio
 from pydantic_core import to_json
 
 from swarm import __version__
-from swarm.agent import ToolKit
+from swarm.agents.agent import ToolKit
+from swarm.agents.board import Board
+from swarm.agents.checkpoints import Pace
+from swarm.agents.context import ContextPolicy
+from swarm.agents.conversation import Conversation
+from swarm.agents.desk import Desk
+from swarm.agents.trajectory import Trajectory, open_trajectory, sha256
 from swarm.aggregators.chosen import aggregator_for
 from swarm.approval import Approve
-from swarm.artifacts import Artifacts
-from swarm.board import Board
-from swarm.briefing import Briefing, Terms
-from swarm.budget import Terms as Kept
-from swarm.checkpoints import Pace
+from swarm.budgets.budget import Terms as Kept
+from swarm.budgets.funds import Funds
+from swarm.budgets.headcount import Headcount
+from swarm.budgets.levels import Limits
 from swarm.config import RunConfig
-from swarm.context import ContextPolicy
-from swarm.controls import Command, Controls
-from swarm.conversation import Conversation
-from swarm.desk import Desk
 from swarm.errors import MachineError, SwarmError
 from swarm.events import AgentStarted, ControlUsed, Notice, RunStarted
 from swarm.executors.local import LocalExecutor
 from swarm.forecast.previewer import Previewer
 from swarm.forecast.terms import terms_of
-from swarm.funds import Funds
-from swarm.gate import Gate
-from swarm.headcount import Headcount
+from swarm.journal.artifacts import Artifacts
 from swarm.journal.past import Past
 from swarm.journal.reader import Held
-from swarm.levels import Limits
+from swarm.journal.totals import Totals
 from swarm.models.providers import redactor_of
 from swarm.orchestrators.parl import Bench, ParlOrchestrator, own_schemas
 from swarm.orchestrators.plan import PlanOrchestrator
 from swarm.orchestrators.single import SingleOrchestrator
 from swarm.parts import Parts
-from swarm.pool import Pool, open_pool
+from swarm.places.gate import Gate
+from swarm.places.pool import Pool, open_pool
+from swarm.places.workshop import Workshop
+from swarm.prompts.briefing import Briefing, Terms
 from swarm.prompts.texts import Prompts, own_prompts
 from swarm.protocols import EventSink, Orchestrator, SandboxBackend
-from swarm.stragglers import StragglerPolicy
+from swarm.scheduling.controls import Command, Controls
+from swarm.scheduling.stragglers import StragglerPolicy
+from swarm.scheduling.width import Width
 from swarm.teams import Staff, Teams
-from swarm.totals import Totals
-from swarm.trajectory import Trajectory, open_trajectory, sha256
 from swarm.types import AgentLimits, Outcome, Role
-from swarm.width import Width
 from swarm.wiring import Models, Tree, open_toolkit, sandbox_site, take_snapshot, working_copies
-from swarm.workshop import Workshop
 
 ORCHESTRATOR = "orchestrator"
 """The trajectory of the orchestrator."""

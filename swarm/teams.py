@@ -13,22 +13,23 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from swarm.agent import ToolBox
-from swarm.board import has_siblings
-from swarm.briefing import Briefing, Occasion
-from swarm.controls import Controls
+from swarm.agents.agent import ToolBox
+from swarm.agents.board import has_siblings
+from swarm.agents.gathering import Gathered
+from swarm.budgets.headcount import Headcount
 from swarm.errors import MachineError
 from swarm.events import GroupEnded, GroupStarted, PatchMerged
 from swarm.executors.leads import Post
-from swarm.gathering import Gathered
-from swarm.headcount import Headcount
 from swarm.orchestrators.delegation import ASSIGN, CREATE, SCHEMAS, Delegation, Refused
-from swarm.prompting import agent_report
+from swarm.prompts.briefing import Briefing, Occasion
+from swarm.prompts.messages import agent_report
 from swarm.protocols import EventSink, Pausable, Repository, Sandbox
-from swarm.scheduler import Scheduler
+from swarm.scheduling.controls import Controls
+from swarm.scheduling.scheduler import Scheduler
+from swarm.scheduling.stragglers import StragglerPolicy
+from swarm.scheduling.width import Loan, Width
 from swarm.stages import Merged, StageReport
 from swarm.steering import RESUME_S
-from swarm.stragglers import StragglerPolicy
 from swarm.types import (
     AgentResult,
     AgentSpec,
@@ -41,7 +42,6 @@ from swarm.types import (
     ToolResult,
     ToolStatus,
 )
-from swarm.width import Loan, Width
 
 TRIES = 3
 """How often a group's changes are merged anew because the agent's tree changed meanwhile."""
@@ -77,7 +77,7 @@ class Teams:
 
 
 class Team:
-    """`swarm.agent.ToolBox` and `swarm.gathering.Gathering` of an agent that leads others."""
+    """`swarm.agents.agent.ToolBox` and `swarm.agents.gathering.Gathering` of an agent that leads others."""
 
     def __init__(self, spec: AgentSpec, tools: ToolBox, post: Post, staff: Staff) -> None:
         self._spec = spec
@@ -92,19 +92,19 @@ class Team:
         return f"<Team of {self._spec.trajectory_id}: {self._groups} groups>"
 
     def schemas(self) -> Sequence[JsonObject]:
-        """See `swarm.agent.ToolBox`."""
+        """See `swarm.agents.agent.ToolBox`."""
         return [*SCHEMAS, *self._tools.schemas()]
 
     async def call(self, name: str, raw_arguments: str, sandbox: Sandbox) -> ToolResult:
-        """See `swarm.agent.ToolBox`."""
+        """See `swarm.agents.agent.ToolBox`."""
         return await self._tools.call(name, raw_arguments, sandbox)
 
     def gathers(self, name: str) -> bool:
-        """See `swarm.gathering.Gathering`."""
+        """See `swarm.agents.gathering.Gathering`."""
         return name in (CREATE, ASSIGN)
 
     async def gather(self, calls: Sequence[ToolCall], recorded: Sequence[ToolResult | None]) -> Sequence[Gathered]:
-        """See `swarm.gathering.Gathering`. All assign_task calls of the turn are one group."""
+        """See `swarm.agents.gathering.Gathering`. All assign_task calls of the turn are one group."""
         asked = [self._follow(call) for call in calls]
         group = {each.id: call.id for each, call in zip(asked, calls, strict=True) if isinstance(each, SubTask)}
         answers: Mapping[str, Gathered] = {}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 
 from swarm.errors import BudgetExhausted, PlanError, SwarmError
+from swarm.journal.totals import Totals
 from swarm.result import GateVerdict
-from swarm.totals import Totals
 from swarm.types import Outcome, RunStatus
 
 INTERRUPTED = 130

@@ -14,23 +14,23 @@ from swarm.calls import StreamLimits
 from swarm.config import HOST_IMAGE, Price, RunConfig, home
 from swarm.errors import UsageError
 from swarm.journal.past import Past
-from swarm.models.capabilities import Knowledge, given_by, knowledge_of
-from swarm.models.governor import Governor
-from swarm.models.governors import open_governor
+from swarm.models.admission.governor import Governor
+from swarm.models.admission.governors import open_governor
+from swarm.models.fitting.capabilities import Knowledge, given_by, knowledge_of
+from swarm.models.fitting.windows import ContextWindow, given_window, window_of
 from swarm.models.pricing import known_price
 from swarm.models.providers import EMBEDDED, Endpoint, endpoint_of, names_provider, replicas_of
 from swarm.models.service import GovernedModel
 from swarm.models.tokens import TokenRatio
-from swarm.models.windows import ContextWindow, given_window, window_of
 from swarm.protocols import Model, ModelService, Repository, SandboxBackend, Tool, WorkingCopies
 from swarm.types import Role
 
 if TYPE_CHECKING:
-    from swarm.agent import ToolKit
-    from swarm.artifacts import Artifacts
-    from swarm.budget import Budget
-    from swarm.conversation import Line
-    from swarm.models.replay import Tape
+    from swarm.agents.agent import ToolKit
+    from swarm.agents.conversation import Line
+    from swarm.budgets.budget import Budget
+    from swarm.journal.artifacts import Artifacts
+    from swarm.models.tapes.replay import Tape
     from swarm.models.warmth import WarmedModel
     from swarm.protocols import EventSink
 
@@ -55,11 +55,9 @@ class Models:
     tape: Tape | None = None
     """What is replayed, if anything is."""
 
-    def line(
-        self, role: Role, config: RunConfig, budget: Budget, sink: EventSink, past: Past | None = None
-    ) -> Line:
+    def line(self, role: Role, config: RunConfig, budget: Budget, sink: EventSink, past: Past | None = None) -> Line:
         """How a role of one run reaches its model."""
-        from swarm.conversation import Line
+        from swarm.agents.conversation import Line
         from swarm.retry import RetryPolicy
 
         service = self.by_role[role]
@@ -91,7 +89,7 @@ async def open_models(config: RunConfig, given: Model | None = None) -> AsyncIte
     if config.record is not None and config.replay is not None:
         raise UsageError("a run is recorded or replayed, not both", remedy="give --record or --replay")
     if config.replay is not None:
-        from swarm.models.tapes import replayed
+        from swarm.models.tapes.tapes import replayed
 
         held = replayed(config, config.replay)
         ratios = _ratios({role: service.name for role, service in held.services.items()})
@@ -125,7 +123,7 @@ async def open_models(config: RunConfig, given: Model | None = None) -> AsyncIte
         roles = {_ROLES[role]: name for role, name in names.items() if name}
         by_role = {role: opened[name] for role, name in roles.items()}
         if config.record is not None:
-            from swarm.models.tapes import recorded
+            from swarm.models.tapes.tapes import recorded
 
             role_prices = {role: prices[name] for role, name in roles.items()}
             told = {role: windows[name] for role, name in roles.items()}
@@ -150,10 +148,10 @@ def _ratios(names: Mapping[Role, str]) -> dict[Role, TokenRatio]:
 
 
 async def _open_model(stack: AsyncExitStack, name: str, config: RunConfig) -> tuple[ModelService, ContextWindow]:
-    from swarm.models.client import OpenAIModel, open_client
-    from swarm.models.fitted import FittedModel
+    from swarm.models.fitting.fitted import FittedModel
     from swarm.models.router import RoutedModel
     from swarm.models.warmth import WarmedModel
+    from swarm.models.wire.client import OpenAIModel, open_client
 
     replicas: list[GovernedModel | WarmedModel] = []
     places = await _places(stack, name, config)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from swarm.artifacts import TOOL, Artifacts
+from swarm.journal.artifacts import TOOL, Artifacts
 from swarm.protocols import Tool
 from swarm.tools.output import LIMIT, clip, failed, printable
 from swarm.tools.registry import tool

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from swarm.agents.desk import Desk
 from swarm.aggregators.judge import Judge
 from swarm.aggregators.patches import PatchAggregator
 from swarm.aggregators.rows import structured_rows
 from swarm.aggregators.table import TableAggregator, all_useful
 from swarm.aggregators.text import TextAggregator
 from swarm.aggregators.vote import VoteAggregator, choose
-from swarm.desk import Desk
 from swarm.protocols import Aggregator, Repository
 from swarm.stages import Harvest, Merged
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import anyio
 from pydantic import BaseModel, ValidationError
 
-from swarm.desk import Desk
+from swarm.agents.desk import Desk
 from swarm.errors import BudgetExhausted, EndpointError
 from swarm.events import Notice
-from swarm.prompting import judge_request, ranking_format
+from swarm.prompts.messages import judge_request, ranking_format
 from swarm.stopping import unless_stopped
 
 _CHARACTERS_PER_TOKEN = 3

@@ -5,9 +5,9 @@ from __future__ import annotations
 import anyio
 from pydantic_core import to_json
 
+from swarm.agents.desk import Desk
 from swarm.aggregators.rows import rows_of
 from swarm.aggregators.union import Table, ranked, unite
-from swarm.desk import Desk
 from swarm.stages import Harvest, Merged
 from swarm.types import AgentResult
 

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 import anyio
 
+from swarm.agents.desk import Desk, Dialogue
 from swarm.aggregators.reduction import Part, groups, pieces, read_answer, side_by_side
 from swarm.calls import ModelReply
-from swarm.desk import Desk, Dialogue
 from swarm.errors import BudgetExhausted, EndpointError, EndpointFault
 from swarm.events import Notice
-from swarm.prompting import merge_request, sources_lost
+from swarm.prompts.messages import merge_request, sources_lost
 from swarm.stages import Harvest, Merged
 from swarm.stopping import unless_stopped
 

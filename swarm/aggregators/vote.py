@@ -6,9 +6,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from swarm.agents.desk import Desk
 from swarm.aggregators.judge import Judge
 from swarm.aggregators.table import all_useful
-from swarm.desk import Desk
 from swarm.stages import Harvest, Merged
 from swarm.types import AgentResult
 

@@ -79,9 +79,9 @@ async def _listed(where: Endpoint, names: list[str], show: Show) -> Finding:
     import httpx
 
     from swarm.errors import EndpointFault
-    from swarm.models.capabilities import without_credentials
-    from swarm.models.faults import fault_said
+    from swarm.models.fitting.capabilities import without_credentials
     from swarm.models.local_servers import list_models
+    from swarm.models.wire.faults import fault_said
 
     place = show(without_credentials(where.base_url))
 
@@ -114,11 +114,11 @@ async def _model(name: str, where: Endpoint, config: RunConfig, show: Show, *, p
 
     from swarm.config import Capabilities, home
     from swarm.errors import EndpointError
-    from swarm.models.capabilities import knowledge_of
-    from swarm.models.client import OpenAIModel, open_client
+    from swarm.models.fitting.capabilities import knowledge_of
+    from swarm.models.fitting.probe import ASPECTS, Probing
+    from swarm.models.fitting.probe import probe as ask
     from swarm.models.pricing import known_price
-    from swarm.models.probe import ASPECTS, Probing
-    from swarm.models.probe import probe as ask
+    from swarm.models.wire.client import OpenAIModel, open_client
 
     price = known_price(name, config, os.environ)
     cost = f"${price.prompt:g} in, ${price.completion:g} out per million tokens" if price else "unknown (see [prices])"

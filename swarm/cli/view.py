@@ -34,8 +34,8 @@ from swarm.events import (
     ToolFinished,
     ToolStarted,
 )
+from swarm.journal.totals import Totals
 from swarm.preview import Preview
-from swarm.totals import Totals
 from swarm.types import Plan, Role
 
 BEATEN = "the other attempt was first"

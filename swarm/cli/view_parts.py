@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from swarm.budgets.levels import figure
 from swarm.cli.text import line, tool_use
 from swarm.events import BoardPosted, LimitReached
-from swarm.levels import figure
 from swarm.types import Role
 
 

@@ -199,8 +199,8 @@ class ScriptPolicy:
 
 
 def role_of(request: PolicyRequest) -> RoleName:
-    """Who seems to ask: a planner wants JSON by schema (a judge wants a ranking) or can delegate and has nobody to submit
-    to, a sub-agent has other tools, an aggregator has neither."""
+    """Who seems to ask: a planner wants JSON by schema (a judge wants a ranking) or can delegate and has nobody to
+    submit to, a sub-agent has other tools, an aggregator has neither."""
     wanted = request.response_format or {}
     if wanted.get("type") == "json_schema":
         return "aggregator" if wanted.get("json_schema", {}).get("name") == "ranking" else "planner"

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from swarm.agent import ToolBox
-from swarm.checkpoints import Keeper
-from swarm.conversation import Conversation
+from swarm.agents.agent import ToolBox
+from swarm.agents.checkpoints import Keeper
+from swarm.agents.conversation import Conversation
 from swarm.protocols import Executor, Sandbox, WorkingCopy
 from swarm.types import AgentSpec, JsonObject
 

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from swarm.agent import AgentLoop, LoopEnd, ToolBox, ToolKit, ToolUser
-from swarm.artifacts import LONG_RESULT
-from swarm.board import Board
-from swarm.checkpoints import Keeper, Pace
-from swarm.context import Context, ContextPolicy
-from swarm.conversation import Conversation, Line
+from swarm.agents.agent import AgentLoop, LoopEnd, ToolBox, ToolKit, ToolUser
+from swarm.agents.board import Board
+from swarm.agents.checkpoints import Keeper, Pace
+from swarm.agents.context import Context, ContextPolicy
+from swarm.agents.conversation import Conversation, Line
+from swarm.agents.landing import Landing
+from swarm.agents.late import LatePlace, open_place
+from swarm.agents.trajectory import LIMITS, Trajectory, open_trajectory, sha256
+from swarm.budgets.funds import attempt_budget, group_budget
 from swarm.events import AgentEnded, AgentStarted, Notice
 from swarm.executors.leads import Leads, Post
-from swarm.funds import attempt_budget, group_budget
-from swarm.landing import Landing
-from swarm.late import LatePlace, open_place
-from swarm.pool import Place, Pool
+from swarm.journal.artifacts import LONG_RESULT
+from swarm.places.pool import Place, Pool
 from swarm.protocols import Pausable, Sandbox, WorkingCopy
-from swarm.stragglers import FINISH_WORK
-from swarm.trajectory import LIMITS, Trajectory, open_trajectory, sha256
+from swarm.scheduling.stragglers import FINISH_WORK
 from swarm.types import AgentResult, AgentSpec, Message, Outcome, Role
 
 

@@ -20,8 +20,8 @@ from swarm.forecast.rows import Row, digest
 from swarm.forecast.terms import Terms
 from swarm.forecast.timing import Timing
 from swarm.forecast.weights import ASSUMED, calibration, weighed, widening
-from swarm.ordering import quantile
 from swarm.preview import LEVEL, QUANTITIES, Preview, Quantity, Range
+from swarm.scheduling.ordering import quantile
 from swarm.types import Plan
 
 _DRAWS, _LEAST_DRAWS, _DRAWN = 400, 48, 60_000

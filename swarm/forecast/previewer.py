@@ -13,10 +13,10 @@ from swarm.forecast.history import add_run, read_history
 from swarm.forecast.measured import Measured
 from swarm.forecast.rows import Row
 from swarm.forecast.terms import Terms
+from swarm.journal.totals import Totals
 from swarm.preview import Preview
 from swarm.protocols import EventSink
 from swarm.result import RunResult
-from swarm.totals import Totals
 from swarm.types import Plan
 
 

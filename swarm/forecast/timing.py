@@ -5,8 +5,8 @@ from __future__ import annotations
 import heapq
 from collections.abc import Sequence
 
-from swarm.ordering import Durations, Queue
-from swarm.plan_graph import edges
+from swarm.scheduling.ordering import Durations, Queue
+from swarm.scheduling.plan_graph import edges
 from swarm.types import Plan
 
 PLAYED = 300

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from math import inf
 
-from swarm.models.waiting import Admission, Waiter, in_loop
+from swarm.models.admission.waiting import Admission, Waiter, in_loop
 
 EPISODE_S = 60.0
 """After so many seconds without news of a kind, the next one is told again."""

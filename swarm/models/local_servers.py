@@ -10,7 +10,7 @@ import anyio
 import httpx
 from pydantic_core import from_json
 
-from swarm.models.bounded import MAX_LIST
+from swarm.models.wire.bounded import MAX_LIST
 
 PORTS = (8000, 11434, 1234, 8080, 30000)  # vLLM, Ollama, LM Studio, llama.cpp, SGLang
 TIMEOUT = 0.3  # seconds for one server

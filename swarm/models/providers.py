@@ -154,7 +154,7 @@ def declared_in(listed: bytes, model: str) -> Capabilities:
     """What an answer to `GET /models` tells that a model can do; nothing where it does not, or in another form."""
     try:
         data = from_json(listed).get("data", ())
-        entry = next((each for each in data if each.get("id") == model), {})
+        entry: JsonObject = next((each for each in data if each.get("id") == model), {})
         windows = (entry.get(name) for name in WINDOWS)
         window = next((each for each in windows if isinstance(each, int) and each > 1), None)
         return Capabilities.model_validate(entry.get(DECLARED) or {}).over(Capabilities(context_tokens=window))

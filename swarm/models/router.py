@@ -20,8 +20,8 @@ import anyio
 
 from swarm.calls import Ask, ModelReply, ModelRequest
 from swarm.errors import EndpointError, EndpointFault
+from swarm.models.admission.bulletin import Bulletin, Tell
 from swarm.models.breaker import Breaker, BreakerState
-from swarm.models.bulletin import Bulletin, Tell
 from swarm.protocols import Model, ModelService
 
 SPILL = 1.25

@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 
 from swarm.calls import Ask, ModelReply, ModelRequest
 from swarm.errors import EndpointError
-from swarm.models.governor import Governor
-from swarm.models.waiting import Admission
+from swarm.models.admission.governor import Governor
+from swarm.models.admission.waiting import Admission
 from swarm.protocols import Model
 
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from swarm.headcount import Headcount
+from swarm.budgets.headcount import Headcount
 from swarm.types import JsonObject, SubTask
 
 CREATE = "create_subagent"

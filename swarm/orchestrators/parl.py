@@ -11,16 +11,16 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
-from swarm.agent import ToolKit, ToolUser
-from swarm.checkpoints import Keeper, Pace
-from swarm.context import Context, ContextPolicy
-from swarm.conversation import Conversation
+from swarm.agents.agent import ToolKit, ToolUser
+from swarm.agents.checkpoints import Keeper, Pace
+from swarm.agents.context import Context, ContextPolicy
+from swarm.agents.conversation import Conversation
+from swarm.agents.landing import FINISH_ANSWER, Landing
+from swarm.budgets.headcount import Headcount
 from swarm.errors import PlanError
-from swarm.headcount import Headcount
-from swarm.landing import FINISH_ANSWER, Landing
 from swarm.orchestrators.delegation import ASSIGN, CREATE, SCHEMAS, Delegation, Refused
-from swarm.pool import Place, Pool
-from swarm.prompting import agent_report, board_report, gate_report, orchestrator_request
+from swarm.places.pool import Place, Pool
+from swarm.prompts.messages import agent_report, board_report, gate_report, orchestrator_request
 from swarm.protocols import EventSink, Sandbox, WorkingCopy
 from swarm.stages import Dispatch, Finish, RunState, StageReport
 from swarm.steering import Steering

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from swarm.context import Context, ContextPolicy
-from swarm.conversation import Conversation
+from swarm.agents.context import Context, ContextPolicy
+from swarm.agents.conversation import Conversation
 from swarm.errors import PlanError
-from swarm.plan_graph import problems
-from swarm.prompting import plan_problems, planner_request, stage_report
+from swarm.prompts.messages import plan_problems, planner_request, stage_report
 from swarm.prompts.plan_form import plan_format, read_plan
+from swarm.scheduling.plan_graph import problems
 from swarm.stages import Dispatch, Finish, RunState, all_is_well
 from swarm.types import Plan
 

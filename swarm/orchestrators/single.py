@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from swarm.prompting import single_request
+from swarm.prompts.messages import single_request
 from swarm.stages import Dispatch, Finish, RunState
 from swarm.types import Plan, SubTask
 

@@ -18,7 +18,7 @@ from anyio.streams.tls import TLSListener
 from swarm.calls import ModelReply, ModelRequest
 from swarm.embedded.script import Script, ScriptPolicy
 from swarm.errors import EndpointError
-from swarm.models.client import OpenAIModel, open_client
+from swarm.models.wire.client import OpenAIModel, open_client
 
 CALLS = [{"name": "bash", "arguments": {"command": "ls"}}, {"name": "submit", "raw": '{"x": '}]
 SCRIPT = {

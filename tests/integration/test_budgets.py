@@ -12,9 +12,9 @@ import pytest
 from swarm import RunConfig, RunResult, RunStatus, Swarm
 from swarm.calls import ModelRequest
 from swarm.config import Price, SandboxName
-from swarm.controls import Controls
 from swarm.events import AgentEnded, AgentTold, CallFinished, Event, LimitReached, SubTaskSkipped
 from swarm.parts import Parts
+from swarm.scheduling.controls import Controls
 from swarm.testing import Answer, FakeBackend, ScriptedModel, Turn, tool_call
 from swarm.types import ToolCall
 from tests.integration.conftest import Files, Script, plan, submit, subtask, use

@@ -16,10 +16,10 @@ from swarm.config import Capabilities, Quirks
 from swarm.embedded.catalog import load_policies
 from swarm.embedded.server import running_endpoint
 from swarm.errors import EndpointError
-from swarm.models.capabilities import Knowledge
-from swarm.models.client import OpenAIModel, open_client
-from swarm.models.fitted import FittedModel
-from swarm.models.probe import ASPECTS, Probing, probe
+from swarm.models.fitting.capabilities import Knowledge
+from swarm.models.fitting.fitted import FittedModel
+from swarm.models.fitting.probe import ASPECTS, Probing, probe
+from swarm.models.wire.client import OpenAIModel, open_client
 from swarm.types import JsonObject
 from tests.integration.conftest import Cli, Script, plan, submit, subtask, use
 

@@ -12,8 +12,8 @@ from swarm.calls import ModelRequest, StreamLimits
 from swarm.embedded.faults import Fault, FaultKind, Faults
 from swarm.embedded.server import running_endpoint
 from swarm.errors import EndpointError, EndpointFault
-from swarm.models import reading, transport
-from swarm.models.text_tools import as_text
+from swarm.models.fitting.text_tools import as_text
+from swarm.models.wire import reading, transport
 from swarm.types import Message
 from tests.integration.raw_server import (
     POLICIES,

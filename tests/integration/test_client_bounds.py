@@ -10,7 +10,7 @@ from anyio.abc import ByteStream
 from swarm.calls import StreamLimits
 from swarm.config import Capabilities
 from swarm.errors import EndpointFault
-from swarm.models import bounded
+from swarm.models.wire import bounded
 from tests.integration.raw_server import fault, model_at, raw_server
 
 pytestmark = pytest.mark.anyio

@@ -19,8 +19,8 @@ from anyio.abc import ByteStream
 
 from swarm.embedded.server import running_endpoint
 from swarm.errors import EndpointFault
-from swarm.models.client import OpenAIModel
-from swarm.models.transport import DirectTransport
+from swarm.models.wire.client import OpenAIModel
+from swarm.models.wire.transport import DirectTransport
 from tests.integration.raw_server import POLICIES, answers, ask, fault, hangs_after, model_at, raw_server, whole
 
 pytestmark = pytest.mark.anyio

@@ -15,9 +15,9 @@ from swarm import Parts, RunConfig, RunResult, RunStatus, Swarm
 from swarm.calls import ModelRequest
 from swarm.cli.view import fold
 from swarm.cli.view_parts import State
-from swarm.controls import Controls
 from swarm.events import AgentEnded, AgentTold, CallFinished, CallSent, ControlUsed, Event, ToolStarted
-from swarm.stragglers import FINISH
+from swarm.scheduling.controls import Controls
+from swarm.scheduling.stragglers import FINISH
 from swarm.testing import FakeBackend, FakeSandbox, ScriptedModel, Turn, tool_call
 from swarm.types import SandboxRequest
 

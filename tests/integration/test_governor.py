@@ -16,9 +16,11 @@ import httpx
 import pytest
 
 from swarm import RunConfig, RunResult, RunStatus, Swarm
-from swarm.budget import Budget
+from swarm.agents.conversation import Conversation, Line
+from swarm.budgets.budget import Budget
+from swarm.budgets.levels import Limits
+from swarm.budgets.sizes import ASSUMED
 from swarm.config import SandboxName
-from swarm.conversation import Conversation, Line
 from swarm.embedded.faults import Fault, Faults
 from swarm.embedded.limits import Limit
 from swarm.embedded.script import Script as ScriptFile
@@ -26,11 +28,9 @@ from swarm.embedded.script import ScriptPolicy
 from swarm.embedded.server import running_endpoint
 from swarm.errors import EndpointError, EndpointFault
 from swarm.events import CallFinished, CallSent, Event, Notice, RunEnded
-from swarm.levels import Limits
-from swarm.models.client import OpenAIModel, open_client
-from swarm.models.governor import Governor
+from swarm.models.admission.governor import Governor
 from swarm.models.service import GovernedModel
-from swarm.sizes import ASSUMED
+from swarm.models.wire.client import OpenAIModel, open_client
 from swarm.types import Role
 from tests.integration.conftest import Script, plan, submit, subtask, use
 

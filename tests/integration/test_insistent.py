@@ -10,8 +10,8 @@ import pytest
 
 from swarm import Parts, RunConfig, RunResult, RunStatus, Swarm
 from swarm.calls import ModelRequest
-from swarm.controls import Controls
 from swarm.events import AgentEnded, AgentStarted, BoardPosted, Event, ToolFinished
+from swarm.scheduling.controls import Controls
 from swarm.testing import FakeBackend, ScriptedModel, Turn, tool_call
 from swarm.types import Outcome, ToolCall, ToolStatus
 

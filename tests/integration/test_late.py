@@ -6,14 +6,14 @@ import anyio
 import pytest
 
 from swarm import Swarm
+from swarm.agents.late import open_place
 from swarm.calls import ModelRequest
 from swarm.config import RunConfig
 from swarm.errors import SandboxError
-from swarm.late import open_place
 from swarm.parts import Parts
-from swarm.pool import UNSURE, open_pool
+from swarm.places.pool import UNSURE, open_pool
+from swarm.places.workshop import Workshop
 from swarm.testing import FakeBackend, ScriptedModel, Turn, tool_call
-from swarm.workshop import Workshop
 from tests.integration.test_pool import breaking, workshop
 
 __all__ = ["workshop"]  # a fixture

@@ -12,17 +12,17 @@ from typing import Any
 import pytest
 from jsonschema import validate
 
-from swarm.budget import Budget
+from swarm.agents.context import Context
+from swarm.agents.conversation import Conversation
+from swarm.agents.line import Line
+from swarm.budgets.budget import Budget
+from swarm.budgets.levels import Limits
 from swarm.calls import ModelReply, ModelRequest, StreamLimits
-from swarm.context import Context
-from swarm.conversation import Conversation
 from swarm.errors import EndpointError, EndpointFault
 from swarm.events import CallFinished, ContextEdited
-from swarm.levels import Limits
-from swarm.line import Line
-from swarm.models.client import OpenAIModel, open_client
-from swarm.models.governor import Governor
+from swarm.models.admission.governor import Governor
 from swarm.models.service import GovernedModel
+from swarm.models.wire.client import OpenAIModel, open_client
 from swarm.prompts.plan_form import plan_format
 from swarm.testing import RecordingSink
 from swarm.types import Message, Plan, Role

@@ -11,14 +11,14 @@ import anyio
 import pytest
 
 from swarm.errors import SandboxError
-from swarm.pool import open_pool
+from swarm.places.pool import open_pool
+from swarm.places.workshop import Workshop
 from swarm.protocols import Sandbox
 from swarm.sandboxes.copies.layers import Layers
 from swarm.sandboxes.git.workspace import snapshot
 from swarm.sandboxes.leases.mounts import mounts_below
 from swarm.sandboxes.process import ProcessBackend
 from swarm.types import SandboxRequest
-from swarm.workshop import Workshop
 from tests.integration.checkouts import make_repository
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_configuration")]

@@ -18,8 +18,8 @@ import pytest
 
 from swarm.calls import ModelReply, ModelRequest, StreamLimits
 from swarm.errors import EndpointError, EndpointFault
-from swarm.models.client import OpenAIModel, open_client
-from swarm.models.probe import ASPECTS, Probing, probe
+from swarm.models.fitting.probe import ASPECTS, Probing, probe
+from swarm.models.wire.client import OpenAIModel, open_client
 from tests.integration.conftest import Cli, Files, cli, git, make_repo
 from tests.interop.servers import Require, embedded, environment, free_port, running
 

@@ -19,9 +19,9 @@ import pytest
 from swarm.calls import ModelReply, ModelRequest, StreamLimits
 from swarm.config import Capabilities
 from swarm.errors import EndpointError, EndpointFault
-from swarm.models.capabilities import Knowledge
-from swarm.models.client import OpenAIModel, open_client
-from swarm.models.fitted import FittedModel
+from swarm.models.fitting.capabilities import Knowledge
+from swarm.models.fitting.fitted import FittedModel
+from swarm.models.wire.client import OpenAIModel, open_client
 from tests.integration.conftest import Cli, Files, cli, git, make_repo
 from tests.interop.servers import Require, environment, free_port, running
 

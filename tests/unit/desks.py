@@ -7,12 +7,12 @@ from typing import Any
 
 import anyio
 
-from swarm.budget import Budget
+from swarm.agents.conversation import Line
+from swarm.agents.desk import Desk
+from swarm.budgets.budget import Budget
+from swarm.budgets.levels import Limits
 from swarm.calls import ModelRequest
 from swarm.config import RunConfig
-from swarm.conversation import Line
-from swarm.desk import Desk
-from swarm.levels import Limits
 from swarm.retry import RetryPolicy
 from swarm.stages import Harvest
 from swarm.testing import Answer, RecordingSink, ScriptedModel, Turn

@@ -8,13 +8,12 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from swarm.agent import _NUDGE as AGENT_NUDGE
-from swarm.checkpoints import RESTARTED
-from swarm.landing import FINISH_ANSWER
+from swarm.agents.agent import _NUDGE as AGENT_NUDGE
+from swarm.agents.checkpoints import RESTARTED
+from swarm.agents.landing import FINISH_ANSWER
 from swarm.orchestrators.delegation import SCHEMAS
 from swarm.orchestrators.parl import _NUDGE as ORCHESTRATOR_NUDGE
-from swarm.plan_graph import problems
-from swarm.prompting import (
+from swarm.prompts.messages import (
     agent_report,
     gate_report,
     judge_request,
@@ -30,8 +29,9 @@ from swarm.prompting import (
 )
 from swarm.prompts.plan_form import plan_format, read_plan
 from swarm.prompts.texts import own_prompts
+from swarm.scheduling.plan_graph import problems
+from swarm.scheduling.stragglers import FINISH, FINISH_WORK
 from swarm.stages import GateReport, Merged, RunState, StageReport
-from swarm.stragglers import FINISH, FINISH_WORK
 from swarm.types import AgentResult, Outcome, Plan, SubTask
 
 TASK = "Make the calendar accept years before 1970, and say in CHANGES.md what changed."

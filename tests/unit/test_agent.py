@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import pytest
 
-from swarm.agent import REPEATS, AgentLoop, LoopEnd, ToolUser
-from swarm.budget import Budget
+from swarm.agents.agent import REPEATS, AgentLoop, LoopEnd, ToolUser
+from swarm.agents.conversation import Conversation, Line
+from swarm.budgets.budget import Budget
+from swarm.budgets.levels import Limits
 from swarm.calls import ModelReply
-from swarm.conversation import Conversation, Line
 from swarm.errors import EndpointError, EndpointFault
 from swarm.events import CallFinished, ToolFinished
-from swarm.levels import Limits
 from swarm.protocols import Sandbox
 from swarm.retry import RetryPolicy
 from swarm.testing import FakeSandbox, RecordingSink, ScriptedModel, Turn

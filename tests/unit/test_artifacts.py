@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm.artifacts import Artifacts, cut, opened_by, where_in
 from swarm.errors import JournalError
+from swarm.journal.artifacts import Artifacts, cut, opened_by, where_in
 from swarm.journal.redaction import Redactor
-from swarm.prompting import agent_report, subagent_request
+from swarm.prompts.messages import agent_report, subagent_request
 from swarm.stages import Merged, StageReport
 from swarm.testing import FakeSandbox
 from swarm.tools.artifacts import open_artifact

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from swarm.board import (
+from swarm.agents.board import (
     KEY_LIMIT,
     MOST_CLAIMS,
     MOST_FINDINGS,

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from swarm.budget import Budget, Terms
+from swarm.budgets.budget import Budget, Terms
+from swarm.budgets.levels import Gauge, Limits, Room
 from swarm.errors import BudgetExhausted
-from swarm.levels import Gauge, Limits, Room
 
 pytestmark = pytest.mark.anyio
 

@@ -9,8 +9,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm.artifacts import Artifact
-from swarm.compaction import SUMMARY, Aim, account, head_of, size_of, with_summary, without_output
+from swarm.agents.compaction import SUMMARY, Aim, account, head_of, size_of, with_summary, without_output
+from swarm.journal.artifacts import Artifact
 from swarm.types import Message
 
 SYSTEM = {"role": "system", "content": "You work."}

@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 from pydantic_core import to_json
 
-from swarm.artifacts import Artifacts
-from swarm.budget import Budget
+from swarm.agents.compaction import SUMMARY
+from swarm.agents.context import Context, ContextPolicy
+from swarm.agents.conversation import Conversation, Line
+from swarm.budgets.budget import Budget
+from swarm.budgets.levels import Limits
 from swarm.calls import ModelRequest
-from swarm.compaction import SUMMARY
-from swarm.context import Context, ContextPolicy
-from swarm.conversation import Conversation, Line
 from swarm.errors import EndpointError, EndpointFault
 from swarm.events import CallFinished, ContextEdited
+from swarm.journal.artifacts import Artifacts
 from swarm.journal.redaction import Redactor
-from swarm.levels import Limits
-from swarm.models.windows import ContextWindow, asked_said, limit_said
+from swarm.models.fitting.windows import ContextWindow, asked_said, limit_said
 from swarm.prompts.texts import own_prompts
 from swarm.retry import RetryPolicy
 from swarm.testing import RecordingSink, ScriptedModel, Turn, tool_call

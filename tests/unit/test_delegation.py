@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm.controls import Controls
+from swarm.budgets.headcount import Headcount
 from swarm.events import GroupStarted, StageStarted
-from swarm.headcount import Headcount
 from swarm.orchestrators.delegation import Delegation, Refused
-from swarm.plan_graph import problems
-from swarm.scheduler import Scheduler
+from swarm.scheduling.controls import Controls
+from swarm.scheduling.plan_graph import problems
+from swarm.scheduling.scheduler import Scheduler
+from swarm.scheduling.width import Loan, Width
 from swarm.testing import RecordingSink
 from swarm.types import AgentLimits, AgentResult, AgentSpec, Outcome, Plan, SubTask
-from swarm.width import Loan, Width
 
 pytestmark = pytest.mark.anyio
 NONE: frozenset[str] = frozenset()

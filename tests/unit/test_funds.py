@@ -6,9 +6,15 @@ import math
 
 import pytest
 
-from swarm.budget import Terms
+from swarm.agents.conversation import Conversation
+from swarm.agents.landing import Landing
+from swarm.agents.line import Line
+from swarm.budgets.budget import Terms
+from swarm.budgets.funds import Funds, attempt_budget
+from swarm.budgets.levels import Limits, Room
+from swarm.budgets.shares import stage_budget, subtask_budget
+from swarm.budgets.sizes import ASSUMED, LEAST, Sizes
 from swarm.config import Price
-from swarm.conversation import Conversation
 from swarm.errors import BudgetExhausted
 from swarm.events import (
     AgentEnded,
@@ -21,15 +27,9 @@ from swarm.events import (
     LimitReached,
     StageStarted,
 )
-from swarm.funds import Funds, attempt_budget
-from swarm.landing import Landing
-from swarm.levels import Limits, Room
-from swarm.line import Line
 from swarm.models.pricing import cost
-from swarm.shares import stage_budget, subtask_budget
-from swarm.sizes import ASSUMED, LEAST, Sizes
+from swarm.scheduling.stragglers import FINISH, FINISH_WORK
 from swarm.steering import Steering
-from swarm.stragglers import FINISH, FINISH_WORK
 from swarm.testing import RecordingSink, ScriptedModel, tool_call
 from swarm.types import AgentLimits, AgentSpec, Outcome, Plan, Role, SubTask, Usage
 

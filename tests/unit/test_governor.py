@@ -15,10 +15,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from swarm.calls import Ask, ModelReply
 from swarm.errors import EndpointError, EndpointFault
-from swarm.models.apart import Apart
-from swarm.models.governor import PATIENCE_S, Governor
-from swarm.models.halts import OUTAGE_S, STOP_S
-from swarm.models.waiting import OLDEST_EVERY, Admission, Waiter, WaitingCalls
+from swarm.models.admission.apart import Apart
+from swarm.models.admission.governor import PATIENCE_S, Governor
+from swarm.models.admission.halts import OUTAGE_S, STOP_S
+from swarm.models.admission.waiting import OLDEST_EVERY, Admission, Waiter, WaitingCalls
 from swarm.types import Role, Usage
 
 pytestmark = pytest.mark.anyio

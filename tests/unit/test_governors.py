@@ -10,8 +10,8 @@ from anyio.lowlevel import checkpoint
 
 from swarm.calls import Ask, ModelReply
 from swarm.errors import EndpointError, EndpointFault
-from swarm.models.governor import Governor
-from swarm.models.governors import open_governor
+from swarm.models.admission.governor import Governor
+from swarm.models.admission.governors import open_governor
 from swarm.types import Role, Usage
 
 pytestmark = pytest.mark.anyio

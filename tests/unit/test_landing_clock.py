@@ -7,17 +7,17 @@ from typing import Any
 import anyio
 import pytest
 
-from swarm.budget import Terms
+from swarm.agents.conversation import Conversation
+from swarm.agents.landing import Landing
+from swarm.agents.line import Line
+from swarm.budgets.budget import Terms
+from swarm.budgets.funds import Funds, attempt_budget
+from swarm.budgets.levels import Limits
 from swarm.calls import ModelRequest
-from swarm.conversation import Conversation
 from swarm.errors import BudgetExhausted
 from swarm.events import AgentTold, LimitReached
-from swarm.funds import Funds, attempt_budget
-from swarm.landing import Landing
-from swarm.levels import Limits
-from swarm.line import Line
+from swarm.scheduling.stragglers import FINISH_WORK
 from swarm.steering import Steering
-from swarm.stragglers import FINISH_WORK
 from swarm.testing import RecordingSink, ScriptedModel, Turn, VirtualClock
 from swarm.types import AgentLimits, AgentSpec, Plan, Role, SubTask
 
@@ -50,7 +50,7 @@ async def talk(limits: Limits, own: AgentLimits) -> tuple[int, int, Steering, Re
     conversation.clock = steering.clock
     steering.advice = Landing(conversation, steering, 100, FINISH_WORK)
     with steering.clock.limited(own.timeout) as scope:
-        while True:
+        for _ in range(1000):
             if await steering.before_call():
                 told = conversation.steps
             await conversation.ask()

@@ -16,29 +16,24 @@ PACKAGE = ROOT / "swarm"
 
 # From the bottom up. Rooms of one row do not know each other. A new module must be given its place here.
 ROWS: tuple[tuple[str, ...], ...] = (
-    ("errors", "steering", "levels"),
-    ("types", "preview"),
+    # values
+    ("errors", "steering", "preview"),
+    ("types", "removal", "stopping", "retry"),
     ("calls", "stages", "result", "approval"),
     ("events",),
     ("protocols",),
     ("config",),
-    ("journal", "removal", "prompts", "scopes", "critical"),
-    ("artifacts",),
-    ("budget", "sizes", "retry", "plan_graph", "ordering", "prompting", "stopping", "controls"),
-    ("attempts", "stragglers", "width", "headcount", "gathering", "shares", "compaction"),
-    ("funds",),
+    # record, bounds
+    ("journal",),
+    ("prompts", "scheduling", "verdict"),
+    ("budgets",),
     ("models", "sandboxes"),
     ("tools",),
     # core: what it needs of the rooms named in GIVEN, it is given
-    ("trajectory", "prompt", "workshop", "totals"),
-    ("pool", "forecast", "line"),
-    ("late",),
-    ("conversation", "gate", "verdict", "asking"),
-    ("context", "landing", "board", "briefing", "desk", "checkpoints"),
-    ("agent",),
-    ("orchestrators", "aggregators", "executors", "scheduler", "parts"),
-    ("loop", "teams"),
-    ("wiring",),
+    ("places", "asking", "forecast"),
+    ("agents",),
+    ("orchestrators", "aggregators", "executors", "parts"),
+    ("teams", "loop", "wiring"),
     ("session",),
     ("resuming",),
     ("run",),
@@ -69,7 +64,7 @@ def files() -> list[Path]:
 
 
 def room_of(module: str) -> str:
-    """`swarm.models.client` stands in the room `models`."""
+    """`swarm.models.wire.client` stands in the room `models`."""
     return module.split(".")[1]
 
 

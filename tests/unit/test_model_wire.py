@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from pydantic_core import to_json
 
 from swarm.errors import EndpointFault
-from swarm.models.faults import HANDLERS, fault_of, fault_said, shown
-from swarm.models.http1 import MAX_HEAD, AnswerParser, BadAnswerError
-from swarm.models.rate_headers import of_rates, rate_limits, retry_after
-from swarm.models.stream import Assembly, EventParser, chunk_of
+from swarm.models.admission.rate_headers import of_rates, rate_limits, retry_after
+from swarm.models.wire.faults import HANDLERS, fault_of, fault_said, shown
+from swarm.models.wire.http1 import MAX_HEAD, AnswerParser, BadAnswerError
+from swarm.models.wire.stream import Assembly, EventParser, chunk_of
 
 NOT_OF_A_CHAT = {
     "InvalidWebhookSignatureError",
@@ -42,7 +42,7 @@ def test_every_error_of_the_libraries_is_mapped() -> None:
     theirs = errors_of(openai, openai._exceptions)
     theirs |= {each for each in errors_of(httpx2) if issubclass(each, httpx2.HTTPError | httpx2.InvalidURL)}
     unknown = {each.__name__ for each in theirs - set(HANDLERS)}
-    assert not unknown, "say in swarm/models/faults.py what becomes of these"
+    assert not unknown, "say in swarm/models/wire/faults.py what becomes of these"
 
 
 @pytest.mark.parametrize(

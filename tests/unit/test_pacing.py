@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm.models.rates import Allowance, LearntRate
-from swarm.models.window import START, Window
+from swarm.models.admission.rates import Allowance, LearntRate
+from swarm.models.admission.window import START, Window
 
 # the window
 

@@ -32,9 +32,9 @@ from swarm.events import (
 from swarm.journal.past import Past
 from swarm.journal.redaction import Redactor
 from swarm.journal.said import Unsaid, standing
-from swarm.models.recorded import recorded_reply
+from swarm.journal.totals import Totals
+from swarm.models.tapes.recorded import recorded_reply
 from swarm.testing import RecordingSink
-from swarm.totals import Totals
 from swarm.types import Outcome, Plan, Role, RunStatus, SubTask, ToolStatus, Usage
 
 

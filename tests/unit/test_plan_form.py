@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from swarm.calls import ModelRequest
 from swarm.config import RunConfig
 from swarm.parts import Parts
-from swarm.plan_graph import problems
 from swarm.prompts.plan_form import WITHHELD, offered, plan_format, read_plan
 from swarm.prompts.texts import own_prompts
 from swarm.runtime import Swarm
-from swarm.scopes import shared
+from swarm.scheduling.plan_graph import problems
+from swarm.scheduling.scopes import shared
 from swarm.testing import FakeBackend, ScriptedModel, Turn, tool_call
 from swarm.types import Plan, SubTask
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm.plan_graph import problems, sorter
+from swarm.scheduling.plan_graph import problems, sorter
 from swarm.types import Plan, SubTask
 
 

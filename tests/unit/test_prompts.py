@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 
+from swarm.agents.trajectory import sha256
 from swarm.config import RunConfig, load_config
 from swarm.errors import UsageError
 from swarm.events import AgentStarted, Event, RunStarted
 from swarm.parts import Parts
-from swarm.prompting import stage_report, subagent_request
+from swarm.prompts.messages import stage_report, subagent_request
 from swarm.prompts.plan_form import plan_fields
 from swarm.prompts.texts import REQUIRED, load_prompts, own_prompts
 from swarm.runtime import Swarm
 from swarm.stages import Merged, StageReport
 from swarm.testing import FakeBackend, ScriptedModel
-from swarm.trajectory import sha256
 from swarm.types import AgentResult, Outcome, Plan, SubTask
 from tests.unit.rendered import PLAN, RENDERED, TASK, TEST
 

@@ -14,9 +14,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from swarm.calls import Ask, ModelReply, ModelRequest
 from swarm.errors import EndpointError, EndpointFault
+from swarm.models.admission.bulletin import Bulletin
+from swarm.models.admission.governor import Governor
 from swarm.models.breaker import PAUSE_S, Breaker, BreakerState
-from swarm.models.bulletin import Bulletin
-from swarm.models.governor import Governor
 from swarm.models.router import RoutedModel, weight
 from swarm.models.service import GovernedModel
 from swarm.models.warmth import TELLING_TOKENS

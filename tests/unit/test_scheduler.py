@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from swarm.errors import EndpointError, EndpointFault, SandboxError
 from swarm.events import Event, SubTaskSkipped
-from swarm.scheduler import Scheduler, StageOutcome
+from swarm.scheduling.scheduler import Scheduler, StageOutcome
 from swarm.types import AgentLimits, AgentResult, AgentSpec, Outcome, Plan, SubTask
 
 pytestmark = pytest.mark.anyio

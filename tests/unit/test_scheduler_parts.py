@@ -14,18 +14,18 @@ from anyio import wait_all_tasks_blocked
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm.agent import REPEATS, ROUNDS, AgentLoop, LoopEnd, ToolUser
-from swarm.attempts import ATTEMPTS, Job, Verdict
-from swarm.budget import Budget
+from swarm.agents.agent import REPEATS, ROUNDS, AgentLoop, LoopEnd, ToolUser
+from swarm.agents.conversation import Conversation, Line
+from swarm.budgets.budget import Budget
+from swarm.budgets.levels import Limits
 from swarm.calls import ModelReply, ModelRequest
-from swarm.controls import Command, Controls
-from swarm.conversation import Conversation, Line
-from swarm.levels import Limits
-from swarm.ordering import Durations, Queue
-from swarm.plan_graph import Progress, edges, problems
 from swarm.retry import RetryPolicy
+from swarm.scheduling.attempts import ATTEMPTS, Job, Verdict
+from swarm.scheduling.controls import Command, Controls
+from swarm.scheduling.ordering import Durations, Queue
+from swarm.scheduling.plan_graph import Progress, edges, problems
+from swarm.scheduling.stragglers import StragglerPolicy
 from swarm.steering import Steering, WorkClock
-from swarm.stragglers import StragglerPolicy
 from swarm.testing import FakeSandbox, RecordingSink, ScriptedModel
 from swarm.types import AgentLimits, AgentResult, Outcome, Plan, Role, SubTask
 from tests.unit.test_agent import Tools, play, use

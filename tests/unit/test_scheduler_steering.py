@@ -12,12 +12,12 @@ from anyio.lowlevel import checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from swarm.controls import Controls
 from swarm.errors import SandboxError
 from swarm.events import AgentTold, Notice, SubTaskSkipped
-from swarm.scheduler import SPARE, Scheduler, StageOutcome
+from swarm.scheduling.controls import Controls
+from swarm.scheduling.scheduler import SPARE, Scheduler, StageOutcome
+from swarm.scheduling.stragglers import FINISH, StragglerPolicy
 from swarm.stages import spare
-from swarm.stragglers import FINISH, StragglerPolicy
 from swarm.types import AgentLimits, AgentResult, AgentSpec, Outcome, Plan, SubTask
 from tests.unit.test_scheduler import Player, Sink, task
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from swarm.aggregators.reduction import groups, pieces, read_answer
 from swarm.aggregators.text import TextAggregator
+from swarm.budgets.levels import Limits
 from swarm.calls import ModelRequest
 from swarm.errors import EndpointError, EndpointFault
 from swarm.events import AgentStarted, Notice
-from swarm.levels import Limits
 from swarm.stages import Merged, StageReport
 from swarm.testing import Answer, RecordingSink, Turn
 from swarm.types import Outcome

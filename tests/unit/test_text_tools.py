@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm.models.call_forms import MARKS
-from swarm.models.structured import read_json
-from swarm.models.text_calls import MAX_CALLS, UNREADABLE, find_calls, find_leaked
-from swarm.models.text_tools import PARSED, as_native, as_text, marked, protocol_text, with_system
+from swarm.models.fitting.call_forms import MARKS
+from swarm.models.fitting.structured import read_json
+from swarm.models.fitting.text_calls import MAX_CALLS, UNREADABLE, find_calls, find_leaked
+from swarm.models.fitting.text_tools import PARSED, as_native, as_text, marked, protocol_text, with_system
 
 TOOLS = {
     "shell": {"type": "object", "properties": {"command": {"type": "string"}, "timeout": {"type": "integer"}}},

@@ -15,8 +15,8 @@ from swarm.events import (
     PatchMerged,
     StageStarted,
 )
+from swarm.journal.totals import Totals
 from swarm.result import Coverage, GateVerdict
-from swarm.totals import Totals
 from swarm.types import Outcome, Plan, Role, RunStatus, SubTask, Usage
 from swarm.verdict import EndedBy, coverage_note, gate_verdict, judge
 

@@ -10,7 +10,7 @@ import pytest
 from anyio import wait_all_tasks_blocked
 
 from swarm.errors import EndpointFault
-from swarm.models.governor import Governor
+from swarm.models.admission.governor import Governor
 from swarm.models.service import GovernedModel
 from swarm.models.warmth import KEPT_S, WarmedModel
 from tests.unit.test_router import Clock, Fake, ask, call

@@ -1,0 +1,1 @@
+"""An agent: its conversation with a model, its window, its tools, its record."""

@@ -1,0 +1,296 @@
+"""The loop of one sub-agent: model, tools, sandbox, until it submits, answers, or meets a limit."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from swarm.agents.checkpoints import Keeper
+from swarm.agents.context import Context
+from swarm.agents.conversation import Conversation
+from swarm.agents.gathering import Gathering
+from swarm.agents.trajectory import sha256
+from swarm.calls import ModelReply
+from swarm.errors import BudgetExhausted, EndpointError
+from swarm.events import ToolFinished, ToolStarted
+from swarm.protocols import EventSink, Sandbox, Seat
+from swarm.retry import FATAL
+from swarm.steering import Steering
+from swarm.types import (
+    AgentLimits,
+    JsonObject,
+    Outcome,
+    Submission,
+    SubTask,
+    ToolCall,
+    ToolErrorKind,
+    ToolResult,
+    ToolStatus,
+)
+
+REPEATS = 6
+"""The same call with the same result so many times in a row ends an attempt."""
+
+_NOT_WHOLE = frozenset({"length", "content_filter", "error"})
+"""Reasons to finish of a text that is no last word: it was cut off, taken back, or broke off."""
+
+ROUNDS = 4
+"""So many times in a row the same few calls with the same results do as well."""
+
+LONGEST_ROUND = 4
+
+_NOT_USED = (ToolErrorKind.UNKNOWN_TOOL, ToolErrorKind.BAD_ARGUMENTS, ToolErrorKind.DENIED)
+"""What came back without any tool having done anything."""
+
+_NUDGE = "You gave neither an answer nor a tool call. Go on with the sub-task, or call submit to end it."
+
+
+class ToolBox(Protocol):
+    """The tools of an agent, as it needs them."""
+
+    def schemas(self) -> Sequence[JsonObject]: ...
+
+    async def call(self, name: str, raw_arguments: str, sandbox: Sandbox) -> ToolResult: ...
+
+
+class ToolKit(Protocol):
+    """The tools of a run, from which each attempt gets its own."""
+
+    def orchestrators(self) -> ToolBox:
+        """The orchestrator's own tools, beside those for delegation."""
+        ...
+
+    def fitted(self, subtask: SubTask, seat: Seat | None = None) -> ToolBox:
+        """The tools for one sub-task. `seat`: its agent's place at the board, None where it has none."""
+        ...
+
+    def bench(self, sandbox: Sandbox) -> AbstractAsyncContextManager[Sandbox]:
+        """The sandbox as the tools of one agent use it; what they left running in it ends with the block."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LoopEnd:
+    """Why the loop ended, and what the agent said last. `partial` is a change worth keeping of work not done."""
+
+    outcome: Outcome
+    stop: str
+    text: str
+    partial: bool = False
+    result: Any = None
+
+
+class ToolUser:
+    """Uses tools for one trajectory, and tells the journal of it. `keeper` keeps what they make of the workspace."""
+
+    def __init__(
+        self, conversation: Conversation, tools: ToolBox, sink: EventSink, keeper: Keeper | None = None
+    ) -> None:
+        self._conversation = conversation
+        self._tools = tools
+        self._sink = sink
+        self._keeper = keeper
+
+    def schemas(self) -> Sequence[JsonObject]:
+        return self._tools.schemas()
+
+    def beside(self) -> AbstractAsyncContextManager[None]:
+        """For the time in which the model thinks; see `Keeper.beside`."""
+        return self._keeper.beside() if self._keeper is not None else nullcontext()
+
+    async def use(self, call: ToolCall, sandbox: Sandbox) -> ToolResult:
+        """Do what a call asks for; what the journal holds the result of is done again only for its effect."""
+        recorded = self.recorded(call)
+        if recorded is not None:
+            if self._keeper is not None and self._keeper.remakes(call.name):
+                await self._tools.call(call.name, call.arguments, sandbox)
+            return recorded
+        if self._keeper is not None:
+            self._keeper.used(call.name)
+        self._sink.emit(
+            ToolStarted(
+                trajectory_id=self._conversation.trajectory_id,
+                call_id=self._conversation.call_id,
+                tool_call_id=call.id,
+                name=call.name,
+                arguments=call.arguments,
+            )
+        )
+        started = time.monotonic()
+        result = ToolResult("", status=ToolStatus.CANCELLED)
+        try:
+            result = await self._tools.call(call.name, call.arguments, sandbox)
+        finally:
+            self.record(call, result, started, sandbox_id=sandbox.id)
+        return result
+
+    def gathers(self, call: ToolCall) -> bool:
+        """Whether it is taken together with others of its turn."""
+        return isinstance(self._tools, Gathering) and self._tools.gathers(call.name)
+
+    async def gather(self, calls: Sequence[ToolCall]) -> list[ToolResult]:
+        """Do what such calls of one turn ask for, together; the results in their order."""
+        assert isinstance(self._tools, Gathering)
+        recorded, started = [self.recorded(call) for call in calls], time.monotonic()
+        answers = await self._tools.gather(calls, recorded)
+        for call, known, answer in zip(calls, recorded, answers, strict=True):
+            if known is None:
+                self.record(call, answer.result, started, child=answer.child, artifact=answer.artifact)
+        return [answer.result for answer in answers]
+
+    def recorded(self, call: ToolCall) -> ToolResult | None:
+        """The result of a call as the journal holds it. What ended the attempt is done again: it changes nothing."""
+        found = self._conversation.line.past.tool(self._conversation.call_id, call.id)
+        if found is None or found.ends:
+            return None
+        return ToolResult(found.result, found.status, found.exit_code, found.truncated, error=found.error)
+
+    def record(
+        self,
+        call: ToolCall,
+        result: ToolResult,
+        started: float,
+        *,
+        sandbox_id: str = "",
+        child: str = "",
+        artifact: str = "",
+    ) -> None:
+        """Tell the journal how a call ended. `child`: the trajectory that it started; `artifact`: what holds the whole
+        of its result."""
+        self._sink.emit(
+            ToolFinished(
+                trajectory_id=self._conversation.trajectory_id,
+                call_id=self._conversation.call_id,
+                tool_call_id=call.id,
+                name=call.name,
+                arguments=call.arguments,
+                t_start=started,
+                t_end=time.monotonic(),
+                status=result.status,
+                error=result.error,
+                exit_code=result.exit_code,
+                result=result.content,
+                truncated=result.truncated,
+                result_sha256=sha256(result.content),
+                artifacts=[artifact] if artifact else [],
+                sandbox_id=sandbox_id,
+                child_trajectory_ids=[child] if child else [],
+                ends=result.submission is not None,
+            )
+        )
+
+    def say(self, call: ToolCall, result: ToolResult) -> None:
+        """Give the model its answer to a call."""
+        self._conversation.say({"role": "tool", "tool_call_id": call.id, "content": result.content})
+
+
+class AgentLoop:
+    """One attempt. `run` gives how it ended; only a broken machine raises."""
+
+    def __init__(
+        self,
+        conversation: Conversation,
+        user: ToolUser,
+        sandbox: Sandbox,
+        steering: Steering | None = None,
+        context: Context | None = None,
+    ) -> None:
+        self._conversation = conversation
+        self._context = context or Context(conversation)
+        self._user = user
+        self._sandbox = sandbox
+        self.tool_calls = 0
+        """Uses of tools other than submit that reached the tool."""
+        self._steering = steering or Steering()
+        self._uses: deque[tuple[str, int]] = deque(maxlen=max(REPEATS, ROUNDS * LONGEST_ROUND))
+
+    async def run(self, limits: AgentLimits) -> LoopEnd:
+        self._conversation.clock = self._steering.clock
+        with self._steering.clock.limited(limits.timeout) as limit:
+            ended = await self._turns(limits.max_steps)
+        if limit.cancelled_caught:
+            return LoopEnd(Outcome.TIMED_OUT, "timeout", self._steering.clock.why)
+        return ended
+
+    async def _turns(self, max_steps: int) -> LoopEnd:
+        nudged, tools = False, self._user.schemas()
+        while self._conversation.steps < max_steps:
+            for text in await self._steering.before_call():
+                self._conversation.say({"role": "user", "content": text})
+            try:
+                async with self._user.beside():
+                    reply = await self._context.ask(tools)
+            except BudgetExhausted as error:
+                late = error.stop == "timeout"
+                return LoopEnd(Outcome.TIMED_OUT if late else Outcome.BUDGET_EXHAUSTED, error.stop, error.message)
+            except EndpointError as error:
+                if error.kind in FATAL:
+                    raise
+                return LoopEnd(Outcome.ERRORED, error.kind, error.message)
+            if reply.tool_calls:
+                ended = await self._use_tools(reply)
+                if ended is not None:
+                    return ended
+            elif reply.content.strip() and reply.finish_reason not in _NOT_WHOLE:
+                return LoopEnd(Outcome.COMPLETED, "answered", reply.content.strip())
+            elif nudged:
+                return LoopEnd(Outcome.FAILED, "no_answer", "the model gave neither an answer nor a tool call")
+            else:
+                nudged = True
+                self._conversation.say({"role": "user", "content": _NUDGE})
+        return LoopEnd(Outcome.BUDGET_EXHAUSTED, "max_steps", f"not done after {max_steps} steps")
+
+    async def _use_tools(self, reply: ModelReply) -> LoopEnd | None:
+        """Use the tools of one turn in order, those last that are taken together; a submission ends the attempt."""
+        ended: LoopEnd | None = None
+        results: dict[int, ToolResult] = {}
+        together = [at for at, call in enumerate(reply.tool_calls) if self._user.gathers(call)]
+        for at, call in enumerate(reply.tool_calls):
+            if ended is None and at not in together:
+                results[at] = await self._user.use(call, self._sandbox)
+                ended = self._end_of(call, results[at])
+        if together and ended is None:
+            calls = [reply.tool_calls[at] for at in together]
+            for at, call, result in zip(together, calls, await self._user.gather(calls), strict=True):
+                results[at] = result
+                ended = ended or self._end_of(call, result)
+        for at, call in enumerate(reply.tool_calls):
+            if at not in results:
+                results[at] = ToolResult("not run: the attempt had ended", status=ToolStatus.CANCELLED)
+                self._user.record(call, results[at], time.monotonic())
+            self._user.say(call, results[at])
+        return ended
+
+    def _end_of(self, call: ToolCall, result: ToolResult) -> LoopEnd | None:
+        self.tool_calls += result.submission is None and result.error not in _NOT_USED
+        self._uses.append((call.name, hash((call.name, call.arguments, result.content))))
+        if result.submission is not None:
+            return _submitted(result.submission)
+        return _going_round(tuple(self._uses))
+
+
+def _going_round(uses: Sequence[tuple[str, int]]) -> LoopEnd | None:
+    """Whether the last uses are the same few over and over."""
+    for length in range(1, LONGEST_ROUND + 1):
+        times = REPEATS if length == 1 else ROUNDS
+        last = uses[-length * times :]
+        if len(last) == length * times and all(last[n] == last[n % length] for n in range(len(last))):
+            names = ", ".join(name for name, _ in last[:length])
+            calls = "call" if length == 1 else "calls"
+            return LoopEnd(Outcome.FAILED, "repetition", f"the same {names} {calls} {times} times in a row")
+    return None
+
+
+def _submitted(submission: Submission) -> LoopEnd:
+    text, result = submission.summary, submission.result
+    if result is not None:  # others see the text alone
+        text += f"\n\n```json\n{json.dumps(result, ensure_ascii=False)}\n```"
+    if submission.status == "done":
+        return LoopEnd(Outcome.COMPLETED, "submitted", text, result=result)
+    partial = submission.status == "partial"
+    return LoopEnd(Outcome.FAILED, f"submitted_{submission.status}", text, partial=partial, result=result)

@@ -1,0 +1,306 @@
+"""One trajectory's way to a model: reserve, be admitted, call, record, settle; and again where a retry is due.
+
+Everybody who asks a model, orchestrator, sub-agent or aggregator, asks through a `Conversation`. Its messages only
+grow at the end, so that prefixes stay cached and the journal holds each message once.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Sequence
+
+import anyio
+
+from swarm.agents.line import Line, Teller
+from swarm.agents.prompt import Prompt
+from swarm.budgets.budget import Reservation
+from swarm.budgets.sizes import Needs
+from swarm.calls import Ask, ModelReply, ModelRequest
+from swarm.errors import EndpointError
+from swarm.events import CallFinished, CallSent, Notice
+from swarm.models.pricing import cost
+from swarm.models.tapes.recorded import recorded_reply
+from swarm.protocols import Model
+from swarm.retry import may_be_billed
+from swarm.steering import WorkClock
+from swarm.types import JsonObject, Message, Role, Usage
+
+__all__ = ["Conversation", "Line"]
+
+_QUIET_WAIT = 2.0
+"""Waits for the endpoint that are longer than this many seconds are told on the screen."""
+
+
+class Conversation:
+    """The messages of one trajectory, and the calls that made them."""
+
+    def __init__(self, line: Line, trajectory_id: str, role: Role, messages: Sequence[Message]) -> None:
+        self._line = line
+        self._trajectory_id = trajectory_id
+        self._role = role
+        self.messages = list(messages)
+        self.clock = WorkClock()
+        self.steps = 0
+        self.usage = Usage()
+        self.lineage = 0  # a rewind opens the next
+        self.measured = (0, 0)  # bytes and tokens of the last prompt that the endpoint counted
+        self.window: int | None = None  # tokens, as far as refusals or the journal told
+        self._last_call_id = ""
+        self._call_id = ""  # of the one call of an aside
+        self._attempts = 0  # at the next call
+        self._told = 0  # how many messages the journal already holds
+        self._prompt = Prompt()
+
+    def __repr__(self) -> str:
+        return f"<Conversation {self._trajectory_id}: {len(self.messages)} messages, {self.steps} steps>"
+
+    @property
+    def trajectory_id(self) -> str:
+        return self._trajectory_id
+
+    def say(self, message: Message) -> None:
+        """Add a message of the user or of a tool."""
+        self.messages.append(message)
+
+    @property
+    def call_id(self) -> str:
+        """The accepted call that gave the last answer."""
+        return self._last_call_id
+
+    @property
+    def line(self) -> Line:
+        return self._line
+
+    @property
+    def recorded(self) -> bool:
+        """Whether the next answer is in the journal, with the messages that it answers."""
+        return self._line.past.call(self._next_call_id) is not None
+
+    @property
+    def _next_call_id(self) -> str:
+        return self._call_id or f"{self._trajectory_id}/{self.steps + 1}"
+
+    def size(self, tools: Sequence[JsonObject] = ()) -> int:
+        """Bytes of the next prompt, messages and tools."""
+        self._prompt.take(self.messages)
+        return self._prompt.size + len(self._prompt.tools(tools))
+
+    def rewind(self, messages: Sequence[Message]) -> None:
+        """Go on from other messages: a new lineage. What both begin with is not told again."""
+        pairs = zip(self.messages[: self._told], messages, strict=False)
+        self._told = next((at for at, (old, new) in enumerate(pairs) if old != new), min(self._told, len(messages)))
+        self.messages = list(messages)
+        self.lineage += 1
+        self._prompt = Prompt()
+
+    async def aside(self, messages: Sequence[Message], name: str, tools: Sequence[JsonObject] = ()) -> ModelReply:
+        """A call of this trajectory that is no turn of it, from other messages, in a lineage of its own. Its id is that
+        of the next call with `name` behind it. Raises as `ask`.
+        """
+        other = copy.copy(self)
+        other.rewind(messages)
+        other.usage, other._attempts = Usage(), 0
+        other._call_id = f"{self._trajectory_id}/{self.steps + 1}-{name}"
+        try:
+            return await other.ask(tools)
+        finally:
+            self.lineage, self.usage = other.lineage, self.usage + other.usage
+
+    async def ask(self, tools: Sequence[JsonObject] = (), response_format: JsonObject | None = None) -> ModelReply:
+        """The model's next message, which is added to the messages.
+
+        Raises:
+            BudgetExhausted: there is no room for another call.
+            EndpointError: the call failed, and failed again as often as makes sense.
+        """
+        call_id = self._next_call_id
+        if (recorded := self._line.past.call(call_id)) is not None:
+            return self._adopt(recorded, tools)
+        self._attempts = max(self._attempts, self._line.past.tries(call_id))
+        wanted, retry = time.monotonic(), self._line.retry
+        tries = 0
+        while True:
+            self._attempts += 1
+            reply = await self._attempt(call_id, self._attempts, wanted, tools, response_format)
+            if isinstance(reply, ModelReply):
+                return reply
+            tries += retry.counts(reply)
+            again = retry.decide(reply, tries, self._line.rng)
+            if again is None:
+                raise reply
+            if again > _QUIET_WAIT:
+                text = f"{reply.message}; again in {again:.0f} s"
+                self._line.sink.emit(Notice(message=text, trajectory_id=self._trajectory_id, level="warning"))
+            self.clock.stop()
+            await anyio.sleep(again)
+
+    def _adopt(self, record: CallFinished, tools: Sequence[JsonObject]) -> ModelReply:
+        """Take a call from the journal as it was made: what the model had been told by then is in its prompt."""
+        past, reply = self._line.past, recorded_reply(record)
+        prompt = past.prompt(record)
+        if self.steps == 0 and not self._call_id and not record.redacted:
+            self._prompt.take(self.messages)
+            if self._prompt.sha256 != record.prompt_sha256:
+                past.tell_of_prompts(self._line.sink)
+        self.messages = [*prompt, reply.message]
+        self._prompt, self._told = Prompt(), len(self.messages)
+        self.lineage, self._last_call_id, self._attempts = record.lineage_id, record.call_id, 0
+        self.window = record.window_tokens or None
+        self.steps += 1
+        self.usage = self.usage + sum((aside.usage for aside in past.asides(record.call_id)), reply.usage)
+        if not self.recorded:  # the next one is made: its prompt is measured by this one
+            measure = Prompt()
+            measure.take(prompt)
+            self.measured = (measure.size + len(measure.tools(tools)), reply.usage.prompt_tokens)
+        return reply
+
+    async def _attempt(
+        self,
+        call_id: str,
+        attempt: int,
+        wanted: float,
+        tools: Sequence[JsonObject],
+        response_format: JsonObject | None,
+    ) -> ModelReply | EndpointError:
+        """One attempt. How the call failed is a value; what is raised meets every further call as well.
+
+        Nobody holds a place at the endpoint while waiting for the budget, or budget while waiting for a place: it waits
+        for room, then for admission, and takes both at once or begins anew.
+        """
+        self._prompt.take(self.messages)
+        waiting_since = time.monotonic()
+        self.clock.stop()
+        prompt = self._line.ratio.tokens(self._prompt.size + len(self._prompt.tools(tools)))
+        tell = Teller(self._line.sink)
+        ask = Ask(
+            self._role,
+            prompt + self._line.sizes.likely,
+            self._prompt.shared_prefix,
+            self.steps,
+            since=wanted,
+            tell=tell,
+            trajectory_id=self._trajectory_id,
+            attempt=attempt,
+        )
+        while True:
+            needs = self._needs(prompt)
+            await self._line.budget.wait_for_room(needs.tokens, needs.usd)
+            async with self._line.service.admit(ask) as model:
+                needs = self._needs(prompt)
+                reservation = self._line.budget.try_reserve(needs.tokens, needs.usd)
+                if reservation is not None:
+                    with reservation:
+                        request = self._request(tools, response_format, needs.max_tokens)
+                        return await self._call(model, request, reservation, call_id, attempt, waiting_since)
+
+    def _request(
+        self, tools: Sequence[JsonObject], response_format: JsonObject | None, max_tokens: int | None
+    ) -> ModelRequest:
+        line = self._line
+        return ModelRequest(
+            messages=self.messages,
+            encoded=self._prompt.encoded,
+            tools=tools,
+            encoded_tools=self._prompt.tools(tools),
+            response_format=response_format,
+            temperature=line.temperature,
+            seed=line.seed,
+            max_tokens=max_tokens,
+            timeout=line.call_timeout,
+            stream=line.stream,
+        )
+
+    async def _call(
+        self,
+        model: Model,
+        request: ModelRequest,
+        reservation: Reservation,
+        call_id: str,
+        attempt: int,
+        waiting_since: float,
+    ) -> ModelReply | EndpointError:
+        line, now = self._line, time.monotonic()
+        record = CallFinished(
+            trajectory_id=self._trajectory_id,
+            lineage_id=self.lineage,
+            call_id=call_id,
+            turn=self.steps + 1,
+            attempt=attempt,
+            accepted=False,
+            model=line.service.name,
+            prefix_call_id=self._last_call_id,
+            prefix_messages=self._told,
+            new_messages=self.messages[self._told :],
+            prompt_sha256=self._prompt.sha256,
+            sampling={"temperature": line.temperature, "seed": line.seed, "max_tokens": request.max_tokens},
+            window_tokens=self.window or line.window.tokens or 0,
+            t_sent=now,
+            wait_s=now - waiting_since,
+        )
+        self.clock.start()
+        size = self._prompt.size + len(request.encoded_tools)
+        line.sink.emit(
+            CallSent(
+                trajectory_id=self._trajectory_id,
+                call_id=call_id,
+                attempt=attempt,
+                prompt_tokens=line.ratio.tokens(size),
+                tokens=reservation.tokens,
+                usd=reservation.usd,
+            )
+        )
+        try:
+            reply = await model.complete(request)
+        except EndpointError as error:
+            if may_be_billed(error):
+                reservation.forfeit()
+                self._estimate(record, request, error.completion_tokens)
+            else:
+                reservation.release()
+            record.error, record.error_message, record.t_done = error.kind, error.message, time.monotonic()
+            line.sink.emit(record)
+            return error
+        except BaseException:  # cancelled: what was in flight may still be billed
+            reservation.forfeit()
+            self._estimate(record, request, 0)
+            record.error, record.t_done = "cancelled", time.monotonic()
+            line.sink.emit(record)
+            raise
+        if not reply.fitted:  # else the usage is of more than this prompt
+            line.ratio.learn(size, reply.usage.prompt_tokens)
+            line.sizes.observe(reply.usage.completion_tokens, cut=reply.finish_reason == "length")
+        if "exchanges" not in reply.fitted:
+            self.measured = (size, reply.usage.prompt_tokens)
+        dollars = cost(line.price, reply.usage)
+        reservation.settle(reply.usage.total_tokens, dollars or 0.0)
+        self._accept(call_id, record, reply, dollars)
+        return reply
+
+    def _estimate(self, record: CallFinished, request: ModelRequest, completion_tokens: int) -> None:
+        """What a failed attempt may be billed for: the prompt, and what had come of the answer."""
+        prompt = self._line.ratio.tokens(self._prompt.size + len(request.encoded_tools))
+        record.usage = Usage(prompt_tokens=prompt, completion_tokens=completion_tokens)
+        record.cost_usd = cost(self._line.price, record.usage)
+        record.estimated = True
+
+    def _needs(self, prompt_tokens: int) -> Needs:
+        needs = self._line.sizes.needs(prompt_tokens, self._line.budget.room(), self._line.price)
+        return needs.within(self.window or self._line.window.tokens, prompt_tokens)
+
+    def _accept(self, call_id: str, record: CallFinished, reply: ModelReply, dollars: float | None) -> None:
+        record.accepted = True
+        record.message = reply.message
+        record.read_as = reply.content if reply.content != (reply.message.get("content") or "") else None
+        record.fitted = reply.fitted
+        record.finish_reason = reply.finish_reason
+        record.usage = reply.usage
+        record.cost_usd = dollars
+        record.t_sent, record.t_first_token, record.t_done = reply.t_sent, reply.t_first_token, reply.t_done
+        self._line.sink.emit(record)
+        self.messages.append(reply.message)
+        self._told = len(self.messages)
+        self._last_call_id = call_id
+        self._attempts = 0
+        self.steps += 1
+        self.usage = self.usage + reply.usage

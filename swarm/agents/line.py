@@ -1,0 +1,53 @@
+"""How a role of a run reaches its model: what all conversations of that role share."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+from swarm.budgets.budget import Budget
+from swarm.budgets.sizes import Sizes
+from swarm.calls import StreamLimits
+from swarm.config import Price
+from swarm.events import Notice
+from swarm.journal.past import Past
+from swarm.models.fitting.windows import ContextWindow
+from swarm.models.tokens import TokenRatio
+from swarm.protocols import EventSink, ModelService
+from swarm.retry import RetryPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """How a role reaches its model. `past` is what the journal held when this process took up the run."""
+
+    service: ModelService
+    budget: Budget
+    sink: EventSink
+    price: Price | None = None
+    ratio: TokenRatio = field(default_factory=TokenRatio)
+    sizes: Sizes = field(default_factory=Sizes)
+    window: ContextWindow = field(default_factory=ContextWindow)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    temperature: float | None = None
+    seed: int | None = None
+    call_timeout: float = 600.0
+    stream: StreamLimits | None = None
+    rng: random.Random = field(default_factory=random.Random)
+    past: Past = field(default_factory=Past)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Teller:
+    """Tells the user of one run; equal to every other of that run."""
+
+    sink: EventSink
+
+    def __call__(self, text: str) -> None:
+        self.sink.emit(Notice(message=text, level="warning"))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Teller) and other.sink is self.sink
+
+    def __hash__(self) -> int:
+        return id(self.sink)

@@ -1,0 +1,292 @@
+"""The budget of a run: a tree of reservations. Every call reserves before it is sent and settles afterwards.
+
+What a child may use is bounded by its own limits and by every budget above it. What is set aside for calls in flight
+counts until it is settled, so that children cannot overshoot together; a call that would fit only without it waits.
+Only calls in flight are ever waited for, and they wait for no budget: nobody waits for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Literal
+
+import anyio
+
+from swarm.budgets.levels import Amount, Gauge, Limits, Peak, Quantity, Room, figure
+from swarm.errors import BudgetExhausted
+
+Listener = Callable[[Gauge | None], None]
+"""Told by the budget at the root of each end of a reservation (None), and of each limit that refused one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What holds between a budget and the one above. It leaves a `part` of its parent's tokens and dollars to others,
+    so many `steps`, and a part of the `time`. `parallel`: of its own children's steps only the most of any counts.
+    Without `counted` its steps do not count above at all."""
+
+    part: float = 0.0
+    steps: int = 0
+    time: float = 0.0
+    parallel: bool = False
+    counted: bool = True
+
+
+PLAIN = Terms()
+
+
+class Budget:
+    """One node of the tree. `used` is settled, `held` set aside for calls in flight. `clock` gives the seconds that it
+    was used, where those are limited. `users` is how many work with it now. `soft` is the part of a limit after which
+    one is told to come to an end: that of the root holds for all."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        *,
+        name: str = "run",
+        parent: Budget | None = None,
+        terms: Terms = PLAIN,
+        clock: Callable[[], float] | None = None,
+        soft: float = 1.0,
+    ) -> None:
+        self.limits = limits
+        self.name = name
+        self.parent = parent
+        self.terms = terms
+        self.clock = clock
+        self.soft: float = parent.soft if parent is not None else soft
+        self.used = Amount()
+        self.held = Amount()
+        self.parts: dict[str, Budget] = {}
+        self.listener: Listener | None = None
+        self.users = 1
+        self._open = 0
+        self._waiting = 0
+        self._settled = anyio.Event()
+        self._most_used, self._most = Peak(), Peak()  # steps of any child, and with those held
+
+    def __repr__(self) -> str:
+        return f"<Budget {self.name}: used {self.used}, held {self.held}>"
+
+    def child(
+        self, limits: Limits, name: str, terms: Terms = PLAIN, clock: Callable[[], float] | None = None
+    ) -> Budget:
+        """A new budget below this one."""
+        return Budget(limits, name=name, parent=self, terms=terms, clock=clock)
+
+    def part(self, name: str, limits: Limits | None = None, terms: Terms = PLAIN) -> Budget:
+        """The one budget of this name below this one, made where there is none; `limits` take the place of its own."""
+        found = self.parts.get(name)
+        if found is None:
+            found = self.parts[name] = self.child(limits or Limits(), name, terms)
+        elif limits is not None:
+            found.allow(limits)
+        return found
+
+    def allow(self, limits: Limits) -> None:
+        """From now on these limits, whether more or less was used; who waits looks again."""
+        self.limits = limits
+        self._wake()
+
+    async def reserve(self, tokens: int, usd: float) -> Reservation:
+        """Set aside one step and what a call may cost, here and in every budget above; wait for calls in flight to
+        settle where it fits only then.
+
+        Raises:
+            BudgetExhausted: it does not fit, whatever they settle for; the message names the budget and the limit.
+        """
+        while (reservation := self.try_reserve(tokens, usd)) is None:
+            await self.wait_for_room(tokens, usd)
+        return reservation
+
+    def try_reserve(self, tokens: int, usd: float) -> Reservation | None:
+        """`reserve` without waiting; None where it fits only when calls in flight have settled."""
+        return Reservation(self, tokens, usd) if self._full(tokens, usd) is None else None
+
+    async def wait_for_room(self, tokens: int, usd: float) -> None:
+        """Wait until it would fit, without setting it aside. Raises as `reserve`."""
+        while (full := self._full(tokens, usd)) is not None:
+            full._waiting += 1
+            try:
+                await full._settled.wait()
+            finally:
+                full._waiting -= 1
+
+    def book(self, tokens: int, usd: float, steps: int) -> None:
+        """What was used without a reservation: by a run that is gone on with."""
+        for node in self.path():
+            node.used.add(tokens, usd)
+        self._shift(0, steps)
+
+    def room(self) -> Room:
+        """What may still be used here, with all budgets above."""
+        room = Room()
+        for node, limits in self._bounds():
+            tokens, usd = room.tokens, room.usd
+            free_tokens, free_usd = room.free_tokens, room.free_usd
+            if limits.tokens is not None:
+                tokens = min(tokens, limits.tokens - node.used.tokens)
+                free_tokens = min(free_tokens, limits.tokens - node.used.tokens - node.held.tokens)
+            if limits.usd is not None:
+                usd = min(usd, limits.usd - node.used.usd)
+                free_usd = min(free_usd, limits.usd - node.used.usd - node.held.usd)
+            room = Room(tokens, usd, free_tokens, free_usd)
+        return room
+
+    def gauges(self) -> Iterator[Gauge]:
+        """How far the limits here and above are used up; of steps up to where those of others count in."""
+        return (gauge for gauge, _ in self.shared_gauges())
+
+    def shared_gauges(self) -> Iterator[tuple[Gauge, int]]:
+        """The gauges, each with how many use up what it measures."""
+        alone, users = True, 1
+        for node, limits in self._bounds():
+            used: tuple[tuple[Quantity, float | None, float], ...] = (
+                ("tokens", limits.tokens, node.used.tokens),
+                ("dollars", limits.usd, node.used.usd),
+                ("steps", limits.steps if alone else None, node.used.steps),
+                ("seconds", limits.seconds, node.clock() if node.clock else 0.0),
+            )
+            for what, limit, amount in used:
+                if limit is not None:
+                    yield Gauge(node.name, what, amount, limit), max(users, node.users)
+            users = max(users, node.users)
+            alone = alone and node.terms.counted and not node.terms.parallel
+
+    def path(self) -> list[Budget]:
+        """This one and all above, the root last."""
+        path: list[Budget] = [self]
+        while path[-1].parent is not None:
+            path.append(path[-1].parent)
+        return path
+
+    def _bounds(self) -> Iterator[tuple[Budget, Limits]]:
+        """The budgets of the path, with what of their limits may be used from here."""
+        terms = PLAIN
+        for node in self.path():
+            kept = terms.part or terms.steps or terms.time
+            yield node, node.limits.without(terms.part, terms.steps, terms.time) if kept else node.limits
+            terms = node.terms
+
+    def _full(self, tokens: int, usd: float) -> Budget | None:
+        """The first budget in which it does not fit as long as calls are in flight."""
+        full: Budget | None = None
+        steps, below = (1, 1), None  # that would be added to those settled, and to all
+        for node, limits in self._bounds():
+            if below is not None:
+                steps = _passed_on(below, node, steps)
+            if not node._fits(limits, tokens, usd, steps):
+                full = full or node
+            below = node
+        return full
+
+    def _fits(self, limits: Limits, tokens: int, usd: float, steps: tuple[int, int]) -> bool:
+        used, held = self.used, self.held
+        if limits.tokens is not None and used.tokens + tokens > limits.tokens:
+            self._refuse("tokens", used.tokens, limits.tokens, tokens)
+        if limits.usd is not None and used.usd + usd > limits.usd:
+            self._refuse("dollars", used.usd, limits.usd, usd)
+        if limits.steps is not None and steps[0] and used.steps + steps[0] > limits.steps:
+            self._refuse("steps", used.steps, limits.steps, 0)
+        if limits.seconds is not None and self.clock is not None and self.clock() >= limits.seconds:
+            self._refuse("seconds", self.clock(), limits.seconds, 0)
+        return (
+            (limits.tokens is None or used.tokens + held.tokens + tokens <= limits.tokens)
+            and (limits.usd is None or used.usd + held.usd + usd <= limits.usd)
+            and (limits.steps is None or not steps[1] or used.steps + held.steps + steps[1] <= limits.steps)
+        )
+
+    def _refuse(self, what: Quantity, used: float, limit: float, wanted: float) -> None:
+        gauge = Gauge(self.name, what, used, limit)
+        if (listener := self.path()[-1].listener) is not None:
+            listener(gauge)
+        more = f", and the next call may need {figure(wanted)}" if wanted else ""
+        raise BudgetExhausted(f"the budget of the {self.name} is used up: {gauge}{more}", scope=self.name, what=what)
+
+    def _shift(self, held: int, used: int) -> None:
+        """So many steps more are held or used here; what of it counts above is so there."""
+        node = self
+        while held or used:
+            was_used, was = node.used.steps, node.used.steps + node.held.steps
+            node.used.steps += used
+            node.held.steps += held
+            above = node.parent
+            if above is None or not node.terms.counted:
+                return
+            if above.terms.parallel:
+                before = above._most_used.height, above._most.height
+                above._most_used.move(was_used, node.used.steps)
+                above._most.move(was, node.used.steps + node.held.steps)
+                used = above._most_used.height - before[0]
+                held = above._most.height - before[1] - used
+            node = above
+
+    def _wake(self) -> None:
+        if self._waiting:
+            self._settled.set()
+            self._settled = anyio.Event()
+
+
+def _passed_on(below: Budget, node: Budget, steps: tuple[int, int]) -> tuple[int, int]:
+    """What of steps that are added in a budget is added in the one above."""
+    if not below.terms.counted:
+        return (0, 0)
+    if not node.terms.parallel:
+        return steps
+    settled = below.used.steps + steps[0] - node._most_used.height
+    together = below.used.steps + below.held.steps + steps[1] - node._most.height
+    return max(0, settled), max(0, together)
+
+
+class Reservation:
+    """What was set aside for one call. Settle it exactly once; left open at the end of its block, it is forfeited."""
+
+    def __init__(self, budget: Budget, tokens: int, usd: float) -> None:
+        self._budget = budget
+        self._path = budget.path()
+        self._ended = False
+        self.tokens = tokens
+        self.usd = usd
+        for node in self._path:
+            node.held.add(tokens, usd)
+            node._open += 1
+        budget._shift(1, 0)
+
+    def __enter__(self) -> Reservation:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> Literal[False]:
+        if not self._ended:
+            self.forfeit()
+        return False
+
+    def settle(self, tokens: int, usd: float) -> None:
+        """What the call really used."""
+        self._end(tokens, usd, 1)
+
+    def release(self) -> None:
+        """The call was refused: nothing was used."""
+        self._end(0, 0.0, 0)
+
+    def forfeit(self) -> None:
+        """Nobody knows what the call used: all that was set aside counts as used, but for the step."""
+        self._end(self.tokens, self.usd, 0)
+
+    def _end(self, tokens: int, usd: float, steps: int) -> None:
+        assert not self._ended, "a reservation is settled once"
+        self._ended = True
+        self._budget._shift(-1, steps)
+        for node in self._path:
+            node._open -= 1
+            node.held.add(-self.tokens, -self.usd)
+            if not node._open:
+                node.held.usd = 0.0  # no last digit of a sum may keep anybody waiting
+            node.used.add(tokens, usd)
+            node._wake()
+        if (listener := self._path[-1].listener) is not None:
+            listener(None)

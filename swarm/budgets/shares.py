@@ -1,0 +1,78 @@
+"""The shares of a stage's sub-tasks in what was left when it began. Without any, all draw on what there is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from swarm.budgets.budget import Budget, Terms
+from swarm.budgets.levels import Limits, Room
+from swarm.types import SubTask
+
+PARALLEL = Terms(parallel=True)
+_REST = "rest of the stage"
+
+
+def stage_budget(work: Budget, stage: int) -> Budget:
+    return work.part(f"stage {stage}", terms=PARALLEL)
+
+
+def subtask_budget(stage: Budget, subtask_id: str) -> Budget:
+    """A sub-task's own budget: with its share, in what is left to those without one, or directly below the stage."""
+    name = f"sub-task {subtask_id}"
+    rest = stage.parts.get(_REST)
+    return stage.part(name) if rest is None or name in stage.parts else rest.part(name)
+
+
+class Shares:
+    """Sub-tasks with a share may use so much, those without one together the rest; what one leaves that has ended goes
+    to those that have not. Shares that make more than the whole, or leave nobody without one, are taken in proportion.
+    """
+
+    def __init__(self, stage: Budget, subtasks: Sequence[SubTask], room: Room) -> None:
+        self._stage = stage
+        self._open: dict[str, Budget] = {}
+        self._without = {subtask.id for subtask in subtasks if not subtask.budget_share}
+        shares = {subtask.id: subtask.budget_share for subtask in subtasks if subtask.budget_share}
+        total = sum(shares.values())
+        whole = total if total > 1 or not self._without else 1.0
+        for subtask_id, share in shares.items() if not room.unlimited else ():
+            limits = _part(room, share / whole)
+            self._open[subtask_id] = stage.part(f"sub-task {subtask_id}", limits)
+        if self._open and self._without:
+            self._open[_REST] = stage.part(_REST, _part(room, max(0.0, 1 - total / whole)), PARALLEL)
+
+    def __repr__(self) -> str:
+        return f"<Shares {', '.join(self._open) or 'none'}>"
+
+    def end(self, subtask_id: str) -> None:
+        """A sub-task needs no more."""
+        self._without.discard(subtask_id)
+        ended = [subtask_id] if self._without else [subtask_id, _REST]
+        for name in ended:
+            node = self._open.pop(name, None)
+            if node is not None and self._open:
+                self._hand_on(node)
+
+    def lift(self) -> None:
+        """No shares any more: the whole has changed."""
+        for node in self._open.values():
+            node.allow(Limits())
+        self._open.clear()
+
+    def _hand_on(self, node: Budget) -> None:
+        was, used = node.limits, node.used
+        node.limits = Limits(None if was.tokens is None else used.tokens, None if was.usd is None else used.usd)
+        number = len(self._open)
+        for other in self._open.values():
+            tokens, usd = other.limits.tokens, other.limits.usd
+            if tokens is not None and was.tokens is not None:
+                tokens += max(0, was.tokens - used.tokens) // number
+            if usd is not None and was.usd is not None:
+                usd += max(0.0, was.usd - used.usd) / number
+            other.allow(Limits(tokens, usd))
+
+
+def _part(room: Room, part: float) -> Limits:
+    tokens = None if room.tokens == math.inf else int(max(0, room.tokens) * part)
+    return Limits(tokens, None if room.usd == math.inf else max(0.0, room.usd) * part)

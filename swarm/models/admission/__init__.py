@@ -1,0 +1,1 @@
+"""Admission to an endpoint: how many calls at once, and how fast."""

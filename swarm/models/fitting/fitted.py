@@ -1,0 +1,257 @@
+"""A model as the program wants it, whatever its endpoint can do: `Model` around `Model`.
+
+What a request wants and an endpoint lacks is done here: tools by text, structured output by prompt and check. What is
+not known of an endpoint is asked of it when a request first needs it. Above, nothing knows; the record does, by
+`ModelReply.fitted`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from swarm.calls import ModelReply, ModelRequest
+from swarm.config import Capabilities, Quirks
+from swarm.errors import EndpointError, EndpointFault
+from swarm.models.fitting.capabilities import Knowledge
+from swarm.models.fitting.probe import Aspect, Probing, probe
+from swarm.models.fitting.structured import format_text, read_json, schema_of
+from swarm.models.fitting.text_calls import find_calls, find_leaked
+from swarm.models.fitting.text_tools import (
+    BROKEN,
+    PARSED,
+    PROTOCOL,
+    as_native,
+    as_text,
+    marked,
+    protocol_text,
+    with_broken_marked,
+    with_system,
+)
+from swarm.models.providers import without_reasoning
+from swarm.protocols import Model
+from swarm.types import JsonObject, Message, Usage
+
+_DOWNGRADES = 3
+"""Requests that one call may change to what the endpoint takes."""
+
+_ABOUT: tuple[tuple[str, re.Pattern[str]], ...] = (
+    ("structured", re.compile(r"response_format|json_schema|json_object|structured output|guided|grammar", re.I)),
+    ("tools", re.compile(r"\btools?\b|tool_choice|tool_calls?|function.?call", re.I)),
+    ("seed", re.compile(r"\bseed\b", re.I)),
+    ("tokens", re.compile(r"logprobs|token_ids", re.I)),
+)
+"""What a refusal speaks of."""
+
+
+@dataclass
+class _Story:
+    """What one call came to beside its answer, for the record."""
+
+    usage: Usage = field(default_factory=Usage)
+    exchanges: list[JsonObject] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """How a request is sent. `structured` is the `response_format` that is sent, `told` whether the schema stands in
+    the prompt."""
+
+    text_tools: bool
+    structured: str
+    told: bool
+    dropped: tuple[str, ...]
+
+
+class FittedModel:
+    """`swarm.protocols.Model` over one whose endpoint may lack what a request wants. `declared` gives what the endpoint
+    says of itself, which is asked for before anything is tried out."""
+
+    def __init__(
+        self,
+        model: Model,
+        knowledge: Knowledge,
+        quirks: Quirks | None = None,
+        declared: Callable[[], Awaitable[Capabilities]] | None = None,
+    ) -> None:
+        self.name = model.name
+        self.endpoint = model.endpoint
+        self.knowledge = knowledge
+        self._model = model
+        self._quirks = quirks or Quirks()
+        self._declared = declared
+        self._misfit = False  # of the last answer that was wanted by schema: then the prompt tells the schema too
+        self._owed = Usage()  # what calls cost that gave no answer of their own
+
+    def __repr__(self) -> str:
+        return f"<FittedModel {self._model!r}, {self.knowledge!r}>"
+
+    async def complete(self, request: ModelRequest) -> ModelReply:
+        """See `swarm.protocols.Model.complete`. The usage is that of all that was exchanged for the answer."""
+        story = _Story()
+        await self._find_out(request, story)
+        for _ in range(_DOWNGRADES):
+            shape = self._shape(request)
+            try:
+                return await self._attempt(request, shape, story)
+            except EndpointError as error:
+                if not self._learn(error, request, shape):
+                    raise
+                story.exchanges.append({"purpose": "refused", "error": f"{error.kind}: {error.message}"})
+        return await self._attempt(request, self._shape(request), story)
+
+    # ── before ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _find_out(self, request: ModelRequest, story: _Story) -> None:
+        """Ask the endpoint for what this request needs and nobody knows yet."""
+        knowledge = self.knowledge
+        if knowledge.loaded and not self._unknown(request, knowledge.current):
+            return
+        async with knowledge.lock:
+            first = not knowledge.loaded
+            await knowledge.load()
+            wanted = first and knowledge.current.context_tokens is None
+            if self._declared is not None and (wanted or self._unknown(request, knowledge.current)):
+                knowledge.assume(await self._declared())
+            done = Probing()
+            try:
+                for aspect in self._unknown(request, knowledge.current):
+                    await probe(self._model, aspect, done)
+            finally:
+                self._owed = self._owed + done.usage
+                story.exchanges += done.exchanges
+                knowledge.assume(done.assumed)
+                if done.found != Capabilities():
+                    await knowledge.keep(done.found)
+            # Still not decided: taken for able, without keeping it; a refusal or a misfit will tell.
+            assumed = {"tools": True, "structured": "json_schema", "token_ids": "vllm"}
+            needed = {"tools": "tools", "structured": "structured", "tokens": "token_ids"}
+            fields = [needed[aspect] for aspect in self._unknown(request, knowledge.current)]
+            knowledge.assume(Capabilities.model_validate({name: assumed[name] for name in fields}))
+
+    def _unknown(self, request: ModelRequest, known: Capabilities) -> list[Aspect]:
+        wanted: list[Aspect] = []
+        if request.tools and known.tools is None:
+            wanted.append("tools")
+        if schema_of(request.response_format) is not None and known.structured is None:
+            wanted.append("structured")
+        if request.tokens and known.token_ids is None:
+            wanted.append("tokens")
+        return wanted
+
+    def _shape(self, request: ModelRequest) -> _Shape:
+        known = self.knowledge.current
+        text_tools = bool(request.tools) and known.tools is False
+        schema = schema_of(request.response_format)
+        structured = (known.structured or "json_schema") if schema is not None else "none"
+        if request.tools and not text_tools and not self._quirks.format_with_tools:
+            structured = "none"
+        told = schema is not None and (structured != "json_schema" or self._misfit)
+        dropped = []
+        if request.seed is not None and known.seed is False:
+            dropped.append("seed")
+        if request.tokens and known.token_ids == "none" and not known.logprobs:
+            dropped.append("tokens")
+        return _Shape(text_tools, structured, told, tuple(dropped))
+
+    def _shaped(self, request: ModelRequest, shape: _Shape) -> tuple[ModelRequest, str]:
+        """The request as it is sent, and what was added to its system prompt."""
+        schema = schema_of(request.response_format)
+        added = [protocol_text(request.tools)] if shape.text_tools else []
+        if shape.told and schema is not None:
+            added.append(format_text(schema))
+        messages: Sequence[Message] = request.messages
+        messages = as_text(messages) if shape.text_tools else as_native(messages)
+        if not self._quirks.reasoning_back:
+            messages = without_reasoning(messages)
+        if added:
+            messages = with_system(messages, "\n\n".join(added))
+        if messages is not request.messages:
+            request = replace(request, messages=messages, encoded=())
+        if shape.text_tools:
+            request = replace(request, tools=(), encoded_tools=b"")
+        if schema is not None and shape.structured != "json_schema":
+            plain = {"type": "json_object"} if shape.structured == "json_object" else None
+            request = replace(request, response_format=plain)
+        for name in shape.dropped:
+            request = replace(request, seed=None) if name == "seed" else replace(request, tokens=False)
+        return request, "\n\n".join(added)
+
+    # ── the call ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _attempt(self, request: ModelRequest, shape: _Shape, story: _Story) -> ModelReply:
+        sent, added = self._shaped(request, shape)
+        reply = await self._model.complete(sent)
+        story.usage = story.usage + reply.usage
+        if request.tools:
+            reply = self._with_calls(reply, request, shape)
+        schema = schema_of(request.response_format)
+        if schema is not None and not reply.tool_calls:
+            content = read_json(reply.content, schema)
+            self._misfit = content is None
+            reply = reply if content is None else replace(reply, content=content)
+        usage, self._owed = self._owed + story.usage, Usage()
+        fitted = _told(request, shape, added, story)
+        return replace(reply, usage=usage, fitted=fitted)
+
+    def _with_calls(self, reply: ModelReply, request: ModelRequest, shape: _Shape) -> ModelReply:
+        """The reply with the calls that stand in its text, or with a mark where it holds calls that cannot be sent back
+        as they are."""
+        if reply.tool_calls or not reply.content:
+            message = with_broken_marked(reply.message)
+            return reply if message is reply.message else replace(reply, message=message)
+        functions = [tool["function"] for tool in request.tools]
+        tools = {each["name"]: each.get("parameters") or {} for each in functions}
+        if shape.text_tools:
+            found = find_calls(reply.content, tools, cut=reply.finish_reason == "length")
+        else:
+            found = find_leaked(reply.content, tools)
+        if not found.calls:
+            return reply
+        message, calls = marked(reply.message, found, len(request.messages))
+        return replace(reply, message=message, content=found.rest, tool_calls=calls)
+
+    # ── after ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _learn(self, error: EndpointError, request: ModelRequest, shape: _Shape) -> bool:
+        """Whether a refusal is about something that can be done in another way, which the next attempt does."""
+        if error.kind is not EndpointFault.BAD_REQUEST:
+            return False
+        about = [what for what, words in _ABOUT if words.search(error.message)]
+        if "structured" in about and shape.structured != "none":
+            weaker = "json_object" if shape.structured == "json_schema" else "none"
+            self.knowledge.assume(Capabilities.model_validate({"structured": weaker}))
+        elif "tools" in about and request.tools and not shape.text_tools:
+            self.knowledge.assume(Capabilities(tools=False))
+        elif "seed" in about and request.seed is not None and "seed" not in shape.dropped:
+            self.knowledge.assume(Capabilities(seed=False))
+        elif "tokens" in about and request.tokens and "tokens" not in shape.dropped:
+            self.knowledge.assume(Capabilities(logprobs=False, token_ids="none"))
+        else:
+            return False
+        return True
+
+
+def _told(request: ModelRequest, shape: _Shape, added: str, story: _Story) -> JsonObject:
+    """How a request was changed on its way out, and what else was exchanged: with the messages, all that was sent.
+    What is added to the system prompt is told in full with the first call of a conversation, then by its hash."""
+    told: JsonObject = {}
+    if shape.text_tools:
+        told |= {"tools": "text", "protocol": PROTOCOL}
+    elif any(PARSED in message for message in request.messages):
+        told["tools"] = "native, earlier calls read out of text"
+    if not shape.text_tools and any(BROKEN in message for message in request.messages):
+        told["broken_arguments"] = "sent back as {}"
+    if request.response_format is not None and (shape.structured != "json_schema" or shape.told):
+        told["structured"] = shape.structured
+    if shape.dropped:
+        told["dropped"] = list(shape.dropped)
+    if added:
+        told["system_added_sha256"] = hashlib.sha256(added.encode("utf-8", "surrogatepass")).hexdigest()
+        if not any(message["role"] == "assistant" for message in request.messages):
+            told["system_added"] = added
+    if story.exchanges:
+        told["exchanges"] = list(story.exchanges)
+    return told

@@ -1,0 +1,1 @@
+"""Runs that are recorded, and run again without a network."""

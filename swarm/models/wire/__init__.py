@@ -1,0 +1,1 @@
+"""From a request to bytes, and from bytes to an answer or a fault."""

@@ -1,0 +1,226 @@
+"""A model behind an OpenAI-compatible endpoint, on the `openai` package with its own retries off.
+
+Requests go through `client.post` as bytes: the typed method walks every message through every member of the message
+union on each call. Answers are checked by models that hold only what is read, and streamed ones are put together
+without a model for each event.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import ssl
+import time
+import urllib.request
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import cast
+from urllib.parse import urlsplit
+
+import anyio
+import httpx2
+import openai
+from pydantic import ValidationError
+from pydantic_core import to_json
+
+from swarm.calls import ModelReply, ModelRequest
+from swarm.config import Capabilities, Quirks
+from swarm.errors import EndpointError, EndpointFault
+from swarm.models.admission.rate_headers import of_rates, rate_limits
+from swarm.models.providers import adapted, declared_in
+from swarm.models.wire.answers import Answer, read_message, usage_of, where_wrong
+from swarm.models.wire.bounded import CLOSE_S, MAX_LIST, bound, read_within
+from swarm.models.wire.faults import fault_of, shown
+from swarm.models.wire.lean import LeanClient, LeanOpenAI
+from swarm.models.wire.reading import AnswerReader
+from swarm.models.wire.stream import Assembly
+from swarm.models.wire.transport import DirectTransport, on_sent
+from swarm.models.wire.watch import Watch
+from swarm.types import JsonObject
+
+NO_KEY = "no-key"
+"""Sent where no key is set: local servers ask for none, and the package insists on one."""
+
+CONNECT_S = 30.0
+"""Seconds for one connection. Generous: a thousand agents that start at once keep the event loop busy."""
+
+_LIST_S = 10.0
+"""Seconds that the list of models may take."""
+
+_LIMITS = httpx2.Timeout(None, connect=CONNECT_S)
+
+
+class OpenAIModel:
+    """One model at one endpoint; use `open_model`."""
+
+    def __init__(self, client: LeanOpenAI, name: str, quirks: Quirks | None = None) -> None:
+        self._client = client
+        self._quirks = quirks or Quirks()
+        self.name = name
+        url = urlsplit(str(client.base_url))
+        self.endpoint = f"{url.hostname}:{url.port}" if url.port else str(url.hostname)
+        self._head = b'{"model":' + to_json(name) + b',"messages":['
+        self._counts_streams = True
+        self._reader = AnswerReader(name, self.endpoint)
+
+    def __repr__(self) -> str:
+        return f"<OpenAIModel {self.name} at {self.endpoint}>"
+
+    async def complete(self, request: ModelRequest) -> ModelReply:
+        """See `swarm.protocols.Model.complete`."""
+        try:
+            return await self._complete(request)
+        except EndpointError as error:
+            # A server that does not know an option says so before it does anything.
+            if error.kind is not EndpointFault.BAD_REQUEST or not self._adapt(request, error.message):
+                raise
+        return await self.complete(request)
+
+    def _adapt(self, request: ModelRequest, refusal: str) -> bool:
+        """Whether a refusal names an option that can be sent in another way, which is done from now on."""
+        if self._counts_streams and "stream_options" in refusal:
+            self._counts_streams = False
+            return True
+        standard = request.max_tokens is not None and self._quirks.max_tokens_field == "max_tokens"
+        if standard and "max_completion_tokens" in refusal and re.search(r"\bmax_tokens\b", refusal):
+            self._quirks = self._quirks.model_copy(update={"max_tokens_field": "max_completion_tokens"})
+            return True
+        return False
+
+    async def _complete(self, request: ModelRequest) -> ModelReply:
+        watch = Watch(request.timeout, None if request.tokens else request.stream, CONNECT_S, request.began)
+        assembly = Assembly()
+        token = on_sent.set(watch.sent)
+        try:
+            with watch.scope:
+                return await self._call(request, watch, assembly)
+            raise watch.fault(self.endpoint)
+        except (openai.OpenAIError, httpx2.HTTPError, httpx2.InvalidURL, ssl.SSLError, anyio.EndOfStream) as error:
+            fault = fault_of(error, self.name, self.endpoint)
+            fault.message = shown(fault.message, self._client.api_key)
+            fault.completion_tokens = assembly.completion_tokens()
+            raise fault from error
+        except EndpointError as fault:
+            fault.message = shown(fault.message, self._client.api_key)
+            fault.completion_tokens = fault.completion_tokens or assembly.completion_tokens()
+            raise
+        finally:
+            on_sent.reset(token)
+
+    async def _call(self, request: ModelRequest, watch: Watch, assembly: Assembly) -> ModelReply:
+        response = await self._client.send("/chat/completions", self._body(request), _LIMITS)
+        headers = of_rates(response.headers.raw)
+        try:
+            answer = await self._reader.read(response, watch, assembly, headers)
+            await response.aclose()
+        finally:
+            if not response.is_closed:
+                with anyio.move_on_after(CLOSE_S, shield=True):
+                    await response.aclose()
+        return self._reply(answer, watch, headers)
+
+    async def declared(self) -> Capabilities:
+        """What the endpoint says in its list of models that this one can do; nothing where it says nothing, which is
+        the rule: only the embedded endpoint is known to."""
+        with anyio.move_on_after(_LIST_S):
+            try:
+                stream = await self._client.get(
+                    "/models",
+                    cast_to=httpx2.Response,
+                    options={"timeout": _LIMITS},
+                    stream=True,
+                    stream_cls=openai.AsyncStream[object],
+                )
+                return declared_in(await read_within(cast(httpx2.Response, stream), MAX_LIST), self.name)
+            except (openai.OpenAIError, httpx2.HTTPError, httpx2.InvalidURL, ssl.SSLError, anyio.EndOfStream):
+                return Capabilities()  # a real call will say what is wrong
+        return Capabilities()
+
+    def _body(self, request: ModelRequest) -> bytes:
+        messages, tools = request.encoded, request.encoded_tools
+        if len(messages) != len(request.messages):
+            messages = [to_json(message) for message in request.messages]
+        if request.tools and not tools:
+            tools = to_json(list(request.tools))
+        optional: JsonObject = {
+            "response_format": request.response_format,
+            "temperature": request.temperature,
+            "seed": request.seed,
+            "max_tokens": request.max_tokens,
+        }
+        if request.tokens:
+            optional |= {"logprobs": True, "return_token_ids": True}
+        elif request.stream is not None:
+            optional |= {"stream": True}
+            if self._counts_streams:
+                optional |= {"stream_options": {"include_usage": True}}
+        options = {key: value for key, value in optional.items() if value is not None}
+        rest = to_json(adapted(options, self.name, self._quirks))
+        parts = [self._head, b",".join(messages), b"]"]
+        if tools:
+            parts += [b',"tools":', tools]
+        parts += [b"," if len(rest) > 2 else b"", rest[1:]]
+        return b"".join(parts)
+
+    def _reply(self, answer: Answer, watch: Watch, headers: dict[str, str]) -> ModelReply:
+        choice = answer.choices[0]
+        try:
+            message, content, calls = read_message(choice.message)
+        except ValidationError as error:
+            raise self._reader.malformed(where_wrong(error)) from None
+        usage = usage_of(answer.usage)
+        t_done = time.monotonic()
+        return ModelReply(
+            message=message,
+            content=content,
+            tool_calls=calls,
+            finish_reason=choice.finish_reason or "",
+            usage=usage,
+            model=answer.model or self.name,
+            t_sent=watch.t_sent,
+            t_first_token=watch.t_first_token or t_done,
+            t_done=t_done,
+            limits=rate_limits(headers),
+            tokens=answer.tokens,
+        )
+
+
+def _proxied() -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(timeout=_LIMITS, limits=httpx2.Limits(), event_hooks={"response": [bound]})
+
+
+@asynccontextmanager
+async def open_client(base_url: str | None, api_key: str | None) -> AsyncIterator[LeanOpenAI]:
+    """A client for one endpoint, always closed: a dropped one can hang a call of a later one.
+
+    Where the environment names a proxy for the endpoint, the HTTP library's own transport is used.
+    """
+    url = base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
+    through = _proxied() if behind_proxy(url) else None
+    async with (
+        through or LeanClient(DirectTransport(), _LIMITS) as http,
+        LeanOpenAI(
+            base_url=url,
+            api_key=api_key or NO_KEY,
+            max_retries=0,
+            default_headers={"Accept-Encoding": "identity"},  # a compressed stream comes late
+            http_client=http,
+        ) as client,
+    ):
+        yield client
+
+
+def behind_proxy(url: str) -> bool:
+    """Whether the environment names a proxy for `url`. This machine itself is never behind one."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    proxies = urllib.request.getproxies()
+    if not (proxies.get(parts.scheme) or proxies.get("all")) or host == "localhost":
+        return False
+    try:
+        if ipaddress.ip_address(host).is_loopback:
+            return False
+    except ValueError:
+        pass
+    return not urllib.request.proxy_bypass(host)

@@ -1,0 +1,1 @@
+"""Places to work: working copies with sandboxes over them."""

@@ -1,0 +1,337 @@
+"""Runs the sub-tasks of a plan: each as soon as its own dependencies are done, so many at once, never at a barrier.
+
+The scheduler owns the one task group in which agents run, and it alone acts: what goes first, what is made again, who
+is late and what is not needed any more are decisions of `ordering`, `attempts`, `stragglers` and `plan_graph`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple, Protocol
+
+import anyio
+from anyio.abc import TaskGroup
+
+from swarm.errors import BudgetExhausted, EndpointError, JournalError, MachineError
+from swarm.events import AgentTold, Notice, SubTaskSkipped
+from swarm.journal.course import Turn
+from swarm.protocols import EventSink, Executor
+from swarm.retry import FATAL
+from swarm.scheduling.attempts import Attempt, Job, Verdict, without_work
+from swarm.scheduling.controls import Command, Controls
+from swarm.scheduling.ordering import Durations, Queue
+from swarm.scheduling.plan_graph import Progress
+from swarm.scheduling.stragglers import FINISH, StragglerPolicy
+from swarm.scheduling.width import Loan, Width
+from swarm.types import AgentResult, AgentSpec, Outcome, Plan, SubTask
+
+SPARE = "spare"
+"""The `stop` of a sub-task that others of its group made needless."""
+
+UNPAID = "unpaid"
+"""The `stop` of an attempt that was not begun, because it could not be paid."""
+
+_SHORTEST_LOOK = 0.001
+
+
+class Prepare(Protocol):
+    """Turns a sub-task, and the results of this stage that it depends on, into what an executor needs."""
+
+    async def __call__(self, subtask: SubTask, attempt: int, needed: Sequence[AgentResult]) -> AgentSpec: ...
+
+
+class SchedulerStatistics(NamedTuple):
+    """Attempts at work; sub-tasks that have their result; sub-tasks that have neither."""
+
+    running: int
+    done: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class StageOutcome:
+    """What a stage gave, in the plan's order. `fault` is the machine's failure that ended it early, if one did."""
+
+    results: tuple[AgentResult, ...]
+    fault: MachineError | None
+
+
+class Scheduler:
+    """Runs one stage; make a new one for the next. `concurrency`, which others may share, holds until the controls say
+    otherwise."""
+
+    def __init__(
+        self,
+        executor: Executor,
+        prepare: Prepare,
+        sink: EventSink,
+        concurrency: int | Width | Loan,
+        stragglers: StragglerPolicy | None = None,
+        controls: Controls | None = None,
+    ) -> None:
+        self._executor = executor
+        self._prepare = prepare
+        self._sink = sink
+        self._width = Width(concurrency) if isinstance(concurrency, int) else concurrency
+        self._policy = stragglers or StragglerPolicy()
+        self._controls = controls or Controls()
+        self._took = Durations()  # from start to end: what a place is occupied for
+        self._worked = Durations()  # seconds of work: what stragglers are measured by
+        self._jobs: dict[str, Job] = {}
+        self._hedges: deque[Job] = deque()
+        self._changed = anyio.Event()
+        self._completed = anyio.Event()
+        self._running = 0
+        self._left = 0
+        self._fault: MachineError | None = None
+        self._stage = 0
+        self._progress = Progress(Plan(subtasks=()))
+        self._queue = Queue({}, {}, self._took)
+
+    def __repr__(self) -> str:
+        s = self.statistics()
+        paused = ", paused" if self._controls.paused else ""
+        return f"<Scheduler {s.running} running, {s.done} done, {s.waiting} waiting{paused}>"
+
+    def statistics(self) -> SchedulerStatistics:
+        jobs = self._jobs.values()
+        waiting = sum(not job.over and not job.running for job in jobs)
+        return SchedulerStatistics(self._running, sum(job.over for job in jobs), waiting)
+
+    async def run(self, plan: Plan, stage: int, stop: anyio.Event, before: Sequence[Turn] = ()) -> StageOutcome:
+        """Run a valid plan to its end, or until `stop` is set; then what runs is cancelled. `before`: what there was of
+        it in a process that is gone.
+
+        Never raises for a sub-task: each has one result, also those that were cancelled or never started.
+        """
+        self._stage, self._left = stage, len(plan.subtasks)
+        self._jobs = {subtask.id: Job(subtask) for subtask in plan.subtasks}
+        self._progress = Progress(plan)
+        self._queue = Queue(self._progress.edges, {s.id: s.kind for s in plan.subtasks}, self._took)
+        with self._width.heard_by(self._look_up), self._controls.heard_by(self._obey):
+            async with anyio.create_task_group() as agents:
+                agents.start_soon(_cancel_when, stop, agents)
+                agents.start_soon(self._watch)
+                self._enqueue(self._progress.first())
+                await self._recall(before, agents)
+                while self._left and self._fault is None:
+                    self._fill(agents)
+                    await self._changed.wait()
+                    self._changed = anyio.Event()
+                agents.cancel_scope.cancel()
+        for job in self._jobs.values():
+            if not job.over:
+                self._give(job, Outcome.CANCELLED, "the run ended before it was started")
+            self._tell_skipped(job)
+        return StageOutcome(tuple(job.result for job in self._jobs.values() if job.result), self._fault)
+
+    def _enqueue(self, ready: Iterable[str]) -> None:
+        for subtask_id in ready:
+            self._queue.push(subtask_id)
+        self._changed.set()
+
+    def _fill(self, agents: TaskGroup) -> None:
+        """Let no place be empty that could be used; second attempts beside stragglers get what nobody else wants."""
+        while self._width.free and not self._controls.paused and (self._queue or self._hedges):
+            if self._queue:
+                job = self._jobs[self._queue.pop()]
+                if job.over or job.running:  # not needed any more, or stopped while it waited; or it went on
+                    continue
+            else:
+                job = self._hedges.popleft()
+                if job.over or len(job.running) != 1:
+                    continue
+                self._notice(job.running[0], f"{job.subtask.id} is late: a second attempt is made beside it", "info")
+            agents.start_soon(self._work, job, self._begin(job))
+
+    def _begin(self, job: Job, turn: Turn | None = None) -> Attempt:
+        self._running += 1
+        self._width.take()
+        attempt = job.begin(anyio.current_time() - (turn.seconds if turn is not None else 0.0))
+        if turn is not None:
+            attempt.told = turn.told
+            for text in turn.unheard:
+                attempt.steering.tell(text)
+        return attempt
+
+    async def _recall(self, before: Sequence[Turn], agents: TaskGroup) -> None:
+        """Go through the attempts that there were in their order. Those that had not ended go on, all at once."""
+        begun: dict[str, tuple[Job, Attempt]] = {}
+        for turn in before:
+            job = self._jobs.get(turn.subtask_id)
+            if job is None:
+                continue
+            if not turn.trajectory_id:
+                if not job.over and not job.running:
+                    self._give(job, turn.outcome, turn.reason)
+                    self._settle(job)
+            elif not turn.ended and not job.over:
+                job.hedged = job.hedged or bool(job.running)
+                begun[turn.trajectory_id] = job, self._begin(job, turn)
+            elif turn.trajectory_id in begun:
+                await self._work(*begun.pop(turn.trajectory_id))
+        for job, attempt in begun.values():
+            agents.start_soon(self._work, job, attempt)  # ends at once where it was cancelled by now
+
+    async def _work(self, job: Job, attempt: Attempt) -> None:
+        """One attempt from its place to its verdict."""
+        result = without_work(job.subtask, "", Outcome.CANCELLED, "cancelled")
+        try:
+            with attempt.scope:
+                result = await self._try(job, attempt)
+        except anyio.get_cancelled_exc_class():  # the whole stage ends
+            job.running.remove(attempt)
+            job.result = job.result or replace(result, trajectory_id=attempt.trajectory_id)
+            raise
+        finally:
+            self._running -= 1
+            self._width.give()
+            self._changed.set()
+        if result.outcome is Outcome.COMPLETED:
+            self._took.observe(job.subtask.kind, anyio.current_time() - attempt.began)
+            self._worked.observe(job.subtask.kind, attempt.seconds)
+            self._completed.set()
+        verdict = job.end(attempt, replace(result, trajectory_id=result.trajectory_id or attempt.trajectory_id))
+        if verdict is Verdict.AGAIN:
+            if self._fault is None:
+                self._enqueue([job.subtask.id])
+            else:
+                job.result = result
+        elif verdict is Verdict.OVER:
+            job.untold = job.result is not None and job.result.stop == UNPAID
+            self._settle(job)
+        if job.over and not job.running:
+            self._tell_skipped(job)
+
+    async def _try(self, job: Job, attempt: Attempt) -> AgentResult:
+        handed = [self._jobs[i].result for i in self._progress.handed(job.subtask.id)]
+        try:
+            spec = await self._prepare(job.subtask, attempt.number, [result for result in handed if result])
+            attempt.trajectory_id = spec.trajectory_id
+            return await self._executor.run(replace(spec, steering=attempt.steering))
+        except BudgetExhausted as unpaid:
+            late = unpaid.what == "seconds"
+            outcome = Outcome.TIMED_OUT if late else Outcome.BUDGET_EXHAUSTED
+            return without_work(job.subtask, "", outcome, unpaid.message, UNPAID)
+        except (MachineError, OSError) as broken:  # whatever fails that is not the work
+            if isinstance(broken, JournalError) or (isinstance(broken, EndpointError) and broken.kind in FATAL):
+                self._fault = self._fault or broken
+            else:
+                self._notice(attempt, f"{job.subtask.id}: {broken}", "warning")
+            return without_work(job.subtask, attempt.trajectory_id, Outcome.ERRORED, str(broken))
+
+    def _settle(self, job: Job) -> None:
+        """A sub-task has its result: whatever else works on it ends, and what follows from it happens."""
+        self._end_attempts(job)
+        self._left -= 1
+        completed = job.result is not None and job.result.outcome is Outcome.COMPLETED
+        found = self._progress.end(job.subtask.id, completed=completed)
+        for reasons, stop in ((found.hopeless, Outcome.SKIPPED.value), (found.spare, SPARE)):
+            for subtask_id, reason in reasons.items():
+                other = self._jobs[subtask_id]
+                self._left -= 1
+                self._give(other, Outcome.SKIPPED, reason, stop)
+                self._end_attempts(other)
+        self._enqueue(found.ready)
+
+    def _end_attempts(self, job: Job) -> None:
+        for attempt in job.running:
+            attempt.scope.cancel()
+
+    def _give(self, job: Job, outcome: Outcome, reason: str, stop: str = "") -> None:
+        """A result without work. It is told when nothing works on the sub-task any more."""
+        job.result = without_work(job.subtask, "", outcome, reason, stop)
+        job.untold = True
+        if not job.running:
+            self._tell_skipped(job)
+
+    def _tell_skipped(self, job: Job) -> None:
+        if job.untold and job.result is not None:
+            job.untold = False
+            outcome, reason = job.result.outcome, job.result.text
+            self._sink.emit(
+                SubTaskSkipped(stage=self._stage, subtask_id=job.subtask.id, outcome=outcome, reason=reason)
+            )
+
+    def _look_up(self) -> None:
+        """A place may be free."""
+        self._changed.set()
+
+    def _obey(self, command: Command) -> None:
+        """The controls were used."""
+        if command.action == "concurrency":
+            self._width.count = command.concurrency
+        elif command.action == "stop_agent":
+            self._stop_agent(command.agent, soft=command.soft)
+        else:
+            for attempt in (attempt for job in self._jobs.values() for attempt in job.running):
+                if command.action == "pause":
+                    attempt.steering.hold()
+                else:
+                    attempt.steering.release()
+        self._changed.set()
+
+    def _stop_agent(self, agent: str, *, soft: bool) -> None:
+        for job in self._jobs.values():
+            for attempt in job.running:
+                if (attempt.trajectory_id or job.subtask.id) == agent:
+                    if soft:
+                        self._tell_to_finish(attempt, "asked", 0.0)
+                    else:
+                        attempt.scope.cancel()
+                    return
+        waiting = self._jobs.get(agent)
+        if waiting is not None and not waiting.over and not waiting.running:
+            self._give(waiting, Outcome.CANCELLED, "it was stopped before it was started")
+            self._settle(waiting)
+
+    async def _watch(self) -> None:
+        """Looks for stragglers as long as the stage goes on."""
+        while self._policy.factor > 0:
+            if self._policy.limit(self._worked, "") is None:
+                self._completed = anyio.Event()
+                await self._completed.wait()
+            else:
+                await anyio.sleep(self._look())
+
+    def _look(self) -> float:
+        """Tell every straggler; gives the seconds after which it is time to look again."""
+        again = (self._policy.limit(self._worked, "") or 0.0) / 4  # the limit moves as more of them finish
+        for job in self._jobs.values() if not self._controls.paused else ():
+            limit = self._policy.limit(self._worked, job.subtask.kind) if job.running and not job.over else None
+            for attempt in job.running if limit is not None else ():
+                if attempt.told or limit is None:
+                    continue
+                left = limit - attempt.seconds
+                if left > 0:
+                    again = min(again, left)
+                    continue
+                self._tell_to_finish(attempt, "straggler", limit)
+                if self._policy.hedge and not job.hedged:
+                    job.hedged = True
+                    self._hedges.append(job)
+                    self._changed.set()
+        return max(_SHORTEST_LOOK, again)
+
+    def _tell_to_finish(self, attempt: Attempt, reason: Literal["straggler", "asked"], limit: float) -> None:
+        attempt.told = True
+        attempt.steering.tell(FINISH)
+        self._sink.emit(
+            AgentTold(
+                trajectory_id=attempt.trajectory_id,
+                reason=reason,
+                text=FINISH,
+                seconds=attempt.seconds,
+                limit_s=limit,
+            )
+        )
+
+    def _notice(self, attempt: Attempt, message: str, level: Literal["info", "warning"]) -> None:
+        self._sink.emit(Notice(level=level, message=message, trajectory_id=attempt.trajectory_id))
+
+
+async def _cancel_when(stop: anyio.Event, agents: TaskGroup) -> None:
+    await stop.wait()
+    agents.cancel_scope.cancel()
