@@ -172,13 +172,13 @@ def take_away(address: str, home: Path) -> None:
 async def broken_run(script: Script, command: str, box_breaks: Callable[[], None]) -> list[Event]:
     """A run whose agent's sandbox is broken each time that it is at work. Gives the events, its end checked."""
     script.planner(plan(subtask("one")))
-    script.agent("one", use("bash", command=command), submit())
+    script.agent("one", use("bash", command="true"), use("bash", command=command), submit())
     seen: list[Event] = []
     tell, told = anyio.create_memory_object_stream[None](100)
 
     def watch(event: Event) -> None:
         seen.append(event)
-        if isinstance(event, ToolStarted) and event.name == "bash":
+        if isinstance(event, ToolStarted) and event.name == "bash" and command in event.arguments:
             tell.send_nowait(None)
 
     async def break_it() -> None:
