@@ -30,10 +30,11 @@ def repo(make_repo: MakeRepo) -> Path:
 
 @pytest.fixture
 def swarm_of_four(script: Script) -> Script:
-    """Four agents of four turns each, that tell the time; answers of different lengths, and faults."""
+    """Four agents of four turns each, that tell the time (as long each time, for what is estimated); answers of
+    different lengths, and faults."""
     script.planner(plan(*map(subtask, NAMES)))
     for number, name in enumerate(NAMES):
-        write = use("bash", command=f"echo {name} > {name}.txt; date; echo took 0.$RANDOM s")
+        write = use("bash", command=f"echo {name} > {name}.txt; date; printf 'took 0.%05d s' $RANDOM")
         turns = [write, use("bash", command=f"cat {name}.txt; mktemp -u"), use("read", path=f"{name}.txt")]
         script.agent(
             name,
