@@ -8,14 +8,13 @@ from pydantic import Field
 
 from swarm.journal.artifacts import TOOL, Artifacts
 from swarm.protocols import Tool
-from swarm.tools.output import LIMIT, clip, failed, printable
+from swarm.tools.output import LIMIT, NOTE_ROOM, clip, failed, numbered, printable
 from swarm.tools.registry import tool
 from swarm.types import ToolErrorKind, ToolResult
 
 _MATCHES = 100
 _WIDTH = 400
 _WIDEST = 8_000
-_NOTE_ROOM = 160
 
 
 def open_artifact(artifacts: Artifacts) -> Tool:
@@ -40,24 +39,10 @@ def open_artifact(artifacts: Artifacts) -> Tool:
             return _found(lines, find)
         if offset > len(lines):
             return failed(ToolErrorKind.BAD_ARGUMENTS, f"offset {offset} is past the end: it has {len(lines)} lines.")
-        return _shown(lines, offset, len(lines) if limit is None else min(len(lines), offset - 1 + limit))
+        last = len(lines) if limit is None else min(len(lines), offset - 1 + limit)
+        return numbered(lines, offset, last, lambda line: _line(line, _WIDEST))
 
     return opened
-
-
-def _shown(lines: list[str], offset: int, last: int) -> ToolResult:
-    shown: list[str] = []
-    used, number = 0, offset - 1
-    while number < last:
-        line = f"{number + 1:>6}\t{_line(lines[number], _WIDEST)}"
-        if shown and used + len(line) + 1 > LIMIT - _NOTE_ROOM:
-            break
-        shown.append(line)
-        used += len(line) + 1
-        number += 1
-    if number < len(lines):
-        shown.append(f"[lines {number + 1}-{len(lines)} of {len(lines)} left out; go on with offset={number + 1}]")
-    return ToolResult("\n".join(shown), truncated=number < last)
 
 
 def _found(lines: list[str], wanted: str) -> ToolResult:
@@ -66,7 +51,7 @@ def _found(lines: list[str], wanted: str) -> ToolResult:
     if not hits:
         return ToolResult("No line holds it.")
     shown = [f"{number:>6}\t{_line(line, _WIDTH, line.casefold().find(wanted))}" for number, line in hits[:_MATCHES]]
-    while sum(map(len, shown)) + len(shown) > LIMIT - _NOTE_ROOM:
+    while sum(map(len, shown)) + len(shown) > LIMIT - NOTE_ROOM:
         shown.pop()
     if len(shown) < len(hits):
         shown.append(f"[only the first {len(shown)} of {len(hits)} lines; look for something rarer]")

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from swarm.errors import MachineError
 from swarm.protocols import Sandbox
-from swarm.tools.output import LIMIT, failed, printable
+from swarm.tools.output import failed, numbered, printable
 from swarm.tools.registry import tool
 from swarm.tools.replacement import NoReplacement, replace_once
 from swarm.types import ToolErrorKind, ToolResult
@@ -21,7 +21,6 @@ from swarm.types import ToolErrorKind, ToolResult
 _LARGEST = 10 << 20
 _NAMES = 50
 _WIDEST = 2_000
-_NOTE_ROOM = 160
 
 FilePath = Annotated[str, Field(description="The file, absolute or relative to the workspace.")]
 
@@ -45,18 +44,7 @@ async def read(
     if offset > len(lines):
         return failed(ToolErrorKind.BAD_ARGUMENTS, f"offset {offset} is past the end: {path} has {len(lines)} lines.")
     last = len(lines) if limit is None else min(len(lines), offset - 1 + limit)
-    shown: list[str] = []
-    used, number = 0, offset - 1
-    while number < last:
-        line = f"{number + 1:>6}\t{_shown(lines[number])}"
-        if shown and used + len(line) + 1 > LIMIT - _NOTE_ROOM:
-            break
-        shown.append(line)
-        used += len(line) + 1
-        number += 1
-    if number < len(lines):
-        shown.append(f"[lines {number + 1}-{len(lines)} of {len(lines)} left out; go on with offset={number + 1}]")
-    return ToolResult("\n".join(shown), truncated=number < last)
+    return numbered(lines, offset, last, _shown)
 
 
 @tool

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from swarm.types import ToolErrorKind, ToolResult, ToolStatus
 
 LIMIT = 16_000
 """Characters of one result that a model sees, marker and footer included."""
+
+NOTE_ROOM = 160
+"""Characters of it that are kept for a word on what was left out."""
 
 # Each alternative stops at the next escape or after 4096 characters, so that hostile output costs linear time.
 _ESCAPES = re.compile(
@@ -87,3 +91,20 @@ def bounded(result: ToolResult) -> ToolResult:
     if len(content) <= LIMIT:
         return result if content == result.content else replace(result, content=content)
     return replace(result, content=shorten(content), truncated=True)
+
+
+def numbered(lines: Sequence[str], first: int, last: int, shown: Callable[[str], str]) -> ToolResult:
+    """Lines with their numbers, from `first` (1 is the first of all) to `last` or as many as fit. `shown`: a line as it
+    is to be shown."""
+    page: list[str] = []
+    used, number = 0, first - 1
+    while number < last:
+        line = f"{number + 1:>6}\t{shown(lines[number])}"
+        if page and used + len(line) + 1 > LIMIT - NOTE_ROOM:
+            break
+        page.append(line)
+        used += len(line) + 1
+        number += 1
+    if number < len(lines):
+        page.append(f"[lines {number + 1}-{len(lines)} of {len(lines)} left out; go on with offset={number + 1}]")
+    return ToolResult("\n".join(page), truncated=number < last)
