@@ -21,7 +21,7 @@ from swarm.agents.board import Board, has_siblings
 from swarm.approval import Approve
 from swarm.asking import Approvals, Record
 from swarm.budgets.funds import Funds
-from swarm.errors import MachineError, SwarmError, UsageError
+from swarm.errors import BudgetExhausted, MachineError, SwarmError, UsageError
 from swarm.events import Finished, Notice, StageEnded, StageStarted
 from swarm.forecast.previewer import Previewer
 from swarm.journal.past import Past
@@ -210,6 +210,8 @@ class Loop:
                 Finished(answer=decision.answer, dropped=list(decision.dropped), commit=decision.commit or "")
             )
             await self._last_gate(decision.commit)
+            if decision.limit:
+                raise BudgetExhausted(decision.limit, what="steps")
             return "finish"
         found.commit = decision.commit or found.commit
         self._plan, self._calls = decision.plan, decision.calls

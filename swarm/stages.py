@@ -117,12 +117,13 @@ class Dispatch:
 @dataclass(frozen=True, slots=True)
 class Finish:
     """The orchestrator's decision to end; `dropped` names sub-tasks that are no longer needed, `note` what the user
-    should know about it, `commit` holds what it changed itself."""
+    should know about it, `commit` holds what it changed itself. `limit`: what it met before it had an answer."""
 
     answer: str
     dropped: tuple[str, ...] = ()
     note: str = ""
     commit: str | None = None
+    limit: str = ""
 
 
 def all_is_well(stages: Sequence[StageReport]) -> bool:

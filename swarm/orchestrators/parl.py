@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from swarm.agents.agent import ToolKit, ToolUser
 from swarm.agents.checkpoints import Keeper, Pace
@@ -89,7 +89,7 @@ class ParlOrchestrator:
             decision = await self._turns(hands, state)
             commit = await hands.changes()
         if isinstance(decision, Finish):
-            return Finish(decision.answer, note=decision.note, commit=commit)
+            return replace(decision, commit=commit)
         calls = {asked.subtask.id: asked.call.id for asked in self._waiting if asked.subtask is not None}
         return Dispatch(Plan(subtasks=tuple(decision)), commit, calls)
 
@@ -115,7 +115,7 @@ class ParlOrchestrator:
             else:
                 nudged = True
                 self._say(_NUDGE)
-        return Finish("", note=f"the orchestrator used all its {self._max_steps} steps")
+        return Finish("", limit=f"the orchestrator used all its {self._max_steps} steps and gave no answer")
 
     async def _follow(self, call: ToolCall, hands: _Hands, failed: frozenset[str]) -> _Asked:
         """Do what a call asks for; delegation is told in the journal when its answer is known."""

@@ -74,7 +74,8 @@ async def test_one_that_never_gives_up_is_ended_by_its_steps() -> None:
     turns: list[Turn] = [[CREATE], *[[assign(1), assign(1, "ghost"), CREATE]] * 50]
     done, seen, model = await run(turns, max_agents=1, max_orchestrator_steps=20)
     assert started(seen) == ["hand-1"]
-    assert (done.status, done.n_subagents) == (RunStatus.COMPLETED, 1)
+    assert (done.status, done.exit_code, done.n_subagents) == (RunStatus.BUDGET_EXHAUSTED, 4, 1)
+    assert done.answer  # what there is
     assert len([r for r in model.requests if not any("submit" in str(t) for t in r.tools)]) == 20
 
 
