@@ -19,7 +19,7 @@ demo:
 test: lint
 	@scripts/test-parts
 	@echo 'test: pytest'
-	@$(bin)/python -m pytest
+	@$(bin)/python -m pytest -n 2 --dist loadfile
 
 test-interop: setup
 	@if [ -d tests/interop ]; then $(bin)/python -m pytest tests/interop; else echo 'test-interop: there are none yet'; fi

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import docker
@@ -187,18 +188,18 @@ def test_a_failed_build_leaves_nothing(engine: docker.DockerClient, tmp_path: Pa
 
 def test_an_interrupted_build_leaves_nothing(engine: docker.DockerClient, tmp_path: Path, image: str) -> None:
     before = {one.id for one in engine.images.list(all=True)}
-    build = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "swarm", "image", "build", "swarm-test:cut"],
         env={**os.environ, "SWARM_HOME": str(tmp_path)},
         stderr=subprocess.PIPE,
         text=True,
-    )
-    assert build.stderr is not None
-    for line in build.stderr:
-        if "installing the core" in line:  # /proc is mounted in it now
-            build.send_signal(signal.SIGINT)
-    assert build.wait(60) == 130
-    build.stderr.close()
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a shell's `&` lets it ignore it
+    ) as build:
+        assert build.stderr is not None
+        for line in build.stderr:
+            if "installing the core" in line:  # /proc is mounted in it now
+                build.send_signal(signal.SIGINT)
+        assert build.wait(60) == 130
     assert leases(tmp_path) == []
     assert mounts_below(tmp_path) == []
     assert str(tmp_path).encode() not in b"".join(path.read_bytes() for path in commands())
