@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import subprocess
+import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +20,10 @@ SYSTEM_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/s
 
 _ASK = "import json, sys; print(json.dumps([sys.prefix, sys.base_prefix, sys.executable]))"
 _TIMEOUT = 20.0
+_FRESH_S = 10.0
+
+_asking = threading.Lock()
+_known: dict[object, tuple[float, tuple[Path, Path, Path] | None]] = {}
 
 
 async def discover(env: Mapping[str, str], cwd: Path | None = None) -> tuple[tuple[Path, ...], tuple[str, ...]]:
@@ -30,7 +37,7 @@ async def discover(env: Mapping[str, str], cwd: Path | None = None) -> tuple[tup
 
 def _discover(env: Mapping[str, str], cwd: Path | None) -> tuple[tuple[Path, ...], tuple[str, ...]]:
     host = find_host_root()
-    asked = _ask(env, cwd)
+    asked = _ask_once(env, cwd)
     if asked is None:
         return (), SYSTEM_PATH
     prefix, base, executable = asked
@@ -41,6 +48,18 @@ def _discover(env: Mapping[str, str], cwd: Path | None) -> tuple[tuple[Path, ...
     shown = [path for path in dict.fromkeys(wanted) if path.exists() and not host.shows(path)]
     bins = [str(folder / "bin") for folder in dict.fromkeys((prefix, base))]
     return _outermost(shown), tuple(dict.fromkeys((*bins, *SYSTEM_PATH)))
+
+
+def _ask_once(env: Mapping[str, str], cwd: Path | None) -> tuple[Path, Path, Path] | None:
+    """What `_ask` says, or said a moment ago: many runs that begin at once start one Python, not one each."""
+    key = (frozenset(env.items()), cwd)
+    with _asking:
+        asked, answer = _known.get(key, (-math.inf, None))
+        if time.monotonic() - asked > _FRESH_S:
+            answer = _ask(env, cwd)
+            _known.clear()  # one question is asked again and again, if any
+            _known[key] = time.monotonic(), answer
+        return answer
 
 
 def _ask(env: Mapping[str, str], cwd: Path | None) -> tuple[Path, Path, Path] | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
+from langgraph.errors import GraphBubbleUp
 from langgraph.types import interrupt
 
 from swarm.approval import Approve, Estimate, Question
@@ -62,19 +63,31 @@ class Approvals:
 
     async def answer(self) -> Any:
         """The user's answer to the open question, in the form that a checkpoint holds. The end of the run is a no, what
-        was agreed to before a yes."""
+        was agreed to before a yes.
+
+        Raises:
+            UsageError: it is none that the question can have. It is never taken for a yes.
+        """
         assert self._approve is not None
         assert self._open is not None
         approve, question = self._approve, self._open
         if self._record.past.answer(question.kind, question.stage) is not None:
             return True
-        answer = await unless_stopped(self._stop, lambda: approve(question))
-        if answer is not None:
-            cost = self._totals.cost
-            self._record.sink.emit(
-                Answered(kind=question.kind, stage=question.stage, yes=answer is not False, spent_usd=cost)
+        answer: object = await unless_stopped(self._stop, lambda: _asked(approve, question))
+        if answer is None and self._stop.is_set():
+            return False
+        edited = isinstance(answer, Plan) and question.kind == "plan"
+        if not isinstance(answer, bool) and not edited:
+            allowed = "True, False or a Plan" if question.kind == "plan" else "True or False"
+            raise UsageError(
+                f"`approve` answered the question about the {question.kind} with {type(answer).__name__}",
+                remedy=f"give {allowed}",
             )
-        return answer.model_dump(mode="json") if isinstance(answer, Plan) else bool(answer)
+        cost = self._totals.cost
+        self._record.sink.emit(
+            Answered(kind=question.kind, stage=question.stage, yes=answer is not False, spent_usd=cost)
+        )
+        return answer.model_dump(mode="json") if isinstance(answer, Plan) else answer
 
     def plan(
         self,
@@ -128,3 +141,10 @@ class Approvals:
         if answer is False and not self._stop.is_set():
             self.declined = question.kind
         return answer
+
+
+async def _asked(approve: Approve, question: Question) -> bool | Plan:
+    try:
+        return await approve(question)
+    except GraphBubbleUp:  # of a graph around the run, which would begin the run anew
+        raise UsageError("`approve` interrupts a graph, which a run cannot wait for", remedy="wait in it") from None

@@ -8,7 +8,7 @@ the user is an interrupt of the graph, in a station that does nothing else: goin
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypedDict
 
@@ -21,20 +21,23 @@ from swarm.agents.board import Board, has_siblings
 from swarm.approval import Approve
 from swarm.asking import Approvals, Record
 from swarm.budgets.funds import Funds
-from swarm.errors import BudgetExhausted, MachineError, SwarmError, UsageError
+from swarm.budgets.headcount import Headcount
+from swarm.errors import BudgetExhausted, PlanError, SwarmError, UsageError
 from swarm.events import Finished, Notice, StageEnded, StageStarted
 from swarm.forecast.previewer import Previewer
 from swarm.journal.past import Past
 from swarm.journal.totals import Totals
+from swarm.mishap import fault_of
 from swarm.places.gate import Gate, missing
 from swarm.preview import Preview
 from swarm.prompts.briefing import Briefing, Occasion
 from swarm.protocols import Aggregator, EventSink, Executor, Orchestrator, Repository
 from swarm.scheduling.controls import Controls
+from swarm.scheduling.plan_graph import problems
 from swarm.scheduling.scheduler import Scheduler
 from swarm.scheduling.stragglers import StragglerPolicy
 from swarm.scheduling.width import Width
-from swarm.stages import Finish, GateReport, Harvest, Merged, RunState, StageReport
+from swarm.stages import Dispatch, Finish, GateReport, Harvest, Merged, RunState, StageReport
 from swarm.stopping import unless_stopped
 from swarm.types import AgentResult, AgentSpec, Plan, SubTask
 
@@ -89,15 +92,17 @@ class Crew:
     board: Board | None = None
     previewer: Previewer | None = None
     past: Past = field(default_factory=Past)
+    headcount: Headcount | None = None
 
 
 @dataclass
 class Findings:
-    """What a run has come to so far. `fault` is what ended it early, `declined` the kind of question that was answered
-    with no."""
+    """What a run has come to so far. A `void` answer tells only why there is none. `fault` is what ended it early,
+    `declined` the kind of question that was answered with no."""
 
     commit: str | None = None
     answer: str = ""
+    void: bool = False
     base_gate: GateReport | None = None
     stages: list[StageReport] = field(default_factory=list)
     fault: SwarmError | None = None
@@ -122,8 +127,8 @@ class Loop:
         self._approvals = Approvals(crew.approve, bounds.ask_usd, totals, stop, Record(crew.sink, crew.past))
         self.findings = Findings(commit=crew.repository.base if crew.repository else None)
 
-    async def run(self, checkpoint: Path, run_id: str) -> Findings:
-        """Go the whole way. A fault of ours is a finding, not an exception."""
+    async def run(self, checkpoint: Path, run_id: str) -> None:
+        """Go the whole way, to `findings`. A fault of ours is among them; what a part raises comes out of here."""
         async with AsyncSqliteSaver.from_conn_string(str(checkpoint)) as saver:
             graph = self._graph().compile(checkpointer=saver)
             way: Any = Position(stage=0, step="orchestrate")
@@ -131,10 +136,9 @@ class Loop:
                 at = await graph.ainvoke(
                     way,
                     {"configurable": {"thread_id": run_id}, "recursion_limit": 10 + 6 * self._bounds.max_stages},
-                    durability="sync",
+                    durability="exit",
                 )
                 way = Command(resume=await self._approvals.answer()) if "__interrupt__" in at else None
-        return self.findings
 
     def _graph(self) -> StateGraph[Position, None, Position, Position]:
         graph = StateGraph(Position)
@@ -168,7 +172,7 @@ class Loop:
             except SwarmError as fault:
                 self.findings.fault, step = fault, "finish"
             except OSError as broken:  # a full disk, no more descriptors: the machine, wherever it shows
-                self.findings.fault, step = MachineError(f"the run's files: {broken}"), "finish"
+                self.findings.fault, step = fault_of(broken, "the run's files"), "finish"
             return Position(stage=len(self.findings.stages), step=step)
 
         return node
@@ -200,10 +204,10 @@ class Loop:
         found = self.findings
         state = await self._state()
         decision = await unless_stopped(self._stop, lambda: self._crew.orchestrator.decide(state))
-        if decision is None:
+        if decision is None and self._stop.is_set():
             return "finish"
         if isinstance(decision, Finish):
-            found.answer = decision.answer or found.answer
+            found.answer, found.void = decision.answer or found.answer, found.void and not decision.answer
             if decision.note:
                 self._crew.sink.emit(Notice(level="warning", message=decision.note))
             self._crew.sink.emit(
@@ -213,6 +217,11 @@ class Loop:
             if decision.limit:
                 raise BudgetExhausted(decision.limit, what="steps")
             return "finish"
+        if no_more := self._no_stage_left():
+            raise BudgetExhausted(f"{no_more}, and the orchestrator asked for more", what="stages")
+        if not isinstance(decision, Dispatch):
+            raise PlanError(f"the orchestrator decided on {type(decision).__name__}, not on a Dispatch or Finish")
+        self._check(decision.plan)
         found.commit = decision.commit or found.commit
         self._plan, self._calls = decision.plan, decision.calls
         if self._crew.previewer is not None and self._crew.past.plan(position["stage"] + 1) is None:
@@ -222,10 +231,23 @@ class Loop:
             return "finish"
         return "dispatch"
 
+    def _asked(self) -> list[str]:
+        return [subtask.id for report in self.findings.stages for subtask in report.plan.subtasks]
+
+    def _check(self, plan: Plan) -> None:
+        """Whoever made a plan, it is run only when it can be; raises PlanError."""
+        earlier, ids = self._asked(), {subtask.id for subtask in plan.subtasks}
+        room = self._bounds.max_agents - len(earlier)
+        if self._crew.headcount is not None:  # it knows of the sub-agents' own, too
+            room = min(room, len(plan.subtasks) - self._crew.headcount.excess(ids))
+        found = problems(plan, earlier=earlier, room=room) or ([] if plan.subtasks else ["it has no sub-task"])
+        if found:
+            raise PlanError(f"the orchestrator gave a plan that cannot be run: {'; '.join(found)}")
+
     async def _approve(self, position: Position) -> Step:
         """The user's word on the plan and its cost."""
         stage = position["stage"] + 1
-        earlier = [subtask.id for report in self.findings.stages for subtask in report.plan.subtasks]
+        earlier = self._asked()
         room = self._bounds.max_agents - len(earlier)
         plan = self._approvals.plan(self._plan, stage, self._bounds.max_steps, earlier, room, self._preview)
         if plan is None:
@@ -256,8 +278,13 @@ class Loop:
         crew, found = self._crew, self.findings
         tree = await crew.repository.listing(crew.repository.base, _LISTING_LINES) if crew.repository else ""
         test = crew.gate.command if crew.gate else None
-        closing = crew.funds.closing(len(found.stages)) if found.stages else ""
+        closing = self._no_stage_left() or (crew.funds.closing(len(found.stages)) if found.stages else "")
         return RunState(self._task, test, tree, found.base_gate, tuple(found.stages), found.commit, closing)
+
+    def _no_stage_left(self) -> str:
+        most = self._bounds.max_stages
+        all_of_them = "the one stage of the run is" if most == 1 else f"all {most} stages of the run are"
+        return f"{all_of_them} used: no further sub-agents can be started" if len(self.findings.stages) >= most else ""
 
     async def _dispatch(self, position: Position) -> Step:
         stage = position["stage"] + 1
@@ -268,8 +295,8 @@ class Loop:
         crew.briefing.announce(self._plan)
 
         async def prepare(subtask: SubTask, attempt: int, needed: Sequence[AgentResult]) -> AgentSpec:
-            crew.funds.afford(stage, subtask.id)
-            return await crew.briefing.spec(subtask, attempt, needed, occasion)
+            steps = crew.funds.afford(stage, subtask.id)
+            return await crew.briefing.spec(subtask, attempt, needed, replace(occasion, steps=steps))
 
         crew.executor.expect(len(self._plan.subtasks), self.findings.commit)
         scheduler = Scheduler(crew.executor, prepare, crew.sink, crew.width, bounds.stragglers, crew.controls)
@@ -281,7 +308,10 @@ class Loop:
     async def _aggregate(self, position: Position) -> Step:
         found = self.findings
         harvest = Harvest(self._plan, self._results, found.commit, tuple(found.stages))
-        self._merged = await self._crew.aggregator.merge(harvest)
+        merged: object = await self._crew.aggregator.merge(harvest)
+        if not isinstance(merged, Merged):
+            raise UsageError(f"the aggregator gave {type(merged).__name__}, not Merged", remedy="mend the aggregator")
+        self._merged = merged
         return "dispatch"
 
     async def _gate(self, position: Position) -> Step:
@@ -297,12 +327,13 @@ class Loop:
         found.stages.append(StageReport(stage, self._plan, self._results, self._merged, report, posted))
         texts = (self._merged.text,) if self._merged.whole else (found.answer, self._merged.text)
         found.answer = "\n".join(part for part in texts if part)
+        found.void = self._merged.void
         main, sub = self._totals.steps_of_stage(stage)
         self._crew.sink.emit(
             StageEnded(stage=stage, main_steps=main, sub_steps=sub, answer=self._merged.text, commit=found.commit or "")
         )
         await self._crew.sink.flush()
-        return "finish" if self._ended() or stage >= self._bounds.max_stages else "orchestrate"
+        return "finish" if self._ended() else "orchestrate"
 
     def _ended(self) -> bool:
         return self._stop.is_set() or self.findings.fault is not None

@@ -32,7 +32,11 @@ class GateVerdict(BaseModel):
 
 
 class RunResult(BaseModel):
-    """The envelope: what a run gives back, on the last line of `--json`, in `result.json` and from Python."""
+    """The envelope: what a run gives back, on the last line of `--json`, in `result.json` and from Python.
+
+    `n_subagents` counts attempts that were started. `outcomes` counts sub-tasks, each once, by the end of the attempt
+    that decided: a hedge or a first try that lost is not in it. Sub-tasks of sub-agents are.
+    """
 
     schema_version: Literal[1] = 1
     run_id: str

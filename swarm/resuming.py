@@ -23,7 +23,8 @@ from swarm.session import Mission
 from swarm.types import Role, Usage
 from swarm.wiring import head_of
 
-CHANGEABLE = ("budget_usd", "budget_tokens", "timeout", "concurrency", "base_url", "max_in_flight", "park")
+_BUDGETS = ("budget_usd", "budget_tokens", "max_critical_steps")
+CHANGEABLE = (*_BUDGETS, "max_steps", "timeout", "concurrency", "base_url", "max_in_flight", "park")
 """Keys of the configuration that may be given anew when a run goes on."""
 
 _HIDDEN = "[redacted:"
@@ -89,12 +90,14 @@ async def go_on(
             reduce(event)
     funds.restore(mission.held.events)
     lost, now = past.lost(), past.config
+    past.course.widen(mission.config.model_dump())
     resumed = past.reopened(__version__)
     resumed.changed = await _changes(mission)
     config = mission.config.model_dump(mode="json", include=set(CHANGEABLE))
     resumed.config = {key: value for key, value in config.items() if value != now.get(key)}
-    if resumed.config.keys() & {"budget_tokens", "budget_usd"}:
-        funds.allow(mission.config.budget_tokens, mission.config.budget_usd)
+    if not resumed.config.keys().isdisjoint(_BUDGETS):
+        given = mission.config
+        funds.allow(given.budget_tokens, given.budget_usd, given.max_critical_steps)
     for name in ("result.json", "graph.sqlite", "graph.sqlite-wal", "graph.sqlite-shm"):
         await anyio.Path(mission.folder / name).unlink(missing_ok=True)
     journal.emit(resumed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +16,9 @@ from pydantic_core import to_json
 
 from swarm.approval import Approve
 from swarm.config import RunConfig, home
-from swarm.errors import JournalError, MachineError, UsageError
+from swarm.errors import JournalError, MachineError, SwarmError, UsageError
 from swarm.events import Event, RunEnded
+from swarm.executors.substance import says
 from swarm.forecast.measured import Measured
 from swarm.forecast.previewer import keep
 from swarm.journal.past import Past
@@ -25,6 +27,7 @@ from swarm.journal.redaction import Redactor, secrets_of
 from swarm.journal.said import Unsaid
 from swarm.journal.totals import Totals
 from swarm.journal.writer import Journal, open_journal
+from swarm.mishap import fault_of
 from swarm.models.providers import secrets_in
 from swarm.parts import Parts
 from swarm.prompts.texts import load_prompts
@@ -33,9 +36,9 @@ from swarm.result import RunResult, Spent
 from swarm.resuming import go_on
 from swarm.scheduling.controls import Controls
 from swarm.session import Mission, Session
-from swarm.types import Outcome, RunStatus
+from swarm.types import Outcome
 from swarm.verdict import EndedBy, coverage_note, gate_verdict, judge
-from swarm.wiring import Ground, Models, find_repository
+from swarm.wiring import Ground, Models, find_repository, run_tools
 
 EventHandler = Callable[[Event], None]
 
@@ -77,6 +80,7 @@ async def begin(
     root = Path(order.repo) if order.repo is not None else None
     if root is not None and held is None:
         root = await find_repository(root)
+    run_tools(order.config, root is not None, order.parts.tools)
     prompts = await anyio.to_thread.run_sync(load_prompts, order.config.prompts)
     try:
         await anyio.Path(folder).mkdir(parents=True, mode=0o700, exist_ok=held is not None)
@@ -124,7 +128,7 @@ async def execute(mission: Mission, on_event: EventHandler | None, asked_to_stop
         async with open_journal(path, mission.run_id, redactor, mission.held) as journal:
             journal.subscribe(totals.observe)
             if on_event is not None:
-                journal.subscribe(on_event)
+                journal.subscribe(watch.shown_to(on_event))
             async with anyio.create_task_group() as watching:
                 # In a task of its own: a native cancellation of the caller's task passes by every shield.
                 watching.start_soon(watch.run)
@@ -154,27 +158,28 @@ async def _to_the_envelope(
         sink.end_what_is_open()
     await journal.flush()  # a journal that can no longer be written has ended the run: nothing more is claimed
     watch.done = True
+    session.fault = session.fault or watch.fault
     try:
         patch = await session.write_patch()
     except OSError as error:
         patch, session.fault = None, session.fault or MachineError(f"the patch cannot be written: {error}")
     gate = gate_verdict(totals, session.commit)
     ended_by = EndedBy[session.declined.upper()] if session.declined else watch.ended_by
-    status, exit_code = judge(
+    verdict = judge(
         totals,
         session.fault,
         ended_by,
         gate,
         gated=mission.config.test is not None,
         dry_run=mission.dry_run,
-        empty=patch is None and not session.answer.strip(),
+        empty=patch is None and (session.void or not says(session.answer)),
     )
     note = "" if mission.dry_run else coverage_note(totals)
     answer = "\n\n".join(part for part in (session.answer, note) if part)
     result = RunResult(
         run_id=mission.run_id,
-        status=status,
-        exit_code=exit_code,
+        status=verdict.status,
+        exit_code=verdict.exit_code,
         answer=redactor.redact(answer)[0],
         patch_path=str(patch) if patch else None,
         coverage=totals.coverage,
@@ -190,9 +195,9 @@ async def _to_the_envelope(
         run_dir=str(mission.folder),
     )
     await keep(mission.folder.parent.parent, measured, result, journal)
-    early = "" if status is RunStatus.COMPLETED else ended_by
     details = session.fault.details if session.fault else ""
-    journal.emit(_run_ended(result, "\n".join(filter(None, (str(session.fault or early), details)))))
+    why = "\n".join(filter(None, (verdict.reason, details)))
+    journal.emit(_run_ended(result, why, totals.attempts))
     await journal.flush()
     data = to_json(result.model_dump(mode="json"), indent=2)
     target = mission.folder / "result.json"
@@ -203,8 +208,8 @@ async def _to_the_envelope(
     return result
 
 
-def _run_ended(result: RunResult, error: str) -> RunEnded:
-    completed, cancelled = (result.outcomes.get(o, 0) for o in (Outcome.COMPLETED, Outcome.CANCELLED))
+def _run_ended(result: RunResult, error: str, attempts: Counter[str]) -> RunEnded:
+    completed, cancelled = attempts[Outcome.COMPLETED], attempts[Outcome.CANCELLED]
     return RunEnded(
         status=result.status,
         exit_code=result.exit_code,
@@ -212,7 +217,7 @@ def _run_ended(result: RunResult, error: str) -> RunEnded:
         error=error,
         spawned=result.n_subagents,
         finished=completed,
-        failed=result.n_subagents - completed - cancelled,
+        failed=attempts.total() - completed - cancelled,
         cancelled=cancelled,
         peak_concurrency=result.peak_concurrency,
         total_steps=result.total_steps,
@@ -228,6 +233,8 @@ class _Watch:
         self.stop = anyio.Event()
         self.ended_by = EndedBy.NOTHING
         self.done = False
+        self.fault: SwarmError | None = None
+        """What whoever is shown the events has raised."""
         self._asked = asked or anyio.Event()
         self._timeout = timeout
 
@@ -242,6 +249,20 @@ class _Watch:
             if not self.done:
                 self.ended_by = why
                 self.stop.set()
+
+    def shown_to(self, on_event: EventHandler) -> EventHandler:
+        """The handler, until it raises: then it is shown no more, and the run ends. Where an event comes from is no
+        place for it to fail."""
+
+        def show(event: Event) -> None:
+            if self.fault is None:
+                try:
+                    on_event(event)
+                except Exception as error:  # noqa: BLE001  it is the caller's, and kept as the run's fault
+                    self.fault = fault_of(error)
+                    self.stop.set()
+
+        return show
 
 
 def _write_whole(path: Path, data: bytes) -> None:

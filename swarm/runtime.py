@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import secrets
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -15,7 +16,7 @@ from anyio.abc import TaskGroup
 
 from swarm.approval import Approve
 from swarm.config import RunConfig, load_config
-from swarm.errors import SwarmError, UsageError
+from swarm.errors import UsageError
 from swarm.events import Event
 from swarm.journal.past import Past
 from swarm.journal.reader import hold_journal
@@ -97,7 +98,8 @@ class Swarm:
         early with what is there; `dry_run` ends it with the first plan. `approve` is asked before each stage, about
         the plan and about spending over `ask_usd`, and at the end about the patch; a no ends the run as cancelled.
         Without it nothing is asked. `controls` pause it, change its width and stop single agents while it runs. A run
-        that was begun always gives a result, also when the machine failed.
+        that was begun always gives a result, also when the machine failed, or when a part of your own or `on_event`
+        raised: it is errored then, and the traceback is in the `error` of `RunEnded`.
 
         Raises:
             UsageError: the task or its repository cannot be used; no run was begun.
@@ -140,10 +142,11 @@ class Swarm:
         with hold_journal(folder / "events.jsonl") as held:
             past = Past(held.events)
             started = resumable(past, folder)
+            config = config or config_of(past, {}, os.environ)
+            past.course.widen(config.model_dump())
             if past.course.over:
                 return finished(past, folder)
-            config = config or config_of(past, {}, os.environ)
-            repo, lease = started.repo or None, f"{folder.name}.{past.course.resumes + 1}"
+            repo, lease = started.repo or None, f"{folder.name}.{secrets.token_hex(3)}"
             controls = controls or Controls()
             async with (
                 open_lease(lease) as ground,
@@ -168,7 +171,7 @@ class Swarm:
         """
         stop = anyio.Event()
         told, events = anyio.create_memory_object_stream[Event](math.inf)
-        faults: list[SwarmError] = []
+        faults: list[Exception] = []
 
         def tell(event: Event) -> None:
             if not stop.is_set():
@@ -180,7 +183,7 @@ class Swarm:
                     await self.run(
                         task, repo=repo, test=test, on_event=tell, stop=stop, approve=approve, controls=controls
                     )
-                except SwarmError as fault:
+                except Exception as fault:  # noqa: BLE001  raised below: it is this stream's, not the others'
                     faults.append(fault)
 
         if self._streams is None:

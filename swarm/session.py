@@ -27,7 +27,7 @@ from swarm.budgets.funds import Funds
 from swarm.budgets.headcount import Headcount
 from swarm.budgets.levels import Limits
 from swarm.config import RunConfig
-from swarm.errors import MachineError, SwarmError
+from swarm.errors import SwarmError
 from swarm.events import AgentStarted, ControlUsed, Notice, RunStarted
 from swarm.executors.local import LocalExecutor
 from swarm.forecast.previewer import Previewer
@@ -36,6 +36,7 @@ from swarm.journal.artifacts import Artifacts
 from swarm.journal.past import Past
 from swarm.journal.reader import Held
 from swarm.journal.totals import Totals
+from swarm.mishap import fault_of
 from swarm.models.providers import redactor_of
 from swarm.orchestrators.parl import Bench, ParlOrchestrator, own_schemas
 from swarm.orchestrators.plan import PlanOrchestrator
@@ -104,6 +105,7 @@ class Session:
         self._tree: Tree | None = None
         self.commit: str | None = None
         self.answer = ""
+        self.void = False  # the answer tells only why there is none
         self.board = Board()
         self.headcount = Headcount(mission.config.max_agents)
         self._artifacts = Artifacts(mission.folder / "artifacts", redactor_of(mission.config, os.environ))
@@ -135,7 +137,9 @@ class Session:
         except SwarmError as fault:
             self.fault = fault
         except (OSError, sqlite3.Error) as broken:  # a full disk shows wherever something is written
-            self.fault = MachineError(f"the run's files in {self._mission.folder}: {broken}")
+            self.fault = fault_of(broken, f"the run's files in {self._mission.folder}")
+        except Exception as error:  # noqa: BLE001  the parts may be anyone's: whatever they raise ends the run in order
+            self.fault = fault_of(error)
         if (tape := self._mission.models.tape) is not None:
             self.fault = tape.error or self.fault  # also where whoever asked went on without an answer
             if text := tape.leftover():
@@ -278,6 +282,7 @@ class Session:
             board=shared,
             previewer=self._previewer,
             past=mission.past,
+            headcount=self.headcount,
         )
         bounds = Bounds(
             config.concurrency,
@@ -289,10 +294,13 @@ class Session:
             stragglers,
         )
         loop = Loop(mission.task, mission.single, crew, bounds, self._totals, self._stop)
-        with mission.controls.heard_by(self._steered):
-            found = await loop.run(mission.folder / "graph.sqlite", mission.run_id)
-        self.commit, self.answer, self.fault = found.commit, found.answer, found.fault
-        self.declined = found.declined
+        try:
+            with mission.controls.heard_by(self._steered):
+                await loop.run(mission.folder / "graph.sqlite", mission.run_id)
+        finally:  # what the stages before have come to is not lost when a part raises
+            found = loop.findings
+            self.commit, self.answer, self.fault = found.commit, found.answer, found.fault
+            self.declined, self.void = found.declined, found.void
 
     def _steered(self, command: Command) -> None:
         self._sink.emit(ControlUsed(**asdict(command)))

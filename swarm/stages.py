@@ -39,7 +39,8 @@ class Merged:
     """What the aggregator made of a stage's results: a text, and where there is a repository the merged commit.
 
     `evicted` maps a sub-task whose patch could not be merged to the reason. A `whole` text stands for all stages so
-    far; another is added to theirs. Of `passed_over` sub-tasks a better one of their group was kept.
+    far; another is added to theirs. Of `passed_over` sub-tasks a better one of their group was kept. A text that is
+    `void` is no answer: it tells why there is none.
     """
 
     text: str
@@ -47,6 +48,7 @@ class Merged:
     evicted: Mapping[str, str] = field(default_factory=dict)
     whole: bool = False
     passed_over: frozenset[str] = frozenset()
+    void: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,3 +144,14 @@ def spare(plan: Plan, useful: Collection[str]) -> set[str]:
     got = Counter(subtask.group for subtask in plan.subtasks if subtask.id in useful)
     enough = {group for group in got if group and got[group] >= plan.need.get(group, 1)}
     return {s.id for s in plan.subtasks if s.group in enough and s.id not in useful}
+
+
+def edges(plan: Plan) -> dict[str, list[str]]:
+    """What each sub-task of a plan, and each group, waits for within the plan. A group waits for its members."""
+    nodes: dict[str, list[str]] = {subtask.id: [] for subtask in plan.subtasks}
+    nodes |= {subtask.group: [] for subtask in plan.subtasks if subtask.group}
+    for subtask in plan.subtasks:
+        nodes[subtask.id] += [other for other in dict.fromkeys(subtask.depends_on) if other in nodes]
+        if subtask.group:
+            nodes[subtask.group].append(subtask.id)
+    return nodes

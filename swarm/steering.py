@@ -12,6 +12,9 @@ import anyio
 RESUME_S = 30.0
 """Seconds that a sandbox may take to go on, also when the attempt is being cancelled."""
 
+NO_TIME = "stopped: the run has no more time for it"
+"""Why an attempt was ended that met the end of the run's time."""
+
 
 class Still(Protocol):
     """What can stand still while nobody uses it: `swarm.protocols.Pausable`."""
@@ -54,7 +57,7 @@ class WorkClock:
         """Why the block of `limited` was cancelled, in words."""
         if self.seconds >= self._limit:
             return f"stopped after {self._limit:.0f} s of work"
-        return "stopped: the run has no more time for it"
+        return NO_TIME
 
     def end_at(self, time: float) -> None:
         """Cancel the block of `limited` at this time of the loop's clock, whether it works or waits then."""

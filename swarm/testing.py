@@ -12,12 +12,15 @@ import asyncio
 import errno
 import inspect
 import selectors
+import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple, Unpack
 
 import anyio
 import anyio.lowlevel
@@ -30,6 +33,8 @@ from swarm.protocols import Model
 from swarm.types import ExecResult, SandboxRequest, ToolCall, Usage
 
 E = TypeVar("E")
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 Turn = str | ToolCall | Sequence[ToolCall] | Mapping[str, Any] | EndpointError | ModelReply
 """What a scripted model does at one call: say a text, use tools, answer a JSON object, fail, or reply as given."""
@@ -206,14 +211,42 @@ class FakeBackend:
 class VirtualClock(asyncio.SelectorEventLoop):
     """An event loop whose clock jumps to the next deadline when all tasks wait: sleeps and time limits take no time.
 
-    For pytest's anyio fixture: `return "asyncio", {"loop_factory": VirtualClock}` from `anyio_backend`. Threads of
-    anyio are waited for in real time, and so is input that is ready; but a process or a peer that answers later than
-    at once loses against any time limit. `time.monotonic` is not changed: it is `anyio.current_time` that jumps.
+    For pytest's anyio fixture: `return "asyncio", {"loop_factory": VirtualClock}` from `anyio_backend`. While a thread
+    of anyio, of asyncio's executors or of aiosqlite is at work, time passes as it does. A process, a peer or another
+    thread is given 20 ms before each jump: one that answers later loses against any time limit. `time.monotonic` is not
+    changed: it is `anyio.current_time` that jumps.
     """
 
     def __init__(self) -> None:
         self._ahead = 0.0
+        self._at_work = 0
         super().__init__(_Jumping(self))
+
+    def create_future(self) -> asyncio.Future[Any]:
+        """A future; aiosqlite waits in such a one for its thread."""
+        future = super().create_future()
+        if sys._getframe(1).f_globals.get("__name__", "").partition(".")[0] == "aiosqlite":
+            self._wait_for(future)
+        return future
+
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: *Ts
+    ) -> asyncio.Future[T]:
+        """See `asyncio.loop.run_in_executor`."""
+        future = super().run_in_executor(executor, func, *args)
+        self._wait_for(future)
+        return future
+
+    def busy(self) -> bool:
+        """Whether a thread is at work, whose answer is sure to come."""
+        return self._at_work > 0 or anyio.to_thread.current_default_thread_limiter().borrowed_tokens > 0
+
+    def _wait_for(self, answer: asyncio.Future[Any]) -> None:
+        self._at_work += 1
+        answer.add_done_callback(self._answered)
+
+    def _answered(self, answer: asyncio.Future[Any]) -> None:
+        self._at_work -= 1
 
     def time(self) -> float:
         """Seconds, those included that were jumped over."""
@@ -222,6 +255,10 @@ class VirtualClock(asyncio.SelectorEventLoop):
     def jump(self, seconds: float) -> None:
         """Let so much time have passed."""
         self._ahead += max(0.0, seconds)
+
+
+_GRACE_S = 0.02
+_POOLS = ("AnyIO worker thread", "asyncio_")
 
 
 class _Jumping(selectors.DefaultSelector):
@@ -235,11 +272,20 @@ class _Jumping(selectors.DefaultSelector):
         ready = super().select(0)
         if ready or timeout is None or timeout <= 0:
             return ready if ready or timeout is not None else super().select(None)
-        if _busy_threads():
+        if self._clock.busy():
             return super().select(timeout)
-        self._clock.jump(timeout)
-        return []
+        grace = min(timeout, _GRACE_S) if len(self.get_map()) > 1 or _strangers() else 0.0  # one is the loop's own
+        ready = super().select(grace)
+        if not ready:
+            self._clock.jump(timeout - grace)
+        return ready
 
 
-def _busy_threads() -> int:
-    return anyio.to_thread.current_default_thread_limiter().borrowed_tokens
+def _strangers() -> bool:
+    """Whether there are threads of which nobody knows what they do: asyncio's wait for a process, a library's own."""
+    usual = {threading.main_thread(), threading.current_thread()}
+    return any(
+        not thread.name.startswith(_POOLS) and "_connection_worker" not in thread.name
+        for thread in threading.enumerate()
+        if thread not in usual
+    )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import NamedTuple
 
 from swarm.errors import BudgetExhausted, PlanError, SwarmError
+from swarm.journal.course import OUT_OF_TIME
 from swarm.journal.totals import Totals
-from swarm.result import GateVerdict
+from swarm.result import Coverage, GateVerdict
 from swarm.types import Outcome, RunStatus
 
 INTERRUPTED = 130
@@ -18,10 +20,18 @@ class EndedBy(StrEnum):
 
     NOTHING = ""
     CALLER = "stopped by the caller"
-    TIME = "the time limit of the run"
+    TIME = OUT_OF_TIME
     PLAN = "the plan was declined"
     SPENDING = "further spending was declined"
     PATCH = "the patch was declined"
+
+
+class Verdict(NamedTuple):
+    """What a run may call itself, and in words why it is not completed: empty only where it is."""
+
+    status: RunStatus
+    exit_code: int
+    reason: str = ""
 
 
 def gate_verdict(totals: Totals, commit: str | None) -> GateVerdict | None:
@@ -39,33 +49,48 @@ def judge(
     gated: bool,
     dry_run: bool = False,
     empty: bool = False,
-) -> tuple[RunStatus, int]:
-    """Status and exit code. `gated` says that the run has a gate, whether or not it was reached; a dry run is
-    done when there is a plan. `empty`: there is neither an answer nor a patch, so nothing was completed."""
+) -> Verdict:
+    """How a run ended. `gated` says that the run has a gate, whether or not it was reached; a dry run is done when
+    there is a plan. `empty`: there is neither an answer nor a patch, so nothing was completed. An answer of the
+    orchestrator itself is one where it asked nothing of sub-agents."""
     if ended_by not in (EndedBy.NOTHING, EndedBy.TIME):
-        return RunStatus.CANCELLED, INTERRUPTED
-    if isinstance(fault, BudgetExhausted) and fault.what == "seconds":
-        fault = None  # the time of the run is no budget that could be raised: what is there is judged
-    if isinstance(fault, BudgetExhausted):
-        return RunStatus.BUDGET_EXHAUSTED, fault.exit_code
+        return Verdict(RunStatus.CANCELLED, INTERRUPTED, str(fault or ended_by))
+    late = isinstance(fault, BudgetExhausted) and fault.what == "seconds"
+    if isinstance(fault, BudgetExhausted) and not late:
+        return Verdict(RunStatus.BUDGET_EXHAUSTED, fault.exit_code, str(fault))
     if isinstance(fault, PlanError):
-        return RunStatus.FAILED, fault.exit_code
-    if fault is not None:
-        return RunStatus.ERRORED, fault.exit_code
+        return Verdict(RunStatus.FAILED, fault.exit_code, str(fault))
+    if fault is not None and not late:  # the time of the run is no budget that could be raised: what is there is judged
+        return Verdict(RunStatus.ERRORED, fault.exit_code, str(fault))
     coverage = totals.coverage
     if dry_run and coverage.asked:
-        return RunStatus.COMPLETED, 0
-    nothing_to_do = coverage.asked == 0 and gate is not None
-    whole = (coverage.asked > 0 or nothing_to_do) and coverage.missing == 0
+        return Verdict(RunStatus.COMPLETED, 0)
+    something = coverage.asked > 0 or gate is not None or not (totals.subtasks or empty)
     passed = gate.passed if gate is not None else not gated
-    if whole and passed and not (empty and coverage.asked):
-        return RunStatus.COMPLETED, 0
+    if something and not coverage.missing and passed and not (empty and coverage.asked):
+        return Verdict(RunStatus.COMPLETED, 0)
+    why = str(fault or ended_by) or _lacks(totals, gate, passed, empty)
     outcomes = set(totals.outcome_of.values())
     if totals.budget_gone:
-        return RunStatus.BUDGET_EXHAUSTED, BudgetExhausted.exit_code
+        return Verdict(RunStatus.BUDGET_EXHAUSTED, BudgetExhausted.exit_code, f"the budget is used up: {why}")
     if outcomes and outcomes <= {Outcome.ERRORED, Outcome.SKIPPED}:
-        return RunStatus.ERRORED, 3
-    return (RunStatus.PARTIAL if coverage.useful and not empty else RunStatus.FAILED), 1
+        return Verdict(RunStatus.ERRORED, 3, why)
+    return Verdict(RunStatus.PARTIAL if coverage.useful and not empty else RunStatus.FAILED, 1, why)
+
+
+def _lacks(totals: Totals, gate: GateVerdict | None, passed: bool, empty: bool) -> str:
+    """What a run that came to its end lacks."""
+    coverage, lacks = totals.coverage, list[str]()
+    if coverage.missing:
+        lacks.append(_useful(coverage))
+    elif not coverage.asked:
+        lacks.append("all sub-tasks were dropped" if totals.subtasks else "nothing was asked of sub-agents")
+    if not passed:
+        fails = "fails on the result" if gate is not None else "was not run on the result"
+        lacks.append(f"the test command {fails}")
+    if empty:
+        lacks.append("there is neither an answer nor a patch")
+    return ", and ".join(lacks)
 
 
 def coverage_note(totals: Totals) -> str:
@@ -75,6 +100,8 @@ def coverage_note(totals: Totals) -> str:
         return ""
     named = [f"{name} ({why})" for name, why in missing.items()]
     more = f", and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
-    asked = totals.coverage
-    of = f"{asked.useful} of {asked.asked} sub-task{'' if asked.asked == 1 else 's'} gave a useful result"
-    return f"{of}. Missing: {', '.join(named[:_MOST_NAMED])}{more}."
+    return f"{_useful(totals.coverage)}. Missing: {', '.join(named[:_MOST_NAMED])}{more}."
+
+
+def _useful(of: Coverage) -> str:
+    return f"{of.useful} of {of.asked} sub-task{'' if of.asked == 1 else 's'} gave a useful result"

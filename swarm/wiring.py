@@ -316,12 +316,21 @@ async def sandbox_site(backend: SandboxBackend, config: RunConfig, repo: Path | 
     return Site(str(repo or _WORKDIR), {"PATH": os.pathsep.join(entries)}, toolchain, notice)
 
 
+def run_tools(config: RunConfig, on_repository: bool, given: Sequence[Tool]) -> Sequence[Tool]:
+    """The tools of a run, but for those that need the run. Raises: UsageError where one cannot be used."""
+    from swarm.orchestrators.delegation import ASSIGN, CREATE
+    from swarm.tools import toolsets
+
+    own = [*map(toolsets.extra_tool, config.tools), *given]
+    return [*toolsets.with_own(toolsets.of_run(on_repository, config.web_hosts, config.search), own, (ASSIGN, CREATE))]
+
+
 @asynccontextmanager
 async def open_toolkit(
     config: RunConfig, on_repository: bool, notify: Callable[[str], None], given: Sequence[Tool], artifacts: Artifacts
 ) -> AsyncIterator[ToolKit]:
-    """The tools of sub-agents, with the given ones, and one that opens the run's artifacts; servers that give some of
-    them live as long as the block. `notify`: told of one that broke meanwhile.
+    """The tools of sub-agents, and one that opens the run's artifacts; servers that give some of them live as long as
+    the block. `notify`: told of one that broke meanwhile.
 
     Raises on entering:
         UsageError: a tool or a file that the configuration names cannot be used.
@@ -331,12 +340,7 @@ async def open_toolkit(
     from swarm.tools.artifacts import open_artifact
     from swarm.tools.registry import Toolset
 
-    usual = toolsets.coding() if on_repository else toolsets.plain()
-    tools = [*usual, open_artifact(artifacts), *map(toolsets.extra_tool, config.tools), *given]
-    if config.web_hosts or config.search:
-        from swarm.tools.web import web_tools
-
-        tools += web_tools(config.web_hosts, config.search)
+    tools = [*run_tools(config, on_repository, given), open_artifact(artifacts)]
     async with AsyncExitStack() as stack:
         if config.mcp is not None:
             from swarm.tools.mcp import open_servers

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from swarm.errors import UsageError
+from swarm.journal.artifacts import TOOL as OPEN_ARTIFACT
 from swarm.protocols import Sandbox, Seat, Tool
 from swarm.tools import board
 from swarm.tools.files import edit, read, write
@@ -51,6 +52,33 @@ def extra_tool(name: str) -> Tool:
     if not isinstance(found, Tool):
         raise UsageError(f"{name} is no tool", remedy="make one with @tool")
     return found
+
+
+def of_run(on_repository: bool, web_hosts: Sequence[str], search: str | None) -> Toolset:
+    """What every agent of a run has without being asked. Raises: UsageError as `web_tools`."""
+    usual = coding() if on_repository else plain()
+    if not web_hosts and not search:
+        return usual
+    from swarm.tools.web import web_tools  # an HTTP client, wanted by few
+
+    return Toolset([*usual, *web_tools(web_hosts, search)])
+
+
+def with_own(usual: Iterable[Tool], own: Iterable[object], delegating: Collection[str]) -> Toolset:
+    """The usual tools and a user's own. `delegating`: the names of the orchestrator's own tools.
+
+    Raises:
+        UsageError: one of the user's is no tool, or has a name that is taken.
+    """
+    tools = list(usual)
+    ours = {each.name for each in tools} | {board.NAME, OPEN_ARTIFACT, submit.name, *delegating}
+    for each in own:
+        if not isinstance(each, Tool) or isinstance(each, type):
+            raise UsageError(f"{getattr(each, '__name__', each)!r} is no tool", remedy="make one with @tool")
+        if each.name in ours:
+            raise UsageError(f"swarm has a tool {each.name!r} of its own", remedy="rename yours: @tool(name=...)")
+        tools.append(each)
+    return Toolset(tools)
 
 
 @dataclass(frozen=True, slots=True)

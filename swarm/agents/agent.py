@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections import deque
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from swarm.agents.checkpoints import Keeper
 from swarm.agents.context import Context
 from swarm.agents.conversation import Conversation
 from swarm.agents.gathering import Gathering
+from swarm.agents.repetition import Repetition
 from swarm.agents.trajectory import sha256
 from swarm.calls import ModelReply
 from swarm.errors import BudgetExhausted, EndpointError
@@ -33,16 +33,8 @@ from swarm.types import (
     ToolStatus,
 )
 
-REPEATS = 6
-"""The same call with the same result so many times in a row ends an attempt."""
-
 _NOT_WHOLE = frozenset({"length", "content_filter", "error"})
 """Reasons to finish of a text that is no last word: it was cut off, taken back, or broke off."""
-
-ROUNDS = 4
-"""So many times in a row the same few calls with the same results do as well."""
-
-LONGEST_ROUND = 4
 
 _NOT_USED = (ToolErrorKind.UNKNOWN_TOOL, ToolErrorKind.BAD_ARGUMENTS, ToolErrorKind.DENIED)
 """What came back without any tool having done anything."""
@@ -207,7 +199,7 @@ class AgentLoop:
         self.tool_calls = 0
         """Uses of tools other than submit that reached the tool."""
         self._steering = steering or Steering()
-        self._uses: deque[tuple[str, int]] = deque(maxlen=max(REPEATS, ROUNDS * LONGEST_ROUND))
+        self._repetition = Repetition()
 
     async def run(self, limits: AgentLimits) -> LoopEnd:
         self._conversation.clock = self._steering.clock
@@ -268,22 +260,10 @@ class AgentLoop:
 
     def _end_of(self, call: ToolCall, result: ToolResult) -> LoopEnd | None:
         self.tool_calls += result.submission is None and result.error not in _NOT_USED
-        self._uses.append((call.name, hash((call.name, call.arguments, result.content))))
+        repeated = self._repetition.after(call.name, call.arguments, result.content)
         if result.submission is not None:
             return _submitted(result.submission)
-        return _going_round(tuple(self._uses))
-
-
-def _going_round(uses: Sequence[tuple[str, int]]) -> LoopEnd | None:
-    """Whether the last uses are the same few over and over."""
-    for length in range(1, LONGEST_ROUND + 1):
-        times = REPEATS if length == 1 else ROUNDS
-        last = uses[-length * times :]
-        if len(last) == length * times and all(last[n] == last[n % length] for n in range(len(last))):
-            names = ", ".join(name for name, _ in last[:length])
-            calls = "call" if length == 1 else "calls"
-            return LoopEnd(Outcome.FAILED, "repetition", f"the same {names} {calls} {times} times in a row")
-    return None
+        return LoopEnd(Outcome.FAILED, "repetition", repeated) if repeated else None
 
 
 def _submitted(submission: Submission) -> LoopEnd:

@@ -184,8 +184,7 @@ class Conversation:
             attempt=attempt,
         )
         while True:
-            needs = self._needs(prompt)
-            await self._line.budget.wait_for_room(needs.tokens, needs.usd)
+            await self._line.budget.wait_for_room(lambda: self._needs(prompt).aside)
             async with self._line.service.admit(ask) as model:
                 needs = self._needs(prompt)
                 reservation = self._line.budget.try_reserve(needs.tokens, needs.usd)

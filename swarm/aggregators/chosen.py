@@ -69,7 +69,7 @@ class BothAggregator:
 
     async def merge(self, harvest: Harvest) -> Merged:
         tree, words = await self._tree.merge(harvest), await self._words.merge(harvest)
-        return replace(tree, text=words.text, whole=words.whole)
+        return replace(tree, text=words.text, whole=words.whole, void=words.void)
 
 
 class BestOfAggregator:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import anyio
 from pydantic_core import to_json
 
 from swarm.agents.desk import Desk
 from swarm.aggregators.rows import rows_of
-from swarm.aggregators.union import Table, ranked, unite
+from swarm.aggregators.union import Table, folded, ranked, unite
+from swarm.events import Notice
 from swarm.stages import Harvest, Merged
 from swarm.types import AgentResult
 
@@ -28,9 +31,14 @@ class TableAggregator:
         without = [source for source, own in found.items() if not own]
         data = {**table.json(), "without_rows": without}
         await anyio.Path(self._desk.artifacts / FILE).write_bytes(to_json(data, indent=2))
-        parts = [table.markdown() or "No result holds a table.", _conflicts(table)]
-        if without:
-            parts.append(f"Without a table, and so not in it: {', '.join(without)}.")
+        if not rows:
+            return Merged(
+                f"There is no answer: no result holds a table with a row.{_without(without)}", whole=True, void=True
+            )
+        strange = _strange(table)
+        if strange:
+            self._desk.sink.emit(Notice(level="warning", message=strange))
+        parts = [table.markdown(), strange, _conflicts(table), _without(without).strip()]
         return Merged("\n\n".join(part for part in parts if part), whole=True)
 
 
@@ -43,6 +51,20 @@ def all_useful(harvest: Harvest) -> list[AgentResult]:
         if result.keep and result.subtask_id not in report.merged.passed_over
     ]
     return [*before, *harvest.useful]
+
+
+def _without(sources: Sequence[str]) -> str:
+    return f" Without a table, and so not in it: {', '.join(sources)}." if sources else ""
+
+
+def _strange(table: Table) -> str:
+    """What is to be said of key columns that no row has."""
+    unknown = [name for name in table.key if folded(name) not in table.columns]
+    if not unknown:
+        return ""
+    there = ", ".join(repr(name) for name in table.columns.values())
+    named = ", ".join(map(repr, unknown))
+    return f"No row has the key {named}: only equal rows are united. The columns are: {there}."
 
 
 def _conflicts(table: Table) -> str:

@@ -21,6 +21,8 @@ from swarm.stopping import unless_stopped
 _CHARACTERS_PER_TOKEN = 3
 _LEAST_ROOM = 2_000
 
+NOTHING = "There is no answer: no sub-task came to a result of use."
+
 
 class TextAggregator:
     """The answer so far and the results of a stage become one text; where they cannot be merged, they stand as they
@@ -31,10 +33,12 @@ class TextAggregator:
 
     async def merge(self, harvest: Harvest) -> Merged:
         titles, useful = harvest.titles, harvest.useful
-        before = harvest.earlier[-1].merged.text if harvest.earlier else ""
+        last = harvest.earlier[-1].merged if harvest.earlier else Merged("")
+        before = "" if last.void else last.text
+        if not useful and before:
+            return Merged(before, whole=True)
         if not useful:
-            parts = [Part(f"{titles[r.subtask_id]} ({r.outcome})", r.text, ()) for r in harvest.results]
-            return Merged(before or side_by_side(parts), whole=True)
+            return Merged(f"{NOTHING}\n\n{side_by_side(_in_vain(harvest))}", whole=True, void=True)
         if len(useful) == 1 and not before:
             return Merged(useful[0].text, whole=True)
         reduction = Reduction(self._desk, harvest.stage)
@@ -128,6 +132,14 @@ class Reduction:
         self._lost |= {source for source in held if source not in covered}
         # What was lost is not asked for again further up: it is named already.
         return Part(", ".join(covered or held), text, tuple(covered or held[:1]))
+
+
+def _in_vain(harvest: Harvest) -> list[Part]:
+    """Results without use. What is the same word of many, such as why none was started, is said once."""
+    same: dict[tuple[str, str], list[str]] = {}
+    for result in harvest.results:
+        same.setdefault((result.text, result.outcome.value), []).append(harvest.titles[result.subtask_id])
+    return [Part(f"{'; '.join(titles)} ({outcome})", text, ()) for (text, outcome), titles in same.items()]
 
 
 async def _ask_again(dialogue: Dialogue, lost: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from swarm.agents.desk import Desk
 from swarm.aggregators.judge import Judge
 from swarm.aggregators.table import all_useful
+from swarm.aggregators.text import NOTHING
 from swarm.stages import Harvest, Merged
 from swarm.types import AgentResult
 
@@ -41,7 +42,8 @@ class VoteAggregator:
     async def merge(self, harvest: Harvest) -> Merged:
         useful = all_useful(harvest)
         if not useful:
-            return Merged("\n\n".join(f"{r.subtask_id} ({r.outcome}): {r.text}" for r in harvest.results), whole=True)
+            told = [f"{r.subtask_id} ({r.outcome}): {r.text}" for r in harvest.results]
+            return Merged("\n\n".join([NOTHING, *told]), whole=True, void=True)
         choice = await choose(self._judge, useful, f"judge-{harvest.stage}", harvest.stage)
         return Merged(f"{choice.winner.text}\n\n{choice.why}", whole=True)
 

@@ -14,8 +14,9 @@ from typing import Literal
 
 import anyio
 
-from swarm.budgets.levels import Amount, Gauge, Limits, Peak, Quantity, Room, figure
+from swarm.budgets.levels import Amount, Gauge, Limits, Quantity, Room, figure
 from swarm.errors import BudgetExhausted
+from swarm.scheduling.ways import Ways
 
 Listener = Callable[[Gauge | None], None]
 """Told by the budget at the root of each end of a reservation (None), and of each limit that refused one."""
@@ -24,7 +25,8 @@ Listener = Callable[[Gauge | None], None]
 @dataclass(frozen=True, slots=True)
 class Terms:
     """What holds between a budget and the one above. It leaves a `part` of its parent's tokens and dollars to others,
-    so many `steps`, and a part of the `time`. `parallel`: of its own children's steps only the most of any counts.
+    so many `steps`, and a part of the `time`; where the part is small, at least so many `tokens` and `usd`, if they are
+    less than half. `parallel`: of its own children's steps only the longest way counts.
     Without `counted` its steps do not count above at all."""
 
     part: float = 0.0
@@ -32,6 +34,8 @@ class Terms:
     time: float = 0.0
     parallel: bool = False
     counted: bool = True
+    tokens: int = 0
+    usd: float = 0.0
 
 
 PLAIN = Terms()
@@ -66,7 +70,8 @@ class Budget:
         self._open = 0
         self._waiting = 0
         self._settled = anyio.Event()
-        self._most_used, self._most = Peak(), Peak()  # steps of any child, and with those held
+        self.ways: tuple[Ways, Ways] | None = (Ways(), Ways()) if terms.parallel else None
+        """Of its children's steps where they work in parallel: those settled, and with those held."""
 
     def __repr__(self) -> str:
         return f"<Budget {self.name}: used {self.used}, held {self.held}>"
@@ -99,16 +104,17 @@ class Budget:
             BudgetExhausted: it does not fit, whatever they settle for; the message names the budget and the limit.
         """
         while (reservation := self.try_reserve(tokens, usd)) is None:
-            await self.wait_for_room(tokens, usd)
+            await self.wait_for_room(lambda: (tokens, usd))
         return reservation
 
     def try_reserve(self, tokens: int, usd: float) -> Reservation | None:
         """`reserve` without waiting; None where it fits only when calls in flight have settled."""
         return Reservation(self, tokens, usd) if self._full(tokens, usd) is None else None
 
-    async def wait_for_room(self, tokens: int, usd: float) -> None:
-        """Wait until it would fit, without setting it aside. Raises as `reserve`."""
-        while (full := self._full(tokens, usd)) is not None:
+    async def wait_for_room(self, wanted: Callable[[], tuple[int, float]]) -> None:
+        """Wait until the tokens and dollars that are `wanted` would fit, without setting them aside. What is wanted is
+        asked again whenever something was settled: it may be less where there is less room. Raises as `reserve`."""
+        while (full := self._full(*wanted())) is not None:
             full._waiting += 1
             try:
                 await full._settled.wait()
@@ -168,7 +174,8 @@ class Budget:
         terms = PLAIN
         for node in self.path():
             kept = terms.part or terms.steps or terms.time
-            yield node, node.limits.without(terms.part, terms.steps, terms.time) if kept else node.limits
+            least = terms.tokens, terms.usd
+            yield node, node.limits.without(terms.part, terms.steps, terms.time, least) if kept else node.limits
             terms = node.terms
 
     def _full(self, tokens: int, usd: float) -> Budget | None:
@@ -210,18 +217,18 @@ class Budget:
         """So many steps more are held or used here; what of it counts above is so there."""
         node = self
         while held or used:
-            was_used, was = node.used.steps, node.used.steps + node.held.steps
             node.used.steps += used
             node.held.steps += held
             above = node.parent
             if above is None or not node.terms.counted:
                 return
-            if above.terms.parallel:
-                before = above._most_used.height, above._most.height
-                above._most_used.move(was_used, node.used.steps)
-                above._most.move(was, node.used.steps + node.held.steps)
-                used = above._most_used.height - before[0]
-                held = above._most.height - before[1] - used
+            if above.ways is not None and above.ways is not node.ways:
+                settled, together = above.ways
+                before = settled.longest, together.longest
+                settled.set(node.name, node.used.steps)
+                together.set(node.name, node.used.steps + node.held.steps)
+                used = settled.longest - before[0]
+                held = together.longest - before[1] - used
             node = above
 
     def _wake(self) -> None:
@@ -234,11 +241,12 @@ def _passed_on(below: Budget, node: Budget, steps: tuple[int, int]) -> tuple[int
     """What of steps that are added in a budget is added in the one above."""
     if not below.terms.counted:
         return (0, 0)
-    if not node.terms.parallel:
+    if node.ways is None or node.ways is below.ways:
         return steps
-    settled = below.used.steps + steps[0] - node._most_used.height
-    together = below.used.steps + below.held.steps + steps[1] - node._most.height
-    return max(0, settled), max(0, together)
+    settled, together = node.ways
+    used = settled.longest_with(below.name, below.used.steps + steps[0]) - settled.longest
+    every = together.longest_with(below.name, below.used.steps + below.held.steps + steps[1]) - together.longest
+    return max(0, used), max(0, every)
 
 
 class Reservation:

@@ -5,20 +5,22 @@
          └─ work ── stage ── sub-task ── attempt ── group of its own ── sub-task ── ...
 
 `work` leaves a part of every limit for what comes after it: merging, the gate, the orchestrator's last word. Of the
-steps of a stage those of its longest sub-task count, so that the steps of the run are its critical steps.
+steps of a stage those of the longest way through its sub-tasks count, so that the steps of the run are its critical
+steps.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import anyio
 
 from swarm.budgets.budget import PLAIN, Budget, Terms
 from swarm.budgets.levels import Amount, Gauge, Limits, figure
-from swarm.budgets.shares import Shares, stage_budget, subtask_budget
+from swarm.budgets.shares import Shares, stage_budget, steps_before, subtask_budget
 from swarm.errors import BudgetExhausted
 from swarm.events import (
     AgentEnded,
@@ -35,6 +37,12 @@ from swarm.events import (
 from swarm.protocols import EventSink
 from swarm.scheduling.ordering import ENOUGH, quantile
 from swarm.types import AgentSpec, Outcome, Plan, Role
+
+SHORT = 256
+"""Tokens of an answer that is kept for the end."""
+
+_CHARACTERS = 3
+"""Of a result for a token of the prompt that it will be in: fewer than there usually are."""
 
 
 class Funds:
@@ -55,8 +63,10 @@ class Funds:
         self._leads: dict[str, tuple[str, int]] = {}  # who leads a sub-task's group, and which of its groups it is
         self._took: list[Amount] = []  # by sub-tasks that were completed
         self._at_work: dict[str, Budget] = {}
+        self._room: dict[int, float] = {}  # critical steps at the beginning of each stage
         self._past: set[str | int] = set()  # sub-tasks and stages that had begun before this process
         self._closed: dict[int, Gauge] = {}
+        self._foreseen, self._rate = 0, 0.0  # tokens of the call after the sub-agents, and dollars for each
 
     def __repr__(self) -> str:
         return f"<Funds {', '.join(map(str, self.run.gauges())) or 'without limit'}>"
@@ -68,7 +78,8 @@ class Funds:
     # ── what there is room for ──────────────────────────────────────────────────────────────────────────────────────
 
     def begin_stage(self, stage: int, plan: Plan) -> float:
-        """Give the sub-tasks of a stage their shares; the critical steps that each may take (infinite: any number).
+        """Give the sub-tasks of a stage their shares; the critical steps that may be taken one after the other, by
+        those that wait for each other together (infinite: any number).
 
         Raises:
             BudgetExhausted: there is none left.
@@ -76,24 +87,38 @@ class Funds:
         if stage not in self._past:
             self._share_out(stage, plan)
         steps = next((gauge.left for gauge in self.work.gauges() if gauge.what == "steps"), math.inf)
+        steps += stage_budget(self.work, stage).used.steps  # of a stage that is gone through again
         if steps < 1 and stage not in self._past:
             raise BudgetExhausted(f"all {self.run.limits.steps} critical steps are used", what="steps")
-        return max(1.0, steps)
+        self._room[stage] = max(1.0, steps)
+        return self._room[stage]
 
-    def afford(self, stage: int, subtask_id: str) -> None:
-        """Whether an attempt at a sub-task may start. As long as nobody knows what one takes it may until a call was
+    def afford(self, stage: int, subtask_id: str) -> float:
+        """Whether an attempt at a sub-task may start, and the critical steps that it may take: those that the stage had
+        at its beginning without what came before it. As long as nobody knows what one takes it may until a call was
         refused; then, where what is left pays it beside those at work.
 
         Raises:
             BudgetExhausted: it may not.
         """
-        if subtask_id in self._past or self.run.limits == Limits():
+        before, end = steps_before(stage_budget(self.work, stage), subtask_id)
+        room = self._room.get(stage, math.inf)
+        if subtask_id not in self._past:
+            self._pays(stage, subtask_id)
+            if room - end < 1:
+                whole = f"all {self.run.limits.steps} critical steps are used on the way to it"
+                raise BudgetExhausted(f"{whole}: it is not started", what="steps")
+        return max(1.0, room - before)
+
+    def _pays(self, stage: int, subtask_id: str) -> None:
+        """Raise where what is left of tokens, dollars and time does not pay a sub-task."""
+        if self.run.limits == Limits():
             return
         node, known = subtask_budget(stage_budget(self.work, stage), subtask_id), len(self._took) >= ENOUGH
         for gauge in node.gauges():
             refused = not known and gauge.scope == "run" and ("hard", gauge.what, 0) in self._said
             if refused or gauge.left <= 0 or (gauge.what == "seconds" and gauge.past(node.soft)):
-                raise BudgetExhausted(f"{gauge} are used: nothing new is started", what=gauge.what)
+                raise BudgetExhausted(f"{_use(gauge)}: nothing new is started", what=gauge.what)
         if not known:
             return
         usual = Amount(int(_median([each.tokens for each in self._took])), _median([each.usd for each in self._took]))
@@ -114,17 +139,18 @@ class Funds:
         if gauge is None:
             return ""
         self._say("closed", gauge, stage)
-        return f"{gauge} that sub-agents may use are used: no further ones can be started"
+        return f"{_use(gauge)}: no further ones can be started"
 
-    def allow(self, tokens: int | None, usd: float | None) -> None:
+    def allow(self, tokens: int | None, usd: float | None, steps: int | None = None) -> None:
         """From now on the run may use so much altogether; None: as it was."""
         was = self.run.limits
         tokens, usd = was.tokens if tokens is None else tokens, was.usd if usd is None else usd
+        steps = was.steps if steps is None else steps
         self._said.clear()
         self._closed.clear()
         for shares in self._shares.values():
             shares.lift()
-        self.run.allow(Limits(tokens, usd, was.steps, was.seconds))
+        self.run.allow(Limits(tokens, usd, steps, was.seconds))
 
     # ── what happens ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -139,12 +165,15 @@ class Funds:
             case AgentEnded():
                 node, started = self._at_work.pop(event.trajectory_id, None), self._agents.get(event.trajectory_id)
                 self.work.users = max(1, len(self._at_work))
+                self._keep(math.ceil(len(event.final_output) / _CHARACTERS))
                 if node is None or started is None or started.subtask is None:
                     return
                 if event.outcome is Outcome.COMPLETED:
                     self._took.append(Amount(node.used.tokens, node.used.usd))
                 if event.outcome is not Outcome.ERRORED and started.stage in self._shares:
                     self._shares[started.stage].end(started.subtask.id)
+            case CallFinished(accepted=True) if self._is_of_orchestrator(event.trajectory_id):
+                self._foresee(event)
             case GroupStarted():
                 self._leads |= {subtask.id: (event.trajectory_id, event.group) for subtask in event.subtasks}
             case SubTaskSkipped():
@@ -165,7 +194,7 @@ class Funds:
                     self._share_out(event.stage, event.plan)
                 case AgentStarted() if event.subtask is not None:
                     self._past.add(event.subtask.id)
-                case LimitReached(level="closed"):
+                case LimitReached(level="closed") if event.what != "seconds":
                     self._closed[event.stage] = Gauge("run", event.what, event.used, event.limit)
                     self._said.add(("closed", event.what, event.stage))
                 case ControlUsed(action="budget"):
@@ -204,10 +233,26 @@ class Funds:
             self._said.add((level, gauge.what, stage))
             self._sink.emit(LimitReached(level=level, what=gauge.what, used=gauge.used, limit=gauge.limit, stage=stage))
 
+    def _is_of_orchestrator(self, trajectory_id: str) -> bool:
+        started = self._agents.get(trajectory_id)
+        return started is not None and Role(started.role) is Role.ORCHESTRATOR
+
+    def _foresee(self, last: CallFinished) -> None:
+        """What comes after the sub-agents takes as a prompt what the orchestrator's last call was, and what has come
+        of them since."""
+        if (whole := last.usage.total_tokens) and self.work.terms.part:
+            self._rate, self._foreseen = (last.cost_usd or 0.0) / whole, whole + SHORT
+            self._keep(0)
+
+    def _keep(self, more: int) -> None:
+        if self._foreseen:
+            self._foreseen += more
+            self.work.terms = replace(self.work.terms, tokens=self._foreseen, usd=self._foreseen * self._rate)
+
     # ── the tree ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _share_out(self, stage: int, plan: Plan) -> None:
-        self._shares[stage] = Shares(stage_budget(self.work, stage), plan.subtasks, self.work.room())
+        self._shares[stage] = Shares(stage_budget(self.work, stage), plan, self.work.room())
 
     def _node_of(self, trajectory_id: str) -> Budget:
         started = self._agents.get(trajectory_id)
@@ -236,6 +281,14 @@ def attempt_budget(work: Budget, spec: AgentSpec, used: int = 0) -> Budget:
     budget = subtask.child(limits, spec.trajectory_id, clock=lambda: spec.steering.clock.seconds)
     budget.used.tokens = used
     return budget
+
+
+def _use(gauge: Gauge) -> str:
+    """What sub-agents may use, and that it is used: a budget that was made smaller may be less than what was."""
+    used, limit = figure(gauge.used), figure(gauge.limit)
+    if gauge.used > gauge.limit and gauge.what != "seconds":
+        return f"{used} {gauge.what} are used, more than the {limit} that sub-agents may use"
+    return f"{gauge} that sub-agents may use are used"
 
 
 def _closes(gauge: Gauge, soft: float) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from swarm.events import Event, GroupStarted, StageStarted
 
 
@@ -23,6 +25,10 @@ class Headcount:
     def allows(self, subtask_id: str) -> bool:
         """Whether this one may be asked for, or was already."""
         return subtask_id in self._asked or self.room > 0
+
+    def excess(self, subtask_ids: Collection[str]) -> int:
+        """How many would be too many, were all of these asked for."""
+        return max(0, len(self._asked.union(subtask_ids)) - self.most)
 
     def add(self, subtask_id: str) -> None:
         """This one is asked for."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,15 +19,20 @@ class Limits:
     steps: int | None = None
     seconds: float | None = None
 
-    def without(self, part: float, steps: int, time: float) -> Limits:
+    def without(self, part: float, steps: int, time: float, least: tuple[int, float] = (0, 0.0)) -> Limits:
         """What is left of them where this part of tokens and dollars, so many steps and this part of the time are kept
-        back."""
+        back; of tokens and dollars the `least`, where that is more, and less than half of the whole."""
+        tokens, usd = least
         return Limits(
-            None if self.tokens is None else self.tokens - math.ceil(self.tokens * part),
-            None if self.usd is None else self.usd * (1 - part),
+            None if self.tokens is None else self.tokens - math.ceil(_kept(self.tokens * part, tokens, self.tokens)),
+            None if self.usd is None else min(self.usd * (1 - part), self.usd - _kept(0.0, usd, self.usd)),
             None if self.steps is None else self.steps - steps,
             None if self.seconds is None else self.seconds * (1 - time),
         )
+
+
+def _kept(part: float, least: float, whole: float) -> float:
+    return max(part, least) if 2 * least < whole else part
 
 
 @dataclass(slots=True)
@@ -75,26 +79,6 @@ class Room:
     @property
     def unlimited(self) -> bool:
         return self.tokens == self.usd == math.inf
-
-
-class Peak:
-    """The highest of many levels, each of which goes up and down by itself."""
-
-    def __init__(self) -> None:
-        self.height = 0
-        self._at: Counter[int] = Counter()
-
-    def __repr__(self) -> str:
-        return f"<Peak {self.height}>"
-
-    def move(self, old: int, new: int) -> None:
-        """One of them moved; each begins at 0."""
-        self._at[new] += 1
-        if old:
-            self._at[old] -= 1
-        self.height = max(self.height, new)
-        while self.height and not self._at[self.height]:
-            self.height -= 1
 
 
 def figure(value: float) -> str:

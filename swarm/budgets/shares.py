@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from swarm.budgets.budget import Budget, Terms
 from swarm.budgets.levels import Limits, Room
-from swarm.types import SubTask
+from swarm.scheduling.ways import Ways
+from swarm.stages import edges
+from swarm.types import Plan
 
 PARALLEL = Terms(parallel=True)
 _REST = "rest of the stage"
@@ -19,9 +20,21 @@ def stage_budget(work: Budget, stage: int) -> Budget:
 
 def subtask_budget(stage: Budget, subtask_id: str) -> Budget:
     """A sub-task's own budget: with its share, in what is left to those without one, or directly below the stage."""
-    name = f"sub-task {subtask_id}"
+    name = _name(subtask_id)
     rest = stage.parts.get(_REST)
     return stage.part(name) if rest is None or name in stage.parts else rest.part(name)
+
+
+def steps_before(stage: Budget, subtask_id: str) -> tuple[int, int]:
+    """The steps of the longest way through a stage that leads to a sub-task, and with those of its own."""
+    if stage.ways is None:
+        return 0, 0
+    settled, name = stage.ways[0], _name(subtask_id)
+    return settled.before(name), settled.end(name)
+
+
+def _name(node: str) -> str:
+    return f"sub-task {node}"
 
 
 class Shares:
@@ -29,8 +42,12 @@ class Shares:
     to those that have not. Shares that make more than the whole, or leave nobody without one, are taken in proportion.
     """
 
-    def __init__(self, stage: Budget, subtasks: Sequence[SubTask], room: Room) -> None:
+    def __init__(self, stage: Budget, plan: Plan, room: Room) -> None:
         self._stage = stage
+        subtasks = plan.subtasks
+        if not stage.used.steps:  # what was used by a run that is gone on with keeps its order
+            needs = {_name(node): [_name(other) for other in others] for node, others in edges(plan).items()}
+            stage.ways = Ways(needs), Ways(needs)
         self._open: dict[str, Budget] = {}
         self._without = {subtask.id for subtask in subtasks if not subtask.budget_share}
         shares = {subtask.id: subtask.budget_share for subtask in subtasks if subtask.budget_share}
@@ -38,9 +55,11 @@ class Shares:
         whole = total if total > 1 or not self._without else 1.0
         for subtask_id, share in shares.items() if not room.unlimited else ():
             limits = _part(room, share / whole)
-            self._open[subtask_id] = stage.part(f"sub-task {subtask_id}", limits)
+            self._open[subtask_id] = stage.part(_name(subtask_id), limits)
         if self._open and self._without:
-            self._open[_REST] = stage.part(_REST, _part(room, max(0.0, 1 - total / whole)), PARALLEL)
+            rest = stage.part(_REST, _part(room, max(0.0, 1 - total / whole)), PARALLEL)
+            rest.ways = stage.ways  # some of those with a share may wait for these, and these for them
+            self._open[_REST] = rest
 
     def __repr__(self) -> str:
         return f"<Shares {', '.join(self._open) or 'none'}>"

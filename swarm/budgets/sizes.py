@@ -17,7 +17,7 @@ ASSUMED = 8192
 """Tokens of an answer as long as nothing is known, and the least bound where there is plenty."""
 
 LEAST = 64
-"""An answer with less room than this is not worth its prompt."""
+"""An answer with less room than this is not worth its prompt: with this much left beside it a call is still made."""
 
 MOST = 65_536
 
@@ -37,6 +37,11 @@ class Needs:
     tokens: int
     usd: float
     max_tokens: int | None
+
+    @property
+    def aside(self) -> tuple[int, float]:
+        """Tokens and dollars that are set aside."""
+        return self.tokens, self.usd
 
     def within(self, window: int | None, prompt_tokens: int) -> Needs:
         """The same with an answer that fits into a window beside the prompt: servers refuse what does not."""

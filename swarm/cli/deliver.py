@@ -58,6 +58,19 @@ def deliver(
         return failed, [f"patch: {result.patch_path}", f"swarm: {one_line(str(error))}"]
 
 
+def keep(result: RunResult) -> None:
+    """Let `result.json` say what the envelope does: `runs` and `show` tell the same then."""
+    path = Path(result.run_dir) / "result.json"
+    try:
+        if not path.is_file() or RunResult.model_validate_json(path.read_bytes()) == result:
+            return
+        partly = path.with_suffix(".tmp")
+        partly.write_text(result.model_dump_json(indent=2))
+        partly.replace(path)
+    except (OSError, ValueError) as error:
+        complain(f"swarm: {path} does not tell it: {one_line(str(error))}")
+
+
 def _deliver(args: argparse.Namespace, result: RunResult, repo: Path | None, gated: bool) -> list[str]:
     if repo is None:
         return []

@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 GRACE = 3.0  # seconds that a run has to end in order after the second signal
-_TO_BE_RESUMED = (3, 4, INTERRUPTED)
+_RAISED_BY = {
+    "tokens": "--budget-tokens N",
+    "dollars": "--budget-usd X",
+    "steps": "--max-critical-steps N",
+    "seconds": "--timeout SECONDS",
+}
 
 
 def live(
@@ -53,12 +58,33 @@ def live(
     return _finish(args, display, result, repo, config)
 
 
-def _way_on(args: argparse.Namespace, result: RunResult) -> str:
-    """How a run that was cut short is gone on with."""
-    if result.exit_code not in _TO_BE_RESUMED or args.dry_run:
+def _way_on(args: argparse.Namespace, result: RunResult, config: RunConfig) -> str:
+    """How a run that was cut short is gone on with; nothing where it cannot be, or would come to the same."""
+    from pathlib import Path
+
+    from swarm.journal.past import Past
+    from swarm.journal.reader import read_events
+    from swarm.resuming import resumable
+
+    if result.exit_code in (0, 2) or args.dry_run:
         return ""
-    more = " --budget-tokens N (or --budget-usd X)" if result.exit_code == 4 else ""
-    return f"go on: swarm resume {result.run_id}{more}"
+    folder = Path(result.run_dir)
+    try:
+        past = Past(read_events(folder / "events.jsonl"))
+        resumable(past, folder)
+    except SwarmError:
+        return ""
+    if past.course.over:
+        return ""
+    more = [what for what in past.course.met if (what == "seconds") == (result.exit_code == 1)]
+    if result.exit_code == 4:
+        limits = {"tokens": config.budget_tokens, "dollars": config.budget_usd, "steps": config.max_critical_steps}
+        more = more or [what for what, limit in limits.items() if limit is not None]
+        if not more:
+            return ""  # at a limit that is none of the run
+    elif result.exit_code != 1:
+        more = []
+    return " ".join([f"go on: swarm resume {result.run_id}", *(_RAISED_BY[what] for what in more)])
 
 
 async def _run(
@@ -149,7 +175,7 @@ def _stopped_at_once(display: Display) -> str:
 
 
 def _finish(args: argparse.Namespace, display: Display, result: RunResult, repo: Path | None, config: RunConfig) -> int:
-    from swarm.cli.deliver import deliver, will_ask
+    from swarm.cli.deliver import deliver, keep, will_ask
     from swarm.cli.stdio import complain, tell
     from swarm.cli.summary import answer_text, plan_lines, summary_lines
 
@@ -166,9 +192,10 @@ def _finish(args: argparse.Namespace, display: Display, result: RunResult, repo:
         complain("\n".join(summary_lines(result, display.view, config, dry_run=args.dry_run)))
     if asks:
         result, lines = deliver(args, result, repo, gated=gated)
+    keep(result)
     for line in lines:
         complain(line)
-    if way := _way_on(args, result):
+    if way := _way_on(args, result, config):
         complain(way)
     if args.json:
         tell(f'{{"type":"result",{result.model_dump_json()[1:]}')

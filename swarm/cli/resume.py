@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 from swarm.cli.runs import RUN_HELP
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import anyio
 
     from swarm.cli.display import Display
     from swarm.result import RunResult
     from swarm.runtime import Swarm
 
-GIVEN = ("budget_usd", "budget_tokens", "timeout", "concurrency", "base_url")
+GIVEN = ("budget_usd", "budget_tokens", "max_steps", "max_critical_steps", "timeout", "concurrency", "base_url")
 
 
 def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
@@ -31,6 +33,8 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     limits = parser.add_argument_group("limits, where they are to be others than before")
     limits.add_argument("--budget-usd", type=float, metavar="X", help="dollars for the whole run, spent ones included")
     limits.add_argument("--budget-tokens", type=int, metavar="N", help="tokens for the whole run, used ones included")
+    limits.add_argument("--max-steps", type=int, metavar="N", help="model calls of one sub-agent")
+    limits.add_argument("--max-critical-steps", type=int, metavar="N", help="steps of the longest way, made ones too")
     limits.add_argument("--timeout", type=float, metavar="SECONDS", help="wall time from now on")
     limits.add_argument("--concurrency", type=int, metavar="N", help="sub-agents at work at once")
     limits.add_argument("--base-url", metavar="URL", action="append", help="where the endpoint is now")
@@ -49,25 +53,48 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         SwarmError: there is no such run, or it cannot be gone on with.
     """
+    from swarm.cli.history import find_run
+    from swarm.config import home
+    from swarm.errors import SwarmError
+
+    folder = None
+    try:
+        folder = find_run(home(os.environ) / "runs", args.run)
+        return _go_on(args, folder)
+    except SwarmError as error:
+        if args.json:  # the last line is an envelope, whatever happens
+            _tell_failure(folder.name if folder is not None else args.run, folder, error.exit_code)
+        raise
+
+
+def _tell_failure(run_id: str, folder: Path | None, exit_code: int) -> None:
+    from swarm.cli.stdio import tell
+    from swarm.result import RunResult
+    from swarm.types import RunStatus
+
+    where = str(folder) if folder is not None else ""
+    result = RunResult(run_id=run_id, status=RunStatus.ERRORED, exit_code=exit_code, answer="", run_dir=where)
+    tell(f'{{"type":"result",{result.model_dump_json()[1:]}')
+
+
+def _go_on(args: argparse.Namespace, folder: Path) -> int:
     from pathlib import Path
 
     from swarm.cli.approve import asker
     from swarm.cli.deliver import check_targets
-    from swarm.cli.history import find_run
     from swarm.cli.live import live
     from swarm.cli.stdio import complain
-    from swarm.config import home
     from swarm.journal.past import Past
     from swarm.journal.reader import hold_journal
     from swarm.resuming import config_of, resumable
 
-    folder = find_run(home(os.environ) / "runs", args.run)
     with hold_journal(folder / "events.jsonl") as held:
         past = Past(held.events)
         started = resumable(past, folder)
         events = held.events
     config = config_of(past, {key: value for key in GIVEN if (value := getattr(args, key)) is not None}, os.environ)
     repo = Path(started.repo) if started.repo else None
+    past.course.widen(config.model_dump())
     args.dry_run = started.dry_run
     check_targets(args, repo)
     if past.course.over:

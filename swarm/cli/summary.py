@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 
 from swarm.cli.forecast import outcome_line, preview_lines
-from swarm.cli.text import clean, clock, count, hit_rate, line
+from swarm.cli.text import clean, clock, count, hit_rate, line, many
 from swarm.cli.view import RunView
 from swarm.config import RunConfig
 from swarm.models.pricing import known_price
@@ -32,7 +32,8 @@ def summary_lines(
     coverage, usage = result.coverage, result.usage
     share = f" ({hit_rate(usage.cached_tokens, usage.prompt_tokens)} of the prompts)"
     cached = f", {count(usage.cached_tokens)} cached{share}" if usage.cached_tokens else ""
-    tokens = f"{count(usage.prompt_tokens)} + {count(usage.completion_tokens)} tokens{cached}, {usage.calls} calls"
+    calls = many(usage.calls, "call")
+    tokens = f"{count(usage.prompt_tokens)} + {count(usage.completion_tokens)} tokens{cached}, {calls}"
     lines = [f"status: {result.status.value} (exit code {result.exit_code})"]
     if not (dry_run or was_dry(result)):
         lines.append(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from swarm.cli.text import clean, line
+from swarm.cli.text import clean, line, many
 from swarm.cli.view_parts import AgentView, GateView, MergeView, State, board_line, limit_line
 from swarm.events import (
     AgentEnded,
@@ -74,7 +74,9 @@ class RunView:
     def apply(self, event: Event) -> None:
         """Take in one event."""
         self.changes += 1
-        self.latest = max(self.latest, event.t)
+        before, self.latest = self.latest, max(self.latest, event.t)
+        if isinstance(event, RunResumed):
+            self._leave_out(event, before)
         self.run_id = self.run_id or line(event.run_id)
         self.totals.observe(event)
         handler = _HANDLERS.get(event.type)
@@ -119,6 +121,13 @@ class RunView:
         self.task, self.mode, self.started = line(event.task, 500), line(event.mode), event.t
         self.models = {line(role): line(model) for role, model in event.models.items()}
 
+    def _leave_out(self, event: RunResumed, before: float) -> None:
+        """The time in which nobody was at work is nobody's. `before`: when something was heard last."""
+        for agent in {id(agent): agent for agent in self._by_trajectory.values()}.values():
+            if agent.trajectory_id in event.again:
+                agent.started += max(0.0, event.t - (agent.ended or before))
+        self.started += max(0.0, event.t - before) if self.started else 0.0
+
     def _resumed(self, event: RunResumed) -> None:
         self.status, self.error, self.error_details, self.ended, self.result = "", "", [], 0.0, {}
         again = {subtask.id for subtask in self.plans[event.stage].subtasks} if event.stage in self.plans else set()
@@ -126,7 +135,7 @@ class RunView:
         for trajectory_id in event.again:
             if agent := self._by_trajectory.get(trajectory_id):
                 agent.state, agent.ended, agent.note, agent.tool = State.WORKING, 0.0, "goes on", None
-        lost = f"; {event.lost_calls} calls were in flight" if event.lost_calls else ""
+        lost = f"; {many(event.lost_calls, 'call')} in flight when it ended" if event.lost_calls else ""
         self.notices.append(line(f"the run goes on in a new process{lost}", 300))
         self.notices.extend(line(text, 300) for text in event.changed)
 

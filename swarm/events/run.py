@@ -151,7 +151,11 @@ class Gap(EventBase):
 
 
 class RunEnded(EventBase):
-    """The last record: the totals, all of which can be recomputed from the records above."""
+    """The last record: the totals, all of which can be recomputed from the records above.
+
+    `error` says why it is not completed, and is empty only where it is. Attempts that were `spawned` ended as
+    `finished` (completed), `failed` or `cancelled`.
+    """
 
     type: Literal["run_end"] = "run_end"
     status: RunStatus

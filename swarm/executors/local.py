@@ -15,6 +15,7 @@ from swarm.agents.trajectory import LIMITS, Trajectory, open_trajectory, sha256
 from swarm.budgets.funds import attempt_budget, group_budget
 from swarm.events import AgentEnded, AgentStarted, Notice
 from swarm.executors.leads import Leads, Post
+from swarm.executors.substance import holds, says
 from swarm.journal.artifacts import LONG_RESULT
 from swarm.places.pool import Place, Pool
 from swarm.protocols import Pausable, Sandbox, WorkingCopy
@@ -63,6 +64,8 @@ class LocalExecutor:
             await place.close_sandbox()  # nothing writes any more
             trajectory.end(ended.outcome, ended.stop, ended.text)
             ended, commit = await self._capture(spec, ended, place.copy)
+            if ended.outcome is Outcome.COMPLETED and commit is None and not says(ended.text):
+                ended = LoopEnd(Outcome.FAILED, "empty_result", f"ended with an empty result: {ended.text!r}")
             trajectory.end(ended.outcome, ended.stop, ended.text)
             trajectory.commit, trajectory.submitted = commit or "", ended.result
             alone = not self.parent and ended.stop in LIMITS  # then there is nothing else
@@ -193,6 +196,6 @@ def _honest(ended: LoopEnd, tool_calls: int, spec: AgentSpec) -> LoopEnd:
     schema = spec.subtask.result_schema
     if schema is not None and ended.stop != "submitted":
         return LoopEnd(Outcome.FAILED, "no_result", f"ended without submitting the result asked for: {ended.text}")
-    if schema is not None and ended.result in (None, "", [], {}):
+    if schema is not None and not holds(ended.result, schema):
         return LoopEnd(Outcome.FAILED, "empty_result", f"submitted an empty result: {ended.text}", result=ended.result)
     return ended

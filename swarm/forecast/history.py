@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -33,6 +34,8 @@ MOST_READ = 64 << 20
 
 _HEAD = b'{"history":1}'
 _LOCK_S, _TRY_S = 20.0, 0.05
+_IN_TURN = threading.Lock()
+"""Runs of one process wait for each other here, and not by trying again and again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +158,17 @@ def _write(home: Path, rows: Sequence[Row]) -> None:
 @contextmanager
 def _locked(home: Path) -> Iterator[None]:
     """While nobody else changes the file. What is done in it is short; a holder that was stopped is not waited for."""
+    if not _IN_TURN.acquire(timeout=_LOCK_S):
+        raise TimeoutError(f"{home / LOCK} is held by another run of this process")
+    try:
+        with _file_locked(home):
+            yield
+    finally:
+        _IN_TURN.release()
+
+
+@contextmanager
+def _file_locked(home: Path) -> Iterator[None]:
     fd = os.open(home / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         until = time.monotonic() + _LOCK_S

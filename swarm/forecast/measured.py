@@ -18,8 +18,10 @@ from swarm.events import (
 )
 from swarm.forecast.rows import MOST_SAMPLES, MOST_STAGES, Row, Sample, StageRow, Use, digest
 from swarm.forecast.timing import Timing
+from swarm.journal.critical import longest_way
 from swarm.preview import QUANTITIES, Held, Preview, Quantity
 from swarm.result import RunResult
+from swarm.stages import edges
 from swarm.types import Plan, Role, RunStatus
 
 _TO_THE_END = (RunStatus.COMPLETED, RunStatus.PARTIAL, RunStatus.FAILED)
@@ -52,7 +54,7 @@ class _Stage:
 
     @property
     def longest(self) -> int:
-        return max((work.steps for work in self.work.values()), default=0)
+        return longest_way(edges(self.plan), {name: work.steps for name, work in self.work.items()})
 
     @property
     def tokens(self) -> int:
@@ -72,6 +74,7 @@ class Measured:
         self._asked_since: float | None = None
         self._paused = 0.0
         self._now = 0.0
+        self._since = 0.0  # the time of the record before
         self._clock_broke = False
         self._held: PreviewHeld | None = None
         self.preview: Preview | None = None
@@ -83,7 +86,7 @@ class Measured:
     def observe(self, event: Event) -> None:
         if not isinstance(event, PreviewHeld | RunEnded):  # so that a journal tells the same as the run did
             self._clock_broke = self._clock_broke or event.mono < self._now
-            self._now = event.mono
+            self._since, self._now = self._now, event.mono
         match event:
             case RunStarted() if not self._run.run_id:
                 self._run = event
@@ -92,7 +95,8 @@ class Measured:
                 if not self._stages:
                     self.preview = event.preview
             case RunResumed():
-                self._clock_broke = True  # nobody counts the time between
+                self._clock_broke = True
+                self._leave_out(event)
             case StageStarted():
                 self._stage_started(event)
             case AgentStarted():
@@ -159,6 +163,12 @@ class Measured:
             support=self._held.support if self._held else 0.0,
             held=self._held.held if self._held else {},
         )
+
+    def _leave_out(self, event: RunResumed) -> None:
+        """Of what goes on the time does not count in which nobody was at work."""
+        for work in {id(work): work for name, work in self._owner.items() if name in event.again}.values():
+            work.began += max(0.0, event.mono - (work.ended if work.done else self._since))
+            work.done = False
 
     def _stage_started(self, event: StageStarted) -> None:
         if self._asked_since is not None:

@@ -93,7 +93,7 @@ class Pattern:
             "tokens": tokens * scale.tokens * more + lead.tokens + merging.tokens,
             "calls": sum(calls) * more + lead.calls + merging.calls,
             "wall_s": wall + rest_s * scale.rest,
-            "critical_steps": max(calls, default=0.0) + (at.rest_critical if again else min(1, at.rest_critical)),
+            "critical_steps": timing.longest(calls) + (at.rest_critical if again else min(1, at.rest_critical)),
         }
 
 

@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Sequence
 
 from swarm.scheduling.ordering import Durations, Queue
-from swarm.scheduling.plan_graph import edges
+from swarm.stages import edges
 from swarm.types import Plan
 
 PLAYED = 300
@@ -42,11 +42,17 @@ class Timing:
 
     def _bound(self, seconds: Sequence[float]) -> float:
         """The longest way or the work of each place, whichever is more."""
+        return max(self.longest(seconds), sum(seconds) / self._width)
+
+    def longest(self, each: Sequence[float]) -> float:
+        """The longest way, of seconds or whatever else there is of each sub-task."""
+        if self._free:
+            return max(each, default=0.0)
         ends = [0.0] * len(self._needs)
         for node in self._order:
-            own = seconds[node] if node < self._number else 0.0
+            own = each[node] if node < self._number else 0.0
             ends[node] = own + max((ends[other] for other in self._needs[node]), default=0.0)
-        return max(max(ends, default=0.0), sum(seconds) / self._width)
+        return max(ends, default=0.0)
 
     def _played(self, seconds: Sequence[float]) -> float:
         waits = [len(others) for others in self._needs]

@@ -5,8 +5,9 @@ What ended only because the run did is void when the run goes on. A `RunResumed`
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 from swarm.events import (
     AgentEnded,
@@ -15,6 +16,7 @@ from swarm.events import (
     ControlUsed,
     Event,
     Finished,
+    LimitReached,
     RunEnded,
     RunResumed,
     RunStarted,
@@ -23,13 +25,17 @@ from swarm.events import (
     SubTaskSkipped,
 )
 from swarm.stages import spare
+from swarm.steering import NO_TIME
 from swarm.types import JsonObject, Outcome, Role, RunStatus
+
+OUT_OF_TIME = "the time limit of the run"
+"""What a run was ended by, as it is recorded, when its time was up."""
 
 FATAL = "EndpointError"
 """The `stop` of a trajectory that met a fault of the endpoint which ends the run."""
 
 _CUT_SHORT = (RunStatus.CANCELLED, RunStatus.ERRORED, RunStatus.BUDGET_EXHAUSTED)
-_NOT_REACHED = (Outcome.CANCELLED, Outcome.BUDGET_EXHAUSTED)
+_NOT_REACHED = (Outcome.CANCELLED, Outcome.BUDGET_EXHAUSTED, Outcome.TIMED_OUT)
 
 
 class Turn(NamedTuple):
@@ -66,6 +72,9 @@ class Course:
         self._stage_ends: dict[int, int] = {}
         self._skips: dict[str, SubTaskSkipped] = {}
         self._stopped: set[str] = set()  # agents that someone ended
+        self._late = False  # the time of the run was used up
+        self._more_steps = 0  # that a sub-agent may make now, where limits of steps were raised
+        self._met: dict[str, None] = {}  # limits of the run
         self._decided = -1  # when an orchestrator was answered last
         self._generation: dict[str, int] = {}
 
@@ -92,6 +101,18 @@ class Course:
         number = self._generation.get(name, 0)
         return f"{name}~{number + 1}" if number else name
 
+    def widen(self, config: Mapping[str, Any]) -> None:
+        """The run goes on with this configuration: what its steps have ended may do more where they are more now."""
+        was = (self.started.config if self.started else {}) | self.given
+        now, before = config.get("max_steps") or 0, was.get("max_steps") or 0
+        critical = (config.get("max_critical_steps") or math.inf) > (was.get("max_critical_steps") or math.inf)
+        self._more_steps = now if now > before or critical else 0
+
+    @property
+    def met(self) -> list[str]:
+        """The limits that the run met since it went on last: tokens, dollars, steps, seconds."""
+        return [*self._met, *(["seconds"] if self._late and "seconds" not in self._met else [])]
+
     # ── what is void ────────────────────────────────────────────────────────────────────────────────────────────────
 
     @property
@@ -112,12 +133,13 @@ class Course:
             if missed and start.role == Role.AGGREGATOR and start.stage >= min(missed) and self._is_last(each)
         }
         again = [each for each in self.starts if each not in self.ends or each in void]
+        stages = [stage for stage in (self._open_stage(), *missed) if stage]  # nothing may have been decided since
         return RunResumed(
             swarm_version=version,
             began_with=self.started.swarm_version if self.started else "",
             again=[each for each in again if each not in superseded],
             superseded=sorted(superseded),
-            stage=min([self._open_stage(), *missed]) if missed or self.ended is not None else 0,
+            stage=min(stages) if stages and (missed or self.ended is not None) else 0,
         )
 
     def _open_stage(self) -> int:
@@ -138,9 +160,11 @@ class Course:
         start, over = self.starts[trajectory_id], self.ended is not None
         if start.role == Role.ORCHESTRATOR:
             cut = self.ended is not None and self.ended.status in _CUT_SHORT
-            return cut or end.outcome in (Outcome.CANCELLED, Outcome.ERRORED)
+            return cut or self._was_limited or end.outcome in (Outcome.CANCELLED, Outcome.ERRORED)
         names = self._of(trajectory_id)
-        if end.stop == "budget" and start.role == Role.SUBAGENT and self._was_given_up(start.stage, names):
+        unpaid = end.stop == "budget" or self._is_late(end) or self._has_more_steps(start, end)
+        unpaid = unpaid and not done.intersection(names)
+        if unpaid and start.role == Role.SUBAGENT and self._was_given_up(start.stage, names):
             return True
         if start.stage != stage or stage == 0:
             return False
@@ -148,7 +172,7 @@ class Course:
             return end.outcome in (Outcome.CANCELLED, Outcome.ERRORED) and self._is_last(trajectory_id)
         if end.outcome is Outcome.CANCELLED:
             return trajectory_id not in self._stopped and not done.intersection(names)
-        if end.stop == "budget":
+        if unpaid:
             return over
         return end.outcome is Outcome.ERRORED and (end.stop == FATAL or (over and self._is_latest_attempt(start)))
 
@@ -163,15 +187,35 @@ class Course:
         ]
 
     def _was_given_up(self, stage: int, names: Iterable[str]) -> bool:
-        """Whether the run has ended for want of budget, and nobody has taken over these sub-tasks of a stage that was
+        """Whether the run has ended at a limit, and nobody has taken over these sub-tasks of a stage that was
         planned. An orchestrator that delegates by tools was told of it, and went on from there."""
         planned = self.started is not None and self.started.mode == "plan"
-        if not planned or self.ended is None or self.ended.status is not RunStatus.BUDGET_EXHAUSTED:
+        if not planned or not self._was_limited:
             return False
         later = [started.plan for number, started in self.plans.items() if number > stage]
         gone = {name for plan in later for name in plan.dropped}
         gone |= {name for plan in later for subtask in plan.subtasks for name in subtask.replaces}
         return not gone.intersection(names)
+
+    @property
+    def _was_limited(self) -> bool:
+        """Whether the run has ended without all that was asked for, at a limit that may be another one now."""
+        if self.ended is None:
+            return False
+        short = self.ended.status in (RunStatus.PARTIAL, RunStatus.FAILED) and (self._late or self._more_steps > 0)
+        return short or self.ended.status is RunStatus.BUDGET_EXHAUSTED
+
+    def _is_late(self, end: AgentEnded) -> bool:
+        """Whether an attempt was ended by the time of the run. By its own it is over, as one that failed."""
+        start = self.starts[end.trajectory_id]
+        if end.outcome is not Outcome.TIMED_OUT:
+            return False
+        return start.timeout_s is None or end.final_output.startswith((NO_TIME, "the budget of the run "))
+
+    def _has_more_steps(self, start: AgentStarted, end: AgentEnded) -> bool:
+        """Whether an attempt that used up its steps may make more now."""
+        cut = end.stop == "max_steps" and start.max_steps < self._more_steps
+        return cut and self.ended is not None and self._is_latest_attempt(start)
 
     def _of(self, trajectory_id: str) -> tuple[str, ...]:
         """The sub-task of a trajectory, by its id."""
@@ -195,6 +239,10 @@ class Course:
                 self.started = event
             case RunEnded():
                 self.ended = event
+                self._late = self._late or event.error == OUT_OF_TIME
+            case LimitReached() if event.level != "soft":
+                self._met[event.what] = None
+                self._late = self._late or (event.what == "seconds" and event.level != "over")
             case RunResumed():
                 self._resume(event)
             case StageStarted():
@@ -207,8 +255,10 @@ class Course:
                 self.starts.setdefault(event.trajectory_id, event)
             case AgentEnded() if event.trajectory_id in self.starts:
                 self.ends[event.trajectory_id] = event
+                self._late = self._late or self._is_late(event)
             case SubTaskSkipped():
                 self._skips[event.subtask_id] = event
+                self._late = self._late or event.outcome is Outcome.TIMED_OUT
             case CallFinished(accepted=True):
                 start = self.starts.get(event.trajectory_id)
                 if start is not None and start.role == Role.ORCHESTRATOR:
@@ -226,6 +276,8 @@ class Course:
 
     def _resume(self, event: RunResumed) -> None:
         self.resumes += 1
+        self._late, self._more_steps = False, 0
+        self._met.clear()
         self.given |= event.config
         if "concurrency" in event.config:
             self.concurrency = None

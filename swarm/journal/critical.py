@@ -1,13 +1,15 @@
 """The steps of sub-tasks for the critical path: what came one after the other adds up, what ran side by side does not.
 
 Attempts at a sub-task that follow each other (the machine failed, it was made again) are one long way. Of two at once
-only that counts which gave the result; as long as neither did, the longer.
+only that counts which gave the result; as long as neither did, the longer. A stage counts the longest way through its
+sub-tasks: one comes after those that it waited for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
 
 
 @dataclass(slots=True)
@@ -31,14 +33,24 @@ class CriticalSteps:
         self._of: dict[str, tuple[int, str]] = {}
         self._stages: dict[int, dict[str, int]] = {}
         self._groups: set[tuple[str, int]] = set()
+        self._needs: dict[int, Mapping[str, Sequence[str]]] = {}
+        self._longest: dict[int, int] = {}  # of stages that have not changed since
 
     def __repr__(self) -> str:
         return f"<CriticalSteps: {self.longest} in {len(self._stages)} stages>"
 
     @property
     def longest(self) -> int:
-        """The sum over stages of the most steps of any sub-task."""
-        return sum(max(steps.values(), default=0) for steps in self._stages.values())
+        """The sum over stages of the longest way through each."""
+        for stage, steps in self._stages.items():
+            if stage not in self._longest:
+                self._longest[stage] = longest_way(self._needs.get(stage, {}), steps)
+        return sum(self._longest.values())
+
+    def plan(self, stage: int, needs: Mapping[str, Sequence[str]]) -> None:
+        """A stage begins: what each of its sub-tasks and groups waits for."""
+        self._needs[stage] = needs
+        self._longest.pop(stage, None)
 
     def of_stage(self, stage: int) -> dict[str, int]:
         """The steps of each sub-task of a stage that made any."""
@@ -82,3 +94,15 @@ class CriticalSteps:
         stage, name = key
         if steps := self._ways[key].steps:
             self._stages.setdefault(stage, {})[name] = steps
+            self._longest.pop(stage, None)
+
+
+def longest_way(needs: Mapping[str, Sequence[str]], steps: Mapping[str, int]) -> int:
+    """The most steps that came one after the other. What nobody planned, a sub-agent's own sub-agents, stands alone."""
+    ends: dict[str, int] = {}
+    try:
+        for node in TopologicalSorter(needs).static_order():
+            ends[node] = steps.get(node, 0) + max((ends[other] for other in needs.get(node, ())), default=0)
+    except CycleError:  # a record that was made by hand
+        ends.clear()
+    return max([*ends.values(), *(own for node, own in steps.items() if node not in ends)], default=0)

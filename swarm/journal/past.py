@@ -189,9 +189,9 @@ class Past:
 
     def observe(self, event: Event) -> None:
         """Take in the next event."""
-        self._time(event)
         if isinstance(event, RunResumed):
             self._resume(event)
+        self._time(event)
         self.course.observe(event)
         match event:
             case CallSent() | CallFinished():
@@ -231,7 +231,7 @@ class Past:
                 self._asides[turn].append(event)
 
     def _resume(self, event: RunResumed) -> None:
-        self._seen = {"": event.mono}
+        self._seen = {}  # nobody was at work in between
         end = self.course.stage_end(event.stage)
         for key, ended in self._tools.items():
             self._tools[key] = deque(each for each in ended if not is_undone(each, event, end, self.course.starts))

@@ -27,6 +27,8 @@ def read_events(path: Path) -> Iterator[Event]:
                 if not line.endswith(b"\n"):
                     return
                 yield parse_line(line, f"{path}, line {number}")
+    except JournalError:
+        raise
     except OSError as error:
         raise JournalError(f"{path} cannot be read: {error.strerror or error}") from error
 
@@ -95,4 +97,6 @@ def parse_line(line: bytes, where: str) -> Event:
         return ANY_EVENT.validate_json(line)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        raise JournalError(f"{where}: no event: {first['msg']}") from None
+        raise JournalError(
+            f"{where}: no event: {first['msg']}", remedy="the lines before it are whole: keep those, or run it again"
+        ) from None

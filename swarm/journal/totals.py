@@ -24,8 +24,10 @@ from swarm.events import (
 )
 from swarm.journal.critical import CriticalSteps
 from swarm.result import Coverage
-from swarm.stages import spare
+from swarm.stages import edges, spare
 from swarm.types import Outcome, Plan, Role, SubTask, Usage
+
+_BUDGETS = {"budget_tokens", "budget_usd", "max_critical_steps", "max_steps"}
 
 
 class _Agent(NamedTuple):
@@ -52,7 +54,6 @@ class Totals:
     peak_concurrency: int = 0
     total_steps: int = 0
     stage: int = 0
-    outcomes: Counter[str] = field(default_factory=Counter)
     subtasks: dict[str, SubTask] = field(default_factory=dict)
     outcome_of: dict[str, Outcome] = field(default_factory=dict)
     plans: list[Plan] = field(default_factory=list)
@@ -62,7 +63,7 @@ class Totals:
     last_gate: GateFinished | None = None
     _agents: dict[str, _Agent] = field(default_factory=dict)
     _ends: dict[str, Outcome] = field(default_factory=dict)
-    _skips: dict[str, Outcome] = field(default_factory=dict)
+    _skips: set[str] = field(default_factory=set)
     _working: set[str] = field(default_factory=set)
     _short: set[str] = field(default_factory=set)  # told to finish because the budget of the run is nearly used up
     _groups: dict[tuple[str, int], list[str]] = field(default_factory=dict)
@@ -74,6 +75,7 @@ class Totals:
             case StageStarted():
                 self.stage = event.stage
                 self.plans.append(event.plan)
+                self._sub_steps.plan(event.stage, edges(event.plan))
                 self.subtasks |= {subtask.id: subtask for subtask in event.plan.subtasks}
                 self.dropped |= set(event.plan.dropped)
             case Finished():
@@ -95,7 +97,7 @@ class Totals:
                 if started is not None and started.role == Role.SUBAGENT:
                     self._working.discard(event.trajectory_id)
                     self._sub_steps.end(event.trajectory_id, completed=event.outcome == Outcome.COMPLETED)
-                    self._count(self._ends, event.trajectory_id, event.outcome)
+                    self._ends[event.trajectory_id] = event.outcome
                     short = event.trajectory_id in self._short and event.outcome != Outcome.COMPLETED
                     self.budget_gone = self.budget_gone or event.stop == "budget" or short
                     if started.subtask_id:
@@ -108,7 +110,7 @@ class Totals:
                 self._sub_steps.waited(event.trajectory_id, event.group, names)
                 self._working.add(event.trajectory_id)
             case SubTaskSkipped():
-                self._count(self._skips, event.subtask_id, event.outcome)
+                self._skips.add(event.subtask_id)
                 self.outcome_of[event.subtask_id] = event.outcome
                 self.budget_gone = self.budget_gone or event.outcome == Outcome.BUDGET_EXHAUSTED
             case AgentTold(reason="budget", scope="run") if event.what != "seconds":
@@ -126,34 +128,36 @@ class Totals:
             case _:
                 pass
 
-    def _count(self, of: dict[str, Outcome], name: str, outcome: Outcome | None) -> None:
-        """Of what ended twice the last end counts; None: of what goes on, none."""
-        if (before := of.pop(name, None)) is not None:
-            self.outcomes[before] -= 1
-        if outcome is not None:
-            of[name] = outcome
-            self.outcomes[outcome] += 1
+    @property
+    def outcomes(self) -> Counter[str]:
+        """How many sub-tasks came to which end, each counted once: that of the attempt that decided."""
+        return Counter(outcome.value for outcome in self.outcome_of.values())
+
+    @property
+    def attempts(self) -> Counter[str]:
+        """How many attempts came to which end; those of a hedge that lost were cancelled."""
+        return Counter(outcome.value for outcome in self._ends.values())
 
     def _resume(self, event: RunResumed) -> None:
         for trajectory_id in event.again:
-            self._count(self._ends, trajectory_id, None)
+            self._ends.pop(trajectory_id, None)
         again = (
             {subtask.id for plan in self.plans[event.stage - 1 :] for subtask in plan.subtasks} if event.stage else ()
         )
         for subtask_id in [name for name in self._skips if name in again]:
-            self._count(self._skips, subtask_id, None)
+            self._skips.discard(subtask_id)
             self.outcome_of.pop(subtask_id, None)
-        self.outcomes = +self.outcomes
         agents = ((name, self._agents.get(name)) for name in event.again)
         going = {name: agent for name, agent in agents if agent is not None and agent.role == Role.SUBAGENT}
         for name, agent in going.items():
             self._sub_steps.start(name, agent.stage, agent.name)
         self._working = set(going)
-        self.budget_gone = False
+        self.budget_gone = self.budget_gone and not event.config.keys() & _BUDGETS
 
     def _outcome(self, subtask_id: str, outcome: Outcome) -> None:
         """Of two attempts at once the one that lost may be the last to end."""
-        if self.outcome_of.get(subtask_id) != Outcome.COMPLETED:
+        before = self.outcome_of.get(subtask_id)
+        if before is None or (before != Outcome.COMPLETED and outcome != Outcome.CANCELLED):
             self.outcome_of[subtask_id] = outcome
 
     def _count_call(self, event: CallFinished) -> None:
@@ -195,7 +199,8 @@ class Totals:
 
     @property
     def critical_steps(self) -> int:
-        """Sum over stages of the orchestrator's steps and the most steps of any sub-agent (PARL, parl.md)."""
+        """Sum over stages of the orchestrator's steps and those of the longest way through the sub-tasks (PARL,
+        parl.md: there all of a stage work side by side)."""
         return sum(self._main_steps.values()) + self._sub_steps.longest
 
     def steps_of_stage(self, stage: int) -> tuple[int, dict[str, int]]:

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -83,14 +84,20 @@ class Delegation:
 
     def __init__(self, headcount: Headcount, owner: str = "") -> None:
         self._headcount = headcount
-        self._owner = owner.replace("#", "_")
+        self._owner = owner.replace("#", "_.")  # as no plan's ids may be: `plan_graph`
         self._prompts: dict[str, str] = {}
         self._asked: list[SubTask] = []
+        self._taken: set[str] = set()
+        self._number = 1
         self._closed = ""
 
     def close(self, reason: str) -> None:
         """From now on refuse every assignment, for this reason."""
         self._closed = reason
+
+    def take(self, subtask_ids: Iterable[str]) -> None:
+        """These ids are in use: whoever asked for them, no other sub-task gets them."""
+        self._taken |= set(subtask_ids)
 
     @property
     def most(self) -> int:
@@ -126,7 +133,8 @@ class Delegation:
             raise Refused("the prompt is empty: say what is to be done")
         if self._closed:
             raise Refused(f"not started: {self._closed}; go on with what there is")
-        name = f"{self._owner}.{self._number}" if self._owner else f"{_slug(wanted.agent)}-{self._number}"
+        while (name := self._name(wanted.agent)) in self._taken:
+            self._number += 1
         if not self._headcount.allows(name):
             most = self._headcount.most
             raise Refused(f"not started: all {most} agents of the run were used; go on with what there is")
@@ -140,12 +148,12 @@ class Delegation:
             replaces=tuple(again),
         )
         self._asked.append(subtask)
+        self._number += 1
         self._headcount.add(name)
         return subtask
 
-    @property
-    def _number(self) -> int:
-        return len(self._asked) + 1
+    def _name(self, agent: str) -> str:
+        return f"{self._owner}.{self._number}" if self._owner else f"{_slug(agent)}-{self._number}"
 
     def _known(self) -> str:
         first = list(map(repr, self._prompts))[:_MOST_NAMED]

@@ -16,11 +16,12 @@ from swarm.agents.checkpoints import Keeper, Pace
 from swarm.agents.context import Context, ContextPolicy
 from swarm.agents.conversation import Conversation
 from swarm.agents.landing import FINISH_ANSWER, Landing
+from swarm.agents.repetition import Repetition
 from swarm.budgets.headcount import Headcount
 from swarm.errors import PlanError
 from swarm.orchestrators.delegation import ASSIGN, CREATE, SCHEMAS, Delegation, Refused
 from swarm.places.pool import Place, Pool
-from swarm.prompts.messages import agent_report, board_report, gate_report, orchestrator_request
+from swarm.prompts.messages import added_report, agent_report, board_report, gate_report, orchestrator_request
 from swarm.protocols import EventSink, Sandbox, WorkingCopy
 from swarm.stages import Dispatch, Finish, RunState, StageReport
 from swarm.steering import Steering
@@ -29,6 +30,8 @@ from swarm.types import JsonObject, Outcome, Plan, SubTask, ToolCall, ToolErrorK
 ORCHESTRATOR = "orchestrator"
 
 _NUDGE = "You gave neither an answer nor a tool call. Go on with the task, or give the answer."
+
+_MOST_NAMED = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,7 @@ class ParlOrchestrator:
         self._schemas = own_schemas(bench.kit)
         self._user = ToolUser(conversation, bench.kit.orchestrators(), sink)
         self._waiting: list[_Asked] = []
+        self._repetition = Repetition()
         self._landing = Landing(conversation, Steering(), max_steps, FINISH_ANSWER)
 
     async def decide(self, state: RunState) -> Dispatch | Finish:
@@ -104,10 +108,13 @@ class ParlOrchestrator:
                 asked = [await self._follow(call, hands, _without_success(state)) for call in reply.tool_calls]
                 subtasks = [each.subtask for each in asked if each.subtask is not None]
                 if subtasks:
+                    self._repetition.forget()
                     self._waiting = asked
                     return subtasks
                 for each in asked:
                     self._user.say(each.call, each.answer)
+                if repeated := self._repeated(asked):
+                    raise PlanError(f"the orchestrator went round in circles: {repeated}, with the same results")
             elif reply.content.strip() and reply.finish_reason != "length":
                 return Finish(reply.content.strip())
             elif nudged:
@@ -116,6 +123,13 @@ class ParlOrchestrator:
                 nudged = True
                 self._say(_NUDGE)
         return Finish("", limit=f"the orchestrator used all its {self._max_steps} steps and gave no answer")
+
+    def _repeated(self, asked: Sequence[_Asked]) -> str:
+        """What is repeated, by the rule for sub-agents: but a whole turn is one use, for only its end is answered."""
+        names = list(dict.fromkeys(each.call.name for each in asked))
+        more = [f"{len(names) - _MOST_NAMED} more"] if len(names) > _MOST_NAMED else []
+        what = (text for each in asked for text in (each.call.name, each.call.arguments, each.answer.content))
+        return self._repetition.after(" and ".join([*names[:_MOST_NAMED], *more]), *what)
 
     async def _follow(self, call: ToolCall, hands: _Hands, failed: frozenset[str]) -> _Asked:
         """Do what a call asks for; delegation is told in the journal when its answer is known."""
@@ -132,8 +146,11 @@ class ParlOrchestrator:
         return _Asked(call, started, answer=answer)
 
     def _answer_waiting(self, stage: StageReport) -> None:
-        """Answer the calls of the last turn, in their order; what the gate said comes after them."""
+        """Answer the calls of the last turn, in their order; then come the results of what the user added to it, and
+        what the gate said."""
         results = {result.subtask_id: result for result in stage.results}
+        asked_for = {asked.subtask.id for asked in self._waiting if asked.subtask is not None}
+        self._delegation.take(results)
         for asked in self._waiting:
             answer = asked.answer
             if asked.subtask is not None:
@@ -148,6 +165,8 @@ class ParlOrchestrator:
                 self._user.record(asked.call, answer, asked.started, child=child, artifact=whole)
             self._user.say(asked.call, answer)
         self._waiting = []
+        if added := [result for result in stage.results if result.subtask_id not in asked_for]:
+            self._say(added_report(added, stage))
         if stage.posted:
             self._say(board_report(stage.posted))
         if stage.gate is not None:

@@ -14,6 +14,7 @@ from swarm.stages import Dispatch, Finish, RunState, all_is_well
 from swarm.types import Plan
 
 _CUT_OFF = "the answer was cut off at the limit of its length: make the plan shorter, with fewer or briefer sub-tasks"
+_LONGEST_REASON = 500
 
 
 class PlanOrchestrator:
@@ -37,6 +38,9 @@ class PlanOrchestrator:
         if not state.stages:
             self._say(planner_request(state, room, stages))
             plan = await self._plan(asked, room)
+            if not plan.subtasks and (state.base_gate is None or not state.base_gate.passed):
+                red = " though the test command fails" if state.base_gate is not None else ""
+                raise PlanError(f"the plan is empty{red}: {_reason(plan)}")
             return Dispatch(plan) if plan.subtasks else Finish(plan.rationale)
         if all_is_well(state.stages) and not self._conversation.recorded:
             return Finish("")
@@ -68,3 +72,8 @@ class PlanOrchestrator:
 
     def _say(self, text: str) -> None:
         self._conversation.say({"role": "user", "content": text})
+
+
+def _reason(plan: Plan) -> str:
+    reason = " ".join(plan.rationale.split())
+    return reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}..."

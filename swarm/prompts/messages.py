@@ -72,6 +72,17 @@ def agent_report(result: AgentResult, stage: StageReport) -> str:
     return f"[{result.outcome}]{_fate(result, stage)}\n{digest(result, limit)}"
 
 
+def added_report(results: Sequence[AgentResult], stage: StageReport) -> str:
+    """What came of sub-tasks that the user added to those the orchestrator asked for."""
+    added = {subtask.id: subtask for subtask in stage.plan.subtasks}
+    parts = [
+        f"## {result.subtask_id}: {added[result.subtask_id].title}\n\n"
+        f"Asked: {_clip(added[result.subtask_id].instructions)}\n\nAnswer: {agent_report(result, stage)}"
+        for result in results
+    ]
+    return _join(["The user had agents work on more than you asked for, at the same time:", *parts])
+
+
 def digest(result: AgentResult, limit: int) -> str:
     """What came of a sub-task in at most about `limit` characters; of a longer text its beginning and its end, and the
     artifact that holds it all."""

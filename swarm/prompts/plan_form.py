@@ -8,10 +8,11 @@ groups as a list. An answer in the terms of `swarm.types.Plan` itself is read as
 from __future__ import annotations
 
 import json
+from collections import Counter
 from functools import cache
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
 from swarm.types import JsonObject, Plan, SubTask
@@ -141,6 +142,13 @@ class _ResultForm(BaseModel):
     rows: bool = False
     fields: list[_ResultField]
 
+    @field_validator("fields")
+    @classmethod
+    def _named_once(cls, value: list[_ResultField]) -> list[_ResultField]:
+        if twice := [name for name, n in Counter(field.name for field in value).items() if n > 1]:
+            raise ValueError(f"the name {twice[0]!r} is given to more than one field")
+        return value
+
 
 class _Group(BaseModel):
     model_config = ConfigDict(extra="forbid")
@@ -177,7 +185,9 @@ def read_plan(text: str) -> tuple[Plan | None, list[str]]:
     if isinstance(groups, list) and "need" not in answer:
         try:
             named = [_Group.model_validate(group) for group in groups]
-            answer["need"] = {group.name: group.need for group in named if group.need > 0}
+            answer["need"] = {group.name: group.need for group in named}
+            twice = [name for name, n in Counter(group.name for group in named).items() if n > 1]
+            found += [f"`groups`: {name!r} is named more than once" for name in twice]
         except ValidationError as error:
             found += _words(error, answer, ("groups",))
     try:

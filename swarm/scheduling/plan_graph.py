@@ -9,11 +9,15 @@ from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from itertools import islice
 
-from swarm.scheduling.scopes import shared
+from swarm.scheduling.scopes import shared, strays
+from swarm.stages import edges
 from swarm.types import Plan
 
-_RESERVED = re.compile(r"orchestrator|(?:aggregator|gate)-\d+")
-"""Names of trajectories and sandboxes that are not sub-agents'."""
+_RESERVED = re.compile(r"orchestrator|(?:aggregator|judge|gate|ahead)-\d+(?:[.-].*)?", re.IGNORECASE)
+"""Names of trajectories and sandboxes that are not sub-agents', but for those with a `#` or `~`: no id has one."""
+
+_MADE = re.compile(r"(.+?)_?\.\d+")
+"""Ids of sub-tasks that a sub-agent asks for begin with its own."""
 
 _MOST_SHARED = 10
 """Pairs of sub-tasks with overlapping scopes that are told of one plan."""
@@ -31,11 +35,21 @@ def problems(plan: Plan, *, earlier: Collection[str] = (), room: int | None = No
     found += [f"the id {i!r} is given to {n} sub-tasks" for i, n in Counter(ids).items() if n > 1]
     found += [f"the id {i!r} was already used in an earlier stage" for i in ids if i in earlier]
     found += [f"the id {i!r} is taken by the runtime" for i in ids if _RESERVED.fullmatch(i)]
+    found += _too_like(ids, earlier)
     found += [f"{group!r} is both a group and a sub-task" for group in members if group in {*ids, *earlier}]
     for group, need in plan.need.items():
-        if not 1 <= need <= members[group]:
+        if need < 1:
+            found.append(f"the need of the group {group!r} is {need}: at least 1 must complete; without a need all run")
+        elif need > members[group]:
             found.append(f"{need} of the group {group!r} cannot complete: it has {members[group]} sub-tasks")
     for subtask in plan.subtasks:
+        if not subtask.instructions.strip():
+            found.append(f"sub-task {subtask.id!r}: `instructions` are blank: its agent knows nothing else")
+        if not subtask.title.strip():
+            found.append(f"sub-task {subtask.id!r}: `title` is blank")
+        found += [
+            f"sub-task {subtask.id!r}: {path!r} in `files` {why}" for path in subtask.files if (why := strays(path))
+        ]
         for other in subtask.depends_on:
             if other not in known and other not in earlier:
                 found.append(f"sub-task {subtask.id!r} depends on {other!r}, which does not exist")
@@ -52,6 +66,26 @@ def problems(plan: Plan, *, earlier: Collection[str] = (), room: int | None = No
     except CycleError as error:
         return [*found, "the dependencies form a cycle: " + " → ".join(reversed(error.args[1]))]
     return [*found, *islice(_overlaps(plan, order), _MOST_SHARED)]
+
+
+def _too_like(ids: Sequence[str], earlier: Collection[str]) -> Iterator[str]:
+    """Ids that differ from another only by case, or that sub-agents of another give to theirs."""
+    every = dict.fromkeys([*earlier, *ids])
+    folded = dict[str, str]()
+    for i in every:
+        other = folded.setdefault(i.casefold(), i)
+        if other != i and i not in earlier:
+            yield f"the id {i!r} differs from {other!r} only by case: files are named after both"
+    new = set(ids)
+    for i in every:
+        if i in new and i.endswith("_"):
+            yield f"the id {i!r} ends with `_`: end it with a letter or digit"
+        above = i
+        while (made := _MADE.fullmatch(above)) is not None:
+            above = made[1]
+            if above in every and (i in new or above in new):
+                yield f"the id {i!r} may be given to a sub-agent of {above!r}: give one of them another name"
+                break
 
 
 def _overlaps(plan: Plan, order: Sequence[str]) -> Iterator[str]:
@@ -75,17 +109,6 @@ def _overlaps(plan: Plan, order: Sequence[str]) -> Iterator[str]:
 def sorter(plan: Plan) -> TopologicalSorter[str]:
     """Hands out the sub-tasks and groups of a valid plan as what they wait for is done; earlier stages are."""
     return TopologicalSorter(edges(plan))
-
-
-def edges(plan: Plan) -> dict[str, list[str]]:
-    """What each sub-task of a plan, and each group, waits for within the plan. A group waits for its members."""
-    nodes: dict[str, list[str]] = {subtask.id: [] for subtask in plan.subtasks}
-    nodes |= {subtask.group: [] for subtask in plan.subtasks if subtask.group}
-    for subtask in plan.subtasks:
-        nodes[subtask.id] += [other for other in dict.fromkeys(subtask.depends_on) if other in nodes]
-        if subtask.group:
-            nodes[subtask.group].append(subtask.id)
-    return nodes
 
 
 @dataclass(slots=True)

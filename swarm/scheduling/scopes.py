@@ -25,6 +25,15 @@ def shared(scopes: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str, str]
             claims.add(path, owner)
 
 
+def strays(scope: str) -> str:
+    """Why a scope is none below the repository's root; empty where it is one."""
+    path = scope.strip()
+    if path.startswith(("/", "~")) or path[1:3] in (":/", ":\\"):
+        return "is absolute: paths begin at the repository's root"
+    parts = posixpath.normpath(path or ".").split("/")
+    return "leaves the repository" if parts[0] == ".." else ""
+
+
 class _Claims:
     """Scopes by path, so that each is held only against those that it can meet."""
 

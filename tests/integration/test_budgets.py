@@ -51,14 +51,15 @@ def of(kind: type[Any], events: list[Event]) -> list[Any]:
     return [event for event in events if isinstance(event, kind)]
 
 
-def model(agent: Callable[[ModelRequest, int], Turn], names: list[str]) -> Answer:
+def model(agent: Callable[[ModelRequest, int], Turn], names: list[str], first: str = "") -> Answer:
     """A planner with one plan of these sub-tasks, an aggregator that merges, and agents that do as they are told.
-    `agent` gets the request and how many calls the agent has made before."""
+    `agent` gets the request and how many calls the agent has made before. The others depend on the `first`."""
+    tasks = [subtask(name, depends_on=[first] if first not in ("", name) else []) for name in names]
 
     def answer(request: ModelRequest) -> Turn:
         if request.response_format is not None:
             again = any(message["role"] == "assistant" for message in request.messages)
-            return {"rationale": "", "subtasks": [] if again else [*map(subtask, names)], "dropped": []}
+            return {"rationale": "", "subtasks": [] if again else tasks, "dropped": []}
         if not request.tools:
             return "merged\n\nSources: " + ", ".join(names)
         return agent(request, sum(message["role"] == "assistant" for message in request.messages))
@@ -108,9 +109,9 @@ async def test_obedient_agents_land_softly_and_what_they_have_is_merged(limit: i
 @pytest.mark.parametrize("mode", ["plan", "single"])
 async def test_agents_that_do_not_listen_are_cut_off_and_the_end_is_still_paid(mode: Any) -> None:
     def agent(request: ModelRequest, at: int) -> Turn:
-        return DONE if at == 1 and "t0" in str(request.messages[1]) else look(at)
+        return DONE if at == 1 and "Sub-task t0:" in str(request.messages[1]) else look(at)
 
-    scripted = ScriptedModel(model(agent, NAMES))
+    scripted = ScriptedModel(model(agent, NAMES, first="t0"))  # else chance says who meets the limit
     config = RunConfig(mode=mode, model="scripted", budget_tokens=30_000)
     result, events = await run(config, parts=Parts(model=scripted, backend=FakeBackend()))
     assert tokens(result) <= 30_000

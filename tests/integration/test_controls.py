@@ -168,7 +168,7 @@ async def test_a_second_attempt_beside_a_late_one_wins_and_is_the_only_result() 
             result = await swarm.run("x", on_event=events.append)
     assert result.status is RunStatus.COMPLETED
     assert (result.coverage.asked, result.coverage.useful) == (6, 6)
-    assert (result.outcomes["completed"], result.outcomes["cancelled"]) == (6, 1)
+    assert (result.outcomes, result.n_subagents) == ({"completed": 6}, 7)
     ends = {event.trajectory_id: event.outcome for event in events if isinstance(event, AgentEnded)}
     assert (ends["late"], ends["late#2"]) == ("cancelled", "completed")
     cancelled = [event for event in events if isinstance(event, CallFinished) and event.error == "cancelled"]

@@ -9,11 +9,12 @@ import anyio
 import pytest
 
 from swarm import Parts, RunConfig, RunResult, RunStatus, Swarm
+from swarm.approval import Approve, Question
 from swarm.calls import ModelRequest
-from swarm.events import AgentEnded, AgentStarted, BoardPosted, Event, ToolFinished
+from swarm.events import AgentEnded, AgentStarted, BoardPosted, Event, Notice, RunEnded, ToolFinished
 from swarm.scheduling.controls import Controls
 from swarm.testing import FakeBackend, ScriptedModel, Turn, tool_call
-from swarm.types import Outcome, ToolCall, ToolStatus
+from swarm.types import Outcome, Plan, SubTask, ToolCall, ToolStatus
 
 pytestmark = pytest.mark.anyio
 
@@ -29,7 +30,9 @@ def assign(number: int, agent: str = "hand") -> ToolCall:
     return tool_call("assign_task", agent=agent, prompt=f"task {number}")
 
 
-async def run(turns: list[Turn], **config: Any) -> tuple[RunResult, list[Event], ScriptedModel]:
+async def run(
+    turns: list[Turn], approve: Approve | None = None, **config: Any
+) -> tuple[RunResult, list[Event], ScriptedModel]:
     """The orchestrator plays its turns one after the other; agents answer at once."""
 
     def answer(request: ModelRequest) -> Turn:
@@ -41,7 +44,7 @@ async def run(turns: list[Turn], **config: Any) -> tuple[RunResult, list[Event],
     model, seen = ScriptedModel(answer), list[Event]()
     settings = RunConfig.model_validate({"mode": "parl", "straggler_factor": 0, **config})
     async with Swarm(config=settings, parts=Parts(model=model, backend=FakeBackend())) as swarm:
-        return await swarm.run("do it", repo=None, on_event=seen.append), seen, model
+        return await swarm.run("do it", repo=None, on_event=seen.append, approve=approve), seen, model
 
 
 def started(seen: list[Event]) -> list[str]:
@@ -71,12 +74,95 @@ async def test_a_thousand_tasks_in_one_turn_and_again_after_each_refusal() -> No
 
 
 async def test_one_that_never_gives_up_is_ended_by_its_steps() -> None:
-    turns: list[Turn] = [[CREATE], *[[assign(1), assign(1, "ghost"), CREATE]] * 50]
+    turns: list[Turn] = [[CREATE], *([assign(n), assign(1, "ghost"), CREATE] for n in range(50))]
     done, seen, model = await run(turns, max_agents=1, max_orchestrator_steps=20)
     assert started(seen) == ["hand-1"]
     assert (done.status, done.exit_code, done.n_subagents) == (RunStatus.BUDGET_EXHAUSTED, 4, 1)
     assert done.answer  # what there is
     assert len([r for r in model.requests if not any("submit" in str(t) for t in r.tools)]) == 20
+
+
+@pytest.mark.parametrize("again", [CREATE, tool_call("bash", command="ls"), assign(1)])
+async def test_one_that_goes_round_in_circles_is_ended_and_told_why(again: ToolCall) -> None:
+    turns: list[Turn] = [[CREATE, assign(1)], *[[again]] * 50]
+    done, seen, model = await run(turns, max_agents=1)
+    ended = seen[-1]
+    assert isinstance(ended, RunEnded)
+    assert (done.status, done.exit_code) == (RunStatus.FAILED, 1)
+    assert ended.error == (
+        f"the orchestrator went round in circles: the same {again.name} call 6 times in a row, with the same results"
+    )
+    assert sum("submit" not in str(request.tools) for request in model.requests) == 1 + 6
+
+
+async def test_what_is_asked_of_many_alike_in_one_turn_is_no_circle() -> None:
+    turns: list[Turn] = [[CREATE, *[assign(1)] * 20], "that is all"]
+    done, *_ = await run(turns, max_agents=20)
+    assert (done.status, done.coverage.useful) == (RunStatus.COMPLETED, 20)
+
+
+@pytest.mark.parametrize("asks", [False, True])
+async def test_after_the_last_stage_it_is_asked_for_its_answer(asks: bool) -> None:
+    turns: list[Turn] = [[CREATE, assign(1)], [assign(2)], *([[assign(3)]] if asks else []), "one and two are done"]
+    done, seen, model = await run(turns, max_stages=2)
+    assert (done.status, done.answer) == (RunStatus.COMPLETED, "one and two are done")
+    assert started(seen) == ["hand-1", "hand-2"]
+    words = "all 2 stages of the run are used: no further sub-agents can be started"
+    assert any(message["role"] == "user" and words in message["content"] for message in model.requests[-1].messages)
+    assert [words in event.result for event in answers(seen)] == [False, False, *([True] if asks else [])]
+
+
+async def test_after_the_last_stage_no_answer_is_no_completed_run() -> None:
+    turns: list[Turn] = [[CREATE, assign(1)], *([assign(n)] for n in range(50))]
+    done, seen, _ = await run(turns, max_stages=1, max_orchestrator_steps=12)
+    assert (done.status, done.exit_code, started(seen)) == (RunStatus.BUDGET_EXHAUSTED, 4, ["hand-1"])
+
+
+async def test_after_the_last_stage_a_planner_is_not_asked_again() -> None:
+    both = [
+        {"id": name, "title": name, "instructions": name, "depends_on": [], "files": [], "kind": ""} for name in "ab"
+    ]
+    planned = 0
+
+    def answer(request: ModelRequest) -> Turn:
+        nonlocal planned
+        if "Sub-task a" in str(request.messages[1]):
+            return "this is a"
+        if "Sub-task b" in str(request.messages[1]):
+            return tool_call("submit", status="failed", summary="no")
+        planned += 1
+        return {"rationale": "r", "subtasks": both, "dropped": []}
+
+    seen = list[Event]()
+    parts = Parts(model=ScriptedModel(answer), backend=FakeBackend())
+    async with Swarm(config=RunConfig(max_stages=1), parts=parts) as swarm:
+        done = await swarm.run("do it", repo=None, on_event=seen.append)
+    ended = seen[-1]
+    assert isinstance(ended, RunEnded)
+    assert (done.status, done.exit_code, planned) == (RunStatus.PARTIAL, 1, 1)
+    assert ended.error == "1 of 2 sub-tasks gave a useful result"
+    [told] = [event.message for event in seen if isinstance(event, Notice)]
+    assert told == "the one stage of the run is used: no further sub-agents can be started"
+
+
+async def test_an_answer_of_its_own_is_a_completed_run() -> None:
+    done, *_ = await run(["42"])
+    assert (done.status, done.exit_code, done.answer, done.coverage.asked) == (RunStatus.COMPLETED, 0, "42", 0)
+
+
+async def test_it_is_told_what_became_of_sub_tasks_that_the_user_added() -> None:
+    more = SubTask(id="hand-2", title="one more", instructions="and look there")
+
+    async def approve(question: Question) -> Plan | bool:
+        if question.plan is None or question.stage > 1:
+            return True
+        return Plan(subtasks=(*question.plan.subtasks, more))
+
+    done, seen, model = await run([[CREATE, assign(1)], [assign(2)], "that is all"], approve=approve)
+    assert (done.status, done.coverage.useful) == (RunStatus.COMPLETED, 3)
+    assert started(seen) == ["hand-1", "hand-2", "hand-3"]
+    told = [message["content"] for message in model.requests[-1].messages if message["role"] == "user"]
+    assert any("## hand-2: one more\n\nAsked: and look there\n\nAnswer: [completed]" in text for text in told)
 
 
 async def test_every_malformed_call_says_how_to_mend_it() -> None:

@@ -60,10 +60,12 @@ def test_a_whole_run_ends_honestly(llama_cli: Cli, llama_cpp: LlamaCpp, make_rep
     assert "Traceback" not in done.err
     assert done.result["status"] == "failed", done.err
     assert done.code == 1
-    # Random weights plan, as the plan is asked for by its schema; but nobody of the swarm ever used a tool.
+    # Random weights plan, as the plan is asked for by its schema, though maybe none that can be run; but nobody of the
+    # swarm ever used a tool.
     plans = [Plan.model_validate(event["plan"]) for event in done.of("stage_start")]
-    assert plans
-    assert done.result["n_subagents"] == sum(len(each.subtasks) for each in plans) > 0
+    assert plans or "no plan that can be run" in done.err, done.err
+    assert done.result["n_subagents"] == sum(len(each.subtasks) for each in plans)
+    assert all(each.subtasks for each in plans)
     assert not done.of("tool_start")
     assert done.result["usage"]["completion_tokens"] > 0
     assert (repo / "a.py").read_text() == "value = 1\n"

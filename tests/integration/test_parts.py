@@ -241,6 +241,7 @@ async def test_a_stop_does_not_wait_for_an_answer(two_stages: Script, repo: Path
     [
         (["I know it anyway"], "no_result"),
         ([tool_call("submit", status="done", summary="s", result={})], "empty_result"),
+        ([tool_call("submit", status="done", summary="s", result={"x": None, "items": [{"y": ""}]})], "empty_result"),
     ],
 )
 async def test_what_is_not_the_result_asked_for_is_not_completed(turns: list[Turn], stop: str) -> None:

@@ -287,3 +287,25 @@ async def test_a_program_goes_on_with_a_run_that_it_stopped(
     assert (result.run_id, result.status, result.outcomes) == (first.run_id, RunStatus.COMPLETED, {"completed": 4})
     accepted = [event.call_id for event in seen if isinstance(event, CallFinished) and event.accepted]
     assert len(accepted) == len(set(accepted)) == result.total_steps
+
+
+def test_a_resume_that_is_killed_at_once_is_no_obstacle(cli: Cli, script: Script) -> None:
+    """It held a lease then, and had recorded nothing."""
+    options = without_files(script)
+    folder = kill_at(cli, start(cli, script, None, options), lambda events: any(e["type"] == "call" for e in events))
+    leases, length = cli.home / "leases", len(journal(folder))
+    left = set(leases.glob(f"{folder.name}*"))
+    for _ in range(2):
+        process = cli.start("resume", folder.name)
+        limit = time.monotonic() + LIMIT_S
+        while not set(leases.glob(f"{folder.name}*/lock")) - {each / "lock" for each in left}:
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < limit
+            time.sleep(0.001)  # another process is waited for
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        left = set(leases.glob(f"{folder.name}*"))
+    assert len(journal(folder)) <= length + 4
+    done = cli("resume", folder.name, "--json")
+    assert done.code == 0, done.err
+    assert_nothing_twice(folder)

@@ -188,6 +188,13 @@ def test_a_plan_that_is_mended_is_run(cli: Cli, script: Script, make_repo: MakeR
     assert cli.run("x", make_repo(FILES), "--model", script.model).code == 0
 
 
+def test_an_empty_plan_is_a_failed_run_that_says_so(cli: Cli, script: Script) -> None:
+    script.planner(plan())
+    done = cli.run("x", None, "--model", script.model)
+    assert (done.code, done.result["status"]) == (1, "failed")
+    assert done.of("run_end")[0]["error"] == "the plan is empty: r"
+
+
 def test_false_success_is_no_success(cli: Cli, script: Script, make_repo: MakeRepo) -> None:
     script.planner(plan(subtask("one")), plan())
     script.agent("one", submit("all done!"))

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from swarm.agents.agent import REPEATS, AgentLoop, LoopEnd, ToolUser
+from swarm.agents.agent import AgentLoop, LoopEnd, ToolUser
 from swarm.agents.conversation import Conversation, Line
+from swarm.agents.repetition import REPEATS
 from swarm.budgets.budget import Budget
 from swarm.budgets.levels import Limits
 from swarm.calls import ModelReply

@@ -9,9 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from swarm.agents.conversation import Conversation
+from swarm.agents.line import Line
 from swarm.budgets.budget import Budget, Terms
 from swarm.budgets.levels import Gauge, Limits, Room
+from swarm.budgets.sizes import ASSUMED, LEAST, Sizes
+from swarm.config import Price
 from swarm.errors import BudgetExhausted
+from swarm.testing import RecordingSink, ScriptedModel
+from swarm.types import Role
 
 pytestmark = pytest.mark.anyio
 
@@ -57,6 +63,26 @@ async def test_what_fits_only_when_others_settle_waits_for_them() -> None:
             first.settle(40, 0)
     assert order == ["first settles", "second is in"]
     assert (run.used.tokens, run.held.tokens) == (90, 0)
+
+
+@pytest.mark.parametrize("limits", [Limits(tokens=20_000), Limits(usd=2.0)])
+async def test_who_waited_asks_for_as_much_as_there_is_then(limits: Limits) -> None:
+    """What was set aside when all was free is no measure of what can be had when others have used a part of it."""
+    model, run = ScriptedModel(["an answer"]), Budget(limits)
+    line = Line(model, run, RecordingSink(), price=Price(prompt=100, completion=100))  # a token: a hundredth of a cent
+    conversation = Conversation(line, "a", Role.SUBAGENT, [{"role": "user", "content": "word " * 2000}])
+    other = await run.reserve(15_000, 1.5)
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as group:
+            group.start_soon(conversation.ask)
+            await anyio.wait_all_tasks_blocked()
+            assert not model.requests
+            other.settle(11_000, 1.1)
+    (request,) = model.requests
+    assert request.max_tokens is not None
+    assert LEAST < request.max_tokens < ASSUMED
+    assert run.used.tokens < 20_000
+    assert run.used.usd < 2.0
 
 
 async def test_who_waits_goes_on_when_the_limit_is_raised_and_gives_up_when_it_is_lowered() -> None:
@@ -106,6 +132,14 @@ async def test_steps_of_what_works_side_by_side_are_those_of_the_longest() -> No
         with pytest.raises(BudgetExhausted, match="4 of 4 steps"):
             await refused.reserve(0, 0)
     (await aggregator.reserve(0, 0)).release()
+
+
+async def test_what_comes_after_is_kept_where_it_is_less_than_half() -> None:
+    for tokens, left in ((50, 90), (300, 70), (499, 50.1), (500, 90)):
+        run = Budget(Limits(tokens=1000, usd=10.0))
+        work = run.child(Limits(), "work", Terms(part=0.1, tokens=tokens, usd=tokens / 100))
+        assert work.room().tokens == pytest.approx(10 * left, abs=1)
+        assert work.room().usd == pytest.approx(left / 10, abs=0.01)
 
 
 async def test_a_reservation_that_nobody_ends_is_forfeited_at_the_end_of_its_block() -> None:
@@ -201,6 +235,48 @@ def test_whatever_children_do_at_once_no_limit_is_passed_nobody_hangs_and_nothin
     assert run.used.steps == max(answered[n] + answered[n + 3] for n in range(3))
     nodes: Sequence[Budget] = (run, stage, *subtasks, *agents)
     assert all((node.held.tokens, node.held.usd, node.held.steps) == (0, 0.0, 0) for node in nodes)
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    st.integers(1, 30_000),
+    st.lists(st.tuples(st.integers(1, 4000), st.integers(0, 100), st.booleans()), max_size=15),
+)
+def test_answers_that_shrink_with_the_room_pass_no_limit_and_only_what_does_not_fit_is_refused(
+    limit: int, calls: list[tuple[int, int, bool]]
+) -> None:
+    run, sizes = Budget(Limits(tokens=limit)), Sizes()
+
+    async def call(prompt: int, part: int, fails: bool) -> None:
+        def wanted() -> tuple[int, float]:
+            return sizes.needs(prompt, run.room(), None).aside
+
+        while True:
+            try:
+                await run.wait_for_room(wanted)
+                reservation = run.try_reserve(*wanted())
+            except BudgetExhausted:
+                assert run.used.tokens + prompt + LEAST > limit
+                return
+            if reservation is not None:
+                break
+        await anyio.lowlevel.checkpoint()
+        if fails:
+            reservation.forfeit()
+            return
+        answer = (reservation.tokens - prompt) * part // 100
+        sizes.observe(answer)
+        reservation.settle(prompt + answer, 0.0)
+
+    async def all_at_once() -> None:
+        with anyio.fail_after(30):
+            async with anyio.create_task_group() as group:
+                for each in calls:
+                    group.start_soon(call, *each)
+
+    anyio.run(all_at_once)
+    assert run.used.tokens <= limit
+    assert (run.held.tokens, run.held.steps) == (0, 0)
 
 
 @settings(deadline=None, max_examples=60)

@@ -58,7 +58,8 @@ def test_whatever_a_model_writes_is_a_sub_task_or_an_answer(calls: list[str], mo
             else:
                 asked += [made] if isinstance(made, SubTask) else []
     assert len(asked) <= most
-    assert not problems(Plan(subtasks=tuple(asked)))  # ids are unique, allowed, and nobody else's
+    assert len({subtask.id for subtask in asked}) == len(asked)
+    assert not any(problems(Plan(subtasks=(subtask,))) for subtask in asked)  # ids are allowed, and nobody else's
 
 
 @pytest.mark.parametrize(
@@ -79,7 +80,7 @@ def test_ids_are_nobodys_and_leave_room_for_descendants(name: str) -> None:
         delegation.create(created())
         for _ in range(9):
             deepest = delegation.assign(assigned(), NONE)
-    assert deepest.id.endswith("_2.9")
+    assert deepest.id.endswith("_.2.9")
 
 
 def test_the_headcount_is_the_same_when_it_is_fed_again() -> None:

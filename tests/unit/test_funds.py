@@ -10,7 +10,7 @@ from swarm.agents.conversation import Conversation
 from swarm.agents.landing import Landing
 from swarm.agents.line import Line
 from swarm.budgets.budget import Terms
-from swarm.budgets.funds import Funds, attempt_budget
+from swarm.budgets.funds import SHORT, Funds, attempt_budget
 from swarm.budgets.levels import Limits, Room
 from swarm.budgets.shares import stage_budget, subtask_budget
 from swarm.budgets.sizes import ASSUMED, LEAST, Sizes
@@ -243,6 +243,39 @@ async def test_what_was_used_is_booked_from_the_record_and_what_was_decided_stan
     funds.afford(1, "c")
 
 
+async def test_a_stage_that_is_gone_through_again_has_the_critical_steps_that_it_had() -> None:
+    events: list[Event] = [
+        started("orchestrator", Role.ORCHESTRATOR, 0),
+        *call("orchestrator", 1, 100),
+        StageStarted(stage=1, plan=plan("a", "b")),
+    ]
+    fresh = Funds(Limits(steps=9), RecordingSink(), KEPT)
+    fresh.restore(events[:-1])
+    had = fresh.begin_stage(1, plan("a", "b"))
+    for number in (1, 2, 3, 4):
+        events += [*([started("a")] if number == 1 else []), *call("a", number, 10)]
+    again = Funds(Limits(steps=9), RecordingSink(), KEPT)
+    again.restore(events)
+    assert again.begin_stage(1, plan("a", "b")) == had == 7
+    a = attempt_budget(again.work, spec("a"))
+    for _ in range(3):
+        (await a.reserve(0, 0)).settle(0, 0)
+    with pytest.raises(BudgetExhausted, match="8 of 8 steps"):
+        await a.reserve(0, 0)
+
+
+async def test_for_the_end_is_kept_what_the_orchestrator_will_be_told() -> None:
+    for limit, wanted in ((10_000, 10_000 - (2_000 + SHORT + 1_000)), (100_000, 90_000), (6_000, 5_400)):
+        funds = Funds(Limits(tokens=limit), RecordingSink(), KEPT)
+        assert funds.work.room().tokens == limit * 0.9
+        told = [started("orchestrator", Role.ORCHESTRATOR, 0), *call("orchestrator", 1, 2_000), started("a")]
+        funds.restore([*told, ended("a").model_copy(update={"final_output": "x" * 3_000})])
+        assert funds.work.room().tokens == wanted - 2_000  # those are used
+    alone = Funds(Limits(tokens=10_000), RecordingSink())  # nothing is kept by one that has no end to pay
+    alone.restore([started("orchestrator", Role.ORCHESTRATOR, 0), *call("orchestrator", 1, 2_000)])
+    assert alone.work.room().tokens == 8_000
+
+
 # ── the soft landing ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -296,3 +329,21 @@ async def test_who_was_told_to_finish_already_is_not_told_again() -> None:
     heard, sink = await talk(Limits(), 10, 10, said=FINISH)
     assert heard == [None] * 10
     assert not sink.of(AgentTold)
+
+
+async def test_a_sub_task_may_take_the_steps_that_the_way_to_it_has_left() -> None:
+    needs = {"a": (), "b": ("a",), "c": ("b",), "d": ()}
+    subtasks = (SubTask(id=i, title=i, instructions=i, depends_on=some) for i, some in needs.items())
+    funds = Funds(Limits(steps=7), RecordingSink(), KEPT)
+    assert funds.begin_stage(1, Plan(subtasks=tuple(subtasks))) == 6
+    assert funds.afford(1, "a") == 6
+    for name, taken in (("a", 4), ("b", 2)):
+        for _ in range(taken):
+            (await attempt_budget(funds.work, spec(name)).reserve(0, 0)).settle(0, 0)
+        assert funds.afford(1, "d") == 6
+    with pytest.raises(BudgetExhausted, match="all 7 critical steps are used on the way to it") as late:
+        funds.afford(1, "c")
+    assert late.value.what == "steps"
+    with pytest.raises(BudgetExhausted):
+        await attempt_budget(funds.work, spec("b")).reserve(0, 0)
+    (await attempt_budget(funds.work, spec("d")).reserve(0, 0)).release()

@@ -65,7 +65,9 @@ async def test_the_time_of_the_run_is_told_at_its_soft_part_and_leaves_some_for_
     (event,) = sink.of(AgentTold)
     assert (event.scope, event.what) == ("run", "seconds")
     assert [each.level for each in sink.of(LimitReached)] == ["soft"]
-    with pytest.raises(BudgetExhausted, match="seconds are used: nothing new is started") as late:
+    with pytest.raises(
+        BudgetExhausted, match="seconds that sub-agents may use are used: nothing new is started"
+    ) as late:
         funds.afford(1, "a")
     assert late.value.stop == "timeout"
     (await funds.aggregator.reserve(1, 0)).settle(1, 0)  # what comes after has its time

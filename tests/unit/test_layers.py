@@ -18,7 +18,7 @@ PACKAGE = ROOT / "swarm"
 ROWS: tuple[tuple[str, ...], ...] = (
     # values
     ("errors", "steering", "preview"),
-    ("types", "removal", "stopping", "retry"),
+    ("types", "removal", "stopping", "retry", "mishap"),
     ("calls", "stages", "result", "approval"),
     ("events",),
     ("protocols",),

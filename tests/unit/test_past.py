@@ -229,7 +229,10 @@ def test_of_what_is_gone_through_again_the_last_record_counts() -> None:
     totals, past = Totals(), Past(events)
     for event in events:
         totals.observe(event)
-    assert totals.outcomes == {"completed": 1, "cancelled": 2}
+    assert (totals.outcomes, totals.attempts) == (
+        {"completed": 1, "cancelled": 2},
+        {"completed": 1, "cancelled": 1},
+    )
     resumed = past.reopened("2")
     later: list[Event] = [resumed, ended("b"), began("c"), ended("c"), merged("a"), merged("b")]
     for event in later:

@@ -116,6 +116,11 @@ async def test_rows_that_a_planner_asks_for_become_one_table(tmp_path: Path, mon
         ({"subtasks": [{**ONE, "result_schema": {"fields": [{"type": "string"}]}}]}, "`result_schema.fields.0.name`: "),
         ({"subtasks": [{**ONE, "result_schema": {"type": "strin"}}]}, "`result_schema`: not a JSON schema"),
         ({"subtasks": [], "groups": [{"name": "g"}]}, "`groups.need`: is missing"),
+        ({"subtasks": [], "groups": [{"name": "g", "need": 1}] * 2}, "`groups`: 'g' is named more than once"),
+        (
+            {"subtasks": [{**ONE, "result_schema": {"rows": True, "fields": [{"name": "n"}, {"name": "n"}]}}]},
+            "sub-task 'one': `result_schema.fields`: the name 'n' is given to more than one field",
+        ),
     ],
 )
 def test_what_is_wrong_with_an_answer_is_said_to_the_model(answer: Any, words: str) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from swarm.budgets.headcount import Headcount
+from swarm.orchestrators.delegation import Delegation
 from swarm.scheduling.plan_graph import problems, sorter
 from swarm.types import Plan, SubTask
 
@@ -38,3 +40,46 @@ def test_a_plan_without_problems_can_be_run_to_its_end(needs: list[list[int]]) -
     assert sorted(order) == sorted(s.id for s in plan.subtasks)
     for subtask in plan.subtasks:
         assert all(order.index(other) < order.index(subtask.id) for other in subtask.depends_on)
+
+
+RUNTIME = [
+    "orchestrator",
+    "aggregator-1",
+    "aggregator-2.1.3",
+    "judge-1",
+    "judge-1.2",
+    "Judge-1-g.1",
+    "gate-0",
+    "ahead-3",
+]
+
+
+def test_an_id_can_never_be_that_of_a_trajectory_of_the_runtime() -> None:
+    for name in RUNTIME:
+        assert problems(Plan(subtasks=(task(name),))) == [f"the id {name!r} is taken by the runtime"]
+    for made in ("x.1", "x.1.12", "x_.2.1"):  # of sub-agents of `x`, of `x.1`, and of its second attempt
+        assert Delegation(Headcount(9), "x#2")._owner == "x_.2"
+        (found,) = problems(Plan(subtasks=(task(made), task("x"))))
+        assert "may be given to a sub-agent of 'x" in found
+        assert problems(Plan(subtasks=(task("x"),)), earlier=[made])
+        assert problems(Plan(subtasks=(task(made),)), earlier=["x"])
+    fine = ("gate-3d", "judge", "aggregator", "judges-1", "py-3.11", "x_2", "x")
+    assert problems(Plan(subtasks=tuple(map(task, fine)))) == []
+    assert problems(Plan(subtasks=(task("x_"),)))
+
+
+def test_what_no_agent_could_work_with_is_refused_with_a_reason() -> None:
+    def told(**fields: object) -> str:
+        return "\n".join(problems(Plan(subtasks=(task("a").model_copy(update=fields), task("b")))))
+
+    assert "'a': `instructions` are blank" in told(instructions=" \n")
+    assert "'a': `title` is blank" in told(title=" ")
+    for path in ("../x", "src/../../x", ".."):
+        assert f"{path!r} in `files` leaves the repository" in told(files=(path,))
+    for path in ("/etc/x", " /x", "~/x", "C:\\x"):
+        assert f"{path!r} in `files` is absolute" in told(files=(path,))
+    assert told(files=("src/../x", "a/", "..x", "*", ".", "src/**/*.py")) == ""
+    assert "the id 'B' differs from 'b' only by case" in "\n".join(problems(Plan(subtasks=(task("b"), task("B")))))
+    assert "'A' differs from 'a' only by case" in "\n".join(problems(Plan(subtasks=(task("A"),)), earlier=["a"]))
+    none = Plan(subtasks=(task("a").model_copy(update={"group": "g"}),), need={"g": 0})
+    assert "the need of the group 'g' is 0: at least 1" in "\n".join(problems(none))

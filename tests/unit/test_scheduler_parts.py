@@ -14,8 +14,9 @@ from anyio import wait_all_tasks_blocked
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm.agents.agent import REPEATS, ROUNDS, AgentLoop, LoopEnd, ToolUser
+from swarm.agents.agent import AgentLoop, LoopEnd, ToolUser
 from swarm.agents.conversation import Conversation, Line
+from swarm.agents.repetition import REPEATS, ROUNDS
 from swarm.budgets.budget import Budget
 from swarm.budgets.levels import Limits
 from swarm.calls import ModelReply, ModelRequest
@@ -23,8 +24,9 @@ from swarm.retry import RetryPolicy
 from swarm.scheduling.attempts import ATTEMPTS, Job, Verdict
 from swarm.scheduling.controls import Command, Controls
 from swarm.scheduling.ordering import Durations, Queue
-from swarm.scheduling.plan_graph import Progress, edges, problems
+from swarm.scheduling.plan_graph import Progress, problems
 from swarm.scheduling.stragglers import StragglerPolicy
+from swarm.stages import edges
 from swarm.steering import Steering, WorkClock
 from swarm.testing import FakeSandbox, RecordingSink, ScriptedModel
 from swarm.types import AgentLimits, AgentResult, Outcome, Plan, Role, SubTask

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
+from swarm import Parts, RunConfig, Swarm
 from swarm.calls import ModelRequest
 from swarm.errors import EndpointError, EndpointFault
-from swarm.testing import FakeSandbox, ScriptedModel, VirtualClock, tool_call
-from swarm.types import ExecResult
+from swarm.testing import FakeBackend, FakeSandbox, ScriptedModel, Turn, VirtualClock, tool_call
+from swarm.types import ExecResult, RunStatus
 
 pytestmark = pytest.mark.anyio
 ASK = ModelRequest([{"role": "user", "content": "hello"}])
@@ -41,6 +44,30 @@ class TestVirtualClock:
         with anyio.move_on_after(1000) as limit:
             await anyio.to_thread.run_sync(time.sleep, 0.01)
         assert not limit.cancelled_caught
+
+    async def test_limits_do_not_strike_while_an_executor_works(self) -> None:
+        loop = asyncio.get_running_loop()
+        with anyio.fail_after(1000):
+            await loop.run_in_executor(None, time.sleep, 0.05)
+
+    async def test_a_whole_run_passes_hours_in_a_moment(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setenv("SWARM_HOME", str(tmp_path))
+
+        async def work(request: ModelRequest) -> Turn:
+            if request.response_format:
+                return {"rationale": "r", "subtasks": [{"id": i, "title": i, "instructions": "x"} for i in "ab"]}
+            if request.tools:
+                await anyio.sleep(1000)
+            return "merged\nSources: a, b"
+
+        parts = Parts(model=ScriptedModel(work), backend=FakeBackend())
+        began, real = anyio.current_time(), time.monotonic()
+        async with Swarm(config=RunConfig(timeout=9_000), parts=parts) as swarm:
+            with anyio.fail_after(10_000):
+                result = await swarm.run("wait for long")
+        assert (result.status, result.answer) == (RunStatus.COMPLETED, "merged")
+        assert 1000 < anyio.current_time() - began < 9_000
+        assert time.monotonic() - real < 600
 
 
 async def test_a_scripted_model_says_uses_answers_and_fails() -> None:

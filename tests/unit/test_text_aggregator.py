@@ -156,6 +156,17 @@ async def test_later_stages_build_on_the_answer_so_far_and_little_is_not_merged(
     assert (await TextAggregator(at).merge(nothing)).text == "fact-01"
 
 
+async def test_the_failures_of_a_stage_are_no_source_of_the_next() -> None:
+    at = desk(keeps_all)
+    failed = harvest(result("a", "fact-66", outcome=Outcome.FAILED))
+    first = await TextAggregator(at).merge(failed)
+    assert first.void
+    assert first.text.startswith("There is no answer: no sub-task came to a result of use.\n\n## do a (failed)")
+    report = StageReport(1, failed.plan, failed.results, first, None)
+    second = await TextAggregator(at).merge(harvest(result("b", "fact-01"), earlier=(report,)))
+    assert (second.text, second.void, requests(at)) == ("fact-01", False, [])
+
+
 async def test_stopped_merges_give_way() -> None:
     at = desk(keeps_all)
     at.stop.set()

@@ -14,6 +14,7 @@ from swarm.events import (
     GateFinished,
     PatchMerged,
     StageStarted,
+    SubTaskSkipped,
 )
 from swarm.journal.totals import Totals
 from swarm.result import Coverage, GateVerdict
@@ -145,7 +146,9 @@ def test_a_run_calls_itself_what_it_is(
     status: RunStatus,
     code: int,
 ) -> None:
-    assert judge(sums(*events), fault, by, gate, gated=gated) == (status, code)
+    verdict = judge(sums(*events), fault, by, gate, gated=gated, empty=not events)
+    assert verdict[:2] == (status, code)
+    assert bool(verdict.reason) == (status is not RunStatus.COMPLETED)
 
 
 def test_a_gates_word_counts_only_for_the_commit_that_it_saw() -> None:
@@ -166,9 +169,49 @@ def test_a_failed_attempt_that_may_be_billed_has_its_price_or_makes_the_cost_unk
 
 
 def test_without_answer_and_patch_nothing_is_completed_and_a_no_of_the_user_cancels() -> None:
-    assert judge(sums(*GOOD), None, EndedBy.NOTHING, None, gated=False, empty=True) == (RunStatus.FAILED, 1)
+    assert judge(sums(*GOOD), None, EndedBy.NOTHING, None, gated=False, empty=True)[:2] == (RunStatus.FAILED, 1)
     for by in (EndedBy.PLAN, EndedBy.SPENDING, EndedBy.PATCH):
-        assert judge(sums(*GOOD), None, by, None, gated=False) == (RunStatus.CANCELLED, 130)
+        assert judge(sums(*GOOD), None, by, None, gated=False) == (RunStatus.CANCELLED, 130, str(by))
+
+
+def test_an_orchestrators_own_answer_is_enough_where_it_asked_for_nothing_and_no_gate_says_no() -> None:
+    assert judge(sums(), None, EndedBy.NOTHING, None, gated=False)[:2] == (RunStatus.COMPLETED, 0)
+    assert judge(sums(), None, EndedBy.NOTHING, GREEN, gated=True)[:2] == (RunStatus.COMPLETED, 0)
+    for gate in (RED, None):
+        assert judge(sums(), None, EndedBy.NOTHING, gate, gated=True).status is RunStatus.FAILED
+    given_up = sums(staged(1, "a"), started("a"), ended("a", Outcome.FAILED), Finished(dropped=["a"]))
+    verdict = judge(given_up, None, EndedBy.NOTHING, None, gated=False)
+    assert verdict == (RunStatus.FAILED, 1, "all sub-tasks were dropped")
+
+
+@pytest.mark.parametrize(
+    ("events", "gate", "gated", "empty", "reason"),
+    [
+        (HALF, None, False, False, "1 of 2 sub-tasks gave a useful result"),
+        (HALF, RED, True, False, "1 of 2 sub-tasks gave a useful result, and the test command fails on the result"),
+        (GOOD, None, True, False, "the test command was not run on the result"),
+        (GOOD, None, False, True, "there is neither an answer nor a patch"),
+        ([], None, False, True, "nothing was asked of sub-agents, and there is neither an answer nor a patch"),
+    ],
+)
+def test_what_is_not_completed_says_why(
+    events: list[Event], gate: GateVerdict | None, gated: bool, empty: bool, reason: str
+) -> None:
+    assert judge(sums(*events), None, EndedBy.NOTHING, gate, gated=gated, empty=empty).reason == reason
+    late = BudgetExhausted("the time is up", what="seconds")
+    assert judge(sums(*events), late, EndedBy.NOTHING, gate, gated=gated, empty=empty).reason == "the time is up"
+
+
+def test_outcomes_count_each_sub_task_once_and_attempts_each_try() -> None:
+    three: list[Event] = [staged(1, "a", "b", "c"), started("b"), ended("b"), started("c")]
+    three.append(ended("c", Outcome.CANCELLED))
+    spare = SubTaskSkipped(stage=1, subtask_id="c", outcome=Outcome.SKIPPED, reason="enough others")
+    hedged: list[Event] = [attempt(1), attempt(2), ended("a#2"), ended("a#1", Outcome.CANCELLED)]
+    totals = sums(*three, spare, *hedged)
+    assert totals.outcomes == {"completed": 2, "skipped": 1}
+    assert (totals.n_subagents, totals.attempts) == (4, {"completed": 2, "cancelled": 2})
+    failed: list[Event] = [attempt(1), attempt(2), ended("a#2", Outcome.FAILED), ended("a#1", Outcome.CANCELLED)]
+    assert sums(*failed).outcomes == {"failed": 1}
 
 
 def test_what_is_missing_is_named_with_the_reason() -> None:
@@ -183,3 +226,15 @@ def test_what_is_missing_is_named_with_the_reason() -> None:
     )
     many = sums(staged(1, *(f"t{n}" for n in range(30))))
     assert coverage_note(many).endswith("t19 (not run), and 10 more.")
+
+
+def test_sub_tasks_that_wait_for_each_other_are_one_way() -> None:
+    needs = [(f"a{n - 1}",) if n else () for n in range(10)]
+    chain = [SubTask(id=f"a{n}", title="t", instructions="x", depends_on=some) for n, some in enumerate(needs)]
+    beside = SubTask(id="b", title="t", instructions="x")
+    events: list[Event] = [StageStarted(stage=1, plan=Plan(subtasks=(*chain, beside)))]
+    for subtask in (*chain, beside):
+        events += [started(subtask.id), *[call(subtask.id)] * 5, ended(subtask.id)]
+    totals = sums(*events)
+    assert totals.critical_steps == 50
+    assert totals.steps_of_stage(1)[1] == dict.fromkeys([s.id for s in (*chain, beside)], 5)

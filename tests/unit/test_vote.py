@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm.aggregators.chosen import BestOfAggregator, aggregator_for
-from swarm.aggregators.judge import Ruling, letter, ruling
+from swarm.aggregators.judge import Ruling, letter, ruling, shown, split
 from swarm.aggregators.vote import VoteAggregator
 from swarm.calls import ModelRequest
 from swarm.errors import EndpointError, EndpointFault
+from swarm.events import AgentStarted, Notice
 from swarm.stages import Harvest, Merged, StageReport
-from swarm.testing import Answer, Turn
+from swarm.testing import Answer, RecordingSink, Turn
 from swarm.types import Outcome, Plan, SubTask
 from tests.unit.desks import desk, harvest, requests, result
 
@@ -103,6 +104,55 @@ async def test_the_configuration_chooses_and_auto_makes_a_table_of_rows(tmp_path
     assert text.text == "all of it"
     told = await aggregator_for(desk([], tmp_path, aggregate="table"), None).merge(harvest(*mixed))
     assert told.text.endswith("Without a table, and so not in it: c.")
+
+
+async def test_a_table_without_a_row_is_no_answer_and_a_strange_key_is_told(tmp_path: Path) -> None:
+    at = desk([], tmp_path, aggregate="table", table_key=("id", "isin"))
+    told = await aggregator_for(at, None).merge(harvest(result("a", "no table here")))
+    assert told == Merged(
+        "There is no answer: no result holds a table with a row. Without a table, and so not in it: a.",
+        whole=True,
+        void=True,
+    )
+    told = await aggregator_for(at, None).merge(harvest(result("a", value=[{"id": 1, "n": "x"}, {"id": 1}])))
+    said = "No row has the key 'isin': only equal rows are united. The columns are: 'id', 'n'."
+    assert said in told.text
+    assert isinstance(at.sink, RecordingSink)
+    assert [notice.message for notice in at.sink.of(Notice)] == [said]
+
+
+async def test_many_answers_are_judged_in_rounds_that_fit() -> None:
+    def best(request: ModelRequest) -> Turn:
+        sections = str(request.messages[-1]["content"]).split("# Answer ")[1:]
+        ranked = sorted(sections, key=lambda text: -int(text.split()[1]))
+        return {"reason": "more", "ranking": [text.split()[0] for text in ranked]}
+
+    at = desk(best, merge_tokens=10_000)
+    votes = [result(f"t{n}", f"{n} " + "x" * 5000) for n in range(300)]
+    merged = await VoteAggregator(at).merge(harvest(*votes))
+    assert merged.text.startswith("299 xxx")
+    assert merged.text.endswith("The judge chose t299: more")
+    assert max(len(str(request.messages[-1]["content"])) for request in requests(at)) <= 30_000
+    assert len(requests(at)) == 2 * (11 + 1)
+    assert isinstance(at.sink, RecordingSink)
+    names = [event.trajectory_id for event in at.sink.of(AgentStarted)]
+    assert len(set(names)) == 24
+    assert {"judge-1.1", "judge-1.2", "judge-1~1.1.1"} < set(names)
+
+
+@given(st.lists(st.integers(0, 500), min_size=1, max_size=30), st.integers(30, 5000))
+def test_answers_are_cut_only_as_far_as_they_must(lengths: list[int], room: int) -> None:
+    limit = shown(lengths, room)
+    assert sum(min(length, limit) for length in lengths) <= room
+    assert limit == max(lengths) or sum(min(length, limit + 1) for length in lengths) > room
+
+
+@given(st.integers(2, 400), st.integers(2, 50))
+def test_groups_of_rivals_get_fewer(number: int, most: int) -> None:
+    found = split(range(number), most)
+    assert [index for group in found for index in group] == list(range(number))
+    assert all(1 <= len(group) <= most for group in found)
+    assert len(found) < number
 
 
 async def test_of_a_best_of_group_one_is_kept_and_stays_so_in_later_stages(tmp_path: Path) -> None:

@@ -1,0 +1,40 @@
+"""Who goes round in circles: the same few uses of tools with the same results, over and over."""
+
+from __future__ import annotations
+
+from collections import deque
+
+REPEATS = 6
+"""The same use with the same result so many times in a row is one too many."""
+
+ROUNDS = 4
+"""So many times in a row the same few do as well."""
+
+LONGEST_ROUND = 4
+
+
+class Repetition:
+    """The last uses of one agent, in their order."""
+
+    def __init__(self) -> None:
+        self._uses: deque[tuple[str, int]] = deque(maxlen=max(REPEATS, ROUNDS * LONGEST_ROUND))
+
+    def __repr__(self) -> str:
+        return f"<Repetition: {len(self._uses)} uses>"
+
+    def forget(self) -> None:
+        """Something moved on: what was before is no part of a circle."""
+        self._uses.clear()
+
+    def after(self, name: str, *what: str) -> str:
+        """Take in a use; in words, what is repeated, empty where nothing is. `what`: all in which two uses differ."""
+        self._uses.append((name, hash((name, *what))))
+        uses = tuple(self._uses)
+        for length in range(1, LONGEST_ROUND + 1):
+            times = REPEATS if length == 1 else ROUNDS
+            last = uses[-length * times :]
+            if len(last) == length * times and all(last[n] == last[n % length] for n in range(len(last))):
+                names = ", ".join(each for each, _ in last[:length])
+                calls = "call" if length == 1 else "calls"
+                return f"the same {names} {calls} {times} times in a row"
+        return ""
