@@ -140,7 +140,7 @@ CUT = [
     (ended("a", Outcome.BUDGET_EXHAUSTED, "budget"), RunStatus.BUDGET_EXHAUSTED, True),
     (ended("a", Outcome.BUDGET_EXHAUSTED, "max_steps"), RunStatus.BUDGET_EXHAUSTED, False),
     (ended("a", Outcome.FAILED), RunStatus.CANCELLED, False),
-    (ended("a", Outcome.TIMED_OUT), RunStatus.ERRORED, False),
+    (ended("a", Outcome.TIMED_OUT), RunStatus.ERRORED, True),  # it had no limit of its own: the run's time was up
     (ended("a"), RunStatus.CANCELLED, False),
 ]
 
