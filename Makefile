@@ -19,10 +19,10 @@ demo:
 test: lint
 	@scripts/test-parts
 	@echo 'test: pytest'
-	@$(bin)/python -m pytest -n 2 --dist loadfile
+	@scripts/pytest -n 2 --dist loadfile
 
 test-interop: setup
-	@if [ -d tests/interop ]; then $(bin)/python -m pytest tests/interop; else echo 'test-interop: there are none yet'; fi
+	@if [ -d tests/interop ]; then scripts/pytest tests/interop; else echo 'test-interop: there are none yet'; fi
 
 lint: setup
 	@echo 'lint: ruff, mypy'
