@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm.embedded.repair.pytest_output import parse
+from swarm.gating.pytest_output import parse
 
 SOURCE = """
 def inner(x):

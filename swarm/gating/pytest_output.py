@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from itertools import islice
 
 _SUMMARY = re.compile(r"^(FAILED|ERROR) (\S.*)$")
-_VERBOSE = re.compile(r"^(\S+?\.py(?:::.+?)?) (FAILED|ERROR|PASSED|SKIPPED|XFAIL|XPASS)(?: +\[ *\d+%\])?$")
+_PART = re.compile(r"^SUBFAILED(?:\[.*\])? ?(?:\(.*?\))? (?=\S+\.py::)")
+_RED = (" FAILED", " ERROR")
+_PERCENT = re.compile(r" +\[ *\d+%\]$")
+_STARTS_WITH_FILE = re.compile(r"\S+?\.py(?:::|$)")
 _HEADER = re.compile(r"^_{3,} (.+?) _{3,}$")
+_MOST_CUTS = 50
 _SECTION = re.compile(r"^={3,} (.+?) ={3,}$")
 _LOCATION = re.compile(r"^(\S[^:]*\.py):(\d+): ?(.*)$")
 _NATIVE = re.compile(r'^\s*(?:E\s+)?File "([^"]+\.py)", line (\d+)(?:, in (.+))?$')
@@ -48,12 +53,12 @@ def parse(output: str) -> list[Failure]:
     """All failures that the output tells of, in its order; empty where it holds none of pytest's."""
     lines = [_plain(line) for line in output.splitlines()]
     sections = _tracebacks(lines)
-    verbose = {m.group(1) for m in map(_VERBOSE.match, lines) if m and m.group(2) in ("FAILED", "ERROR")}
+    verbose = {name for name in map(_verbose, lines) if name}
     names = set(sections) | {_header_name(v) for v in verbose}
     found: dict[str, Failure] = {}
     start = max((n for n, line in enumerate(lines) if "short test summary info" in line), default=0)
     for line in lines[start:]:
-        m = _SUMMARY.match(line)
+        m = _SUMMARY.match(_PART.sub("FAILED ", line))
         if m and re.match(r"[^:]+\.py::|[^\s:]+\.py(?: - |$)", m.group(2)):
             nodeid, message = _split(m.group(2), names)
             found.setdefault(nodeid, Failure(nodeid, message, m.group(1) == "ERROR"))
@@ -64,6 +69,24 @@ def parse(output: str) -> list[Failure]:
         failure.frames = sections.get(name) or sections.get(failure.nodeid) or []
     _one_line_each(lines, list(found.values()))
     return list(found.values())
+
+
+def headed(output: str) -> list[str]:
+    """Failing tests by the headings of their tracebacks, for an output without names: in the file of the outermost
+    frame that is the project's own."""
+    found = _tracebacks([_plain(line) for line in output.splitlines()])
+    own = {name: [frame.path for frame in frames if not frame.path.startswith("/")] for name, frames in found.items()}
+    named = ((paths[0], name.split("[", 1)) for name, paths in own.items() if paths)
+    return ["::".join((path, "[".join((head[0].replace(".", "::"), *head[1:])))) for path, head in named]
+
+
+def _verbose(line: str) -> str:
+    """The test that a line of a verbose run tells to be red."""
+    text = _PERCENT.sub("", line) if line.endswith("%]") else line
+    if not text.endswith(_RED):
+        return ""
+    name = text.rpartition(" ")[0]
+    return name if _STARTS_WITH_FILE.match(name) else ""
 
 
 def _plain(line: str) -> str:
@@ -79,7 +102,7 @@ def _header_name(nodeid: str) -> str:
 
 def _split(text: str, names: set[str]) -> tuple[str, str]:
     """Node id and message of `ID - MESSAGE`, where either may hold ` - ` itself."""
-    cuts = [m.start() for m in re.finditer(" - ", text)] + [len(text)]
+    cuts = [m.start() for m in islice(re.finditer(" - ", text), _MOST_CUTS)] + [len(text)]
     parts = [(text[:c], text[c + 3 :]) for c in cuts]
     for nodeid, message in reversed(parts):
         if _header_name(nodeid) in names and "::" in nodeid:

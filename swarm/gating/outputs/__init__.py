@@ -1,0 +1,1 @@
+"""What the outputs of test runners tell, one family of languages a file. A reader gives None for another's output."""
