@@ -11,16 +11,17 @@ from swarm.aggregators.rows import structured_rows
 from swarm.aggregators.table import TableAggregator, all_useful
 from swarm.aggregators.text import TextAggregator
 from swarm.aggregators.vote import VoteAggregator, choose
-from swarm.protocols import Aggregator, Repository
+from swarm.merging.queue import MergeQueue
+from swarm.protocols import Aggregator
 from swarm.stages import Harvest, Merged
 
 
-def aggregator_for(desk: Desk, repository: Repository | None, given: Aggregator | None = None) -> Aggregator:
-    """The aggregator that the configuration asks for, or the given one. With a repository the patches are merged in any
-    case, and the words are theirs where nothing else is asked for."""
+def aggregator_for(desk: Desk, queue: MergeQueue | None, given: Aggregator | None = None) -> Aggregator:
+    """The aggregator that the configuration asks for, or the given one. With a repository, which has a `queue`, the
+    patches are merged in any case, and the words are theirs where nothing else is asked for."""
     words = given or _named(desk)
-    if repository is not None:
-        patches = PatchAggregator(repository, desk.sink)
+    if queue is not None:
+        patches = PatchAggregator(queue)
         return BestOfAggregator(desk, BothAggregator(patches, words) if words else patches)
     if words is None and desk.config.mode == "parl":
         words = PlainAggregator()

@@ -1,0 +1,1 @@
+"""The merge queue: what becomes of the patches of a stage."""
