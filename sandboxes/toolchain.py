@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import subprocess
 import threading
@@ -17,6 +18,9 @@ import anyio.to_thread
 from swarm.sandboxes.host_root import find_host_root
 
 SYSTEM_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+
+_OWN = (".venv", "venv", "node_modules")
+"""Folders of a repository that hold what it runs with, though git does not keep them."""
 
 _ASK = "import json, sys; print(json.dumps([sys.prefix, sys.base_prefix, sys.executable]))"
 _TIMEOUT = 20.0
@@ -33,6 +37,14 @@ async def discover(env: Mapping[str, str], cwd: Path | None = None) -> tuple[tup
     entries of PATH to use inside. Without a Python there is nothing to show: that is no error.
     """
     return await anyio.to_thread.run_sync(_discover, env, cwd)
+
+
+async def of_repository(repo: Path | None) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    """What `discover` finds for this process, seen from a repository, whose own environments come first."""
+    own = [repo / name for name in _OWN if (repo / name).is_dir()] if repo is not None else []
+    path = os.pathsep.join([*(str(folder / "bin") for folder in own), os.environ.get("PATH", "")])
+    shown, entries = await discover({"PATH": path, "HOME": os.environ.get("HOME", "/")}, repo)
+    return tuple(dict.fromkeys((*own, *shown))), entries
 
 
 def _discover(env: Mapping[str, str], cwd: Path | None) -> tuple[tuple[Path, ...], tuple[str, ...]]:

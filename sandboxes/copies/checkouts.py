@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from swarm.sandboxes.copies.staging import Staged, add_all, split
+from swarm.sandboxes.copies.touched import Touched, touched
 from swarm.sandboxes.folders import hand_over, settle
 from swarm.sandboxes.git.command import Git, own_git
 from swarm.sandboxes.git.index import restat
@@ -70,10 +71,14 @@ class Checkouts:
         if copied:
             restat(mine, folder, source=source)
 
+    def note_upper(self, folder: Path, lower: str, upper: Path) -> None:
+        """Let it be known that `folder` is an overlay over the tree of a commit alone, with what differs in `upper`."""
+        _upper_of(self._on(folder)[1]).write_bytes(lower.encode() + b"\n" + os.fsencode(upper))
+
     def forget(self, folder: Path) -> None:
         """Remove the index of a folder."""
         index = self._on(folder)[1]
-        for path in (index, _filled_from(index)):
+        for path in (index, _filled_from(index), _upper_of(index)):
             path.unlink(missing_ok=True)
 
     def stage(self, folder: Path, parent: str, *, ours: bool = True) -> Staged:
@@ -90,7 +95,7 @@ class Checkouts:
             # From elsewhere: the folder itself may be locked.
             Git(git.env, self.store).run("read-tree", *(("-m", "-i") if index.exists() else ("--reset",)), parent)
         filled.unlink(missing_ok=True)
-        return add_all(git, folder, ours=ours)
+        return add_all(git, folder, ours=ours, only=_touched(index, parent))
 
     def unchanged(self, folder: Path, commit: str, *, strictly: bool = True) -> bool:
         """Whether a folder is what a commit says; `strictly`: and holds nothing else that cannot be recorded."""
@@ -151,3 +156,17 @@ class Checkouts:
 def _filled_from(index: Path) -> Path:
     """Remembers which commit an index was filled from."""
     return index.with_name(index.name + ".commit")
+
+
+def _upper_of(index: Path) -> Path:
+    """Remembers over what the folder of an index is an overlay, and where its upper layer is."""
+    return index.with_name(index.name + ".upper")
+
+
+def _touched(index: Path, commit: str) -> Touched | None:
+    """What may be different from a commit in the folder of an index, where that is known without a look at all."""
+    note = _upper_of(index)
+    if not note.exists():
+        return None
+    lower, _, upper = note.read_bytes().partition(b"\n")
+    return touched(Path(os.fsdecode(upper))) if lower == commit.encode() else None

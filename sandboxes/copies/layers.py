@@ -90,6 +90,9 @@ class Layers:
             await _work(how.make, state, place, like.place if like else None)
             source = like.tree if like else state.indexed
             await _work(lambda _: checkouts.lend(source, copy.tree, copied=how.copies))
+            lower = self._commit_of(state)
+            if lower is not None and not how.copies:
+                await _work(lambda _: checkouts.note_upper(copy.tree, lower, place / "upper"))
             yield copy
         finally:
             with anyio.move_on_after(CLEANUP_SECONDS, shield=True):
@@ -147,6 +150,11 @@ class Layers:
                     raise
                 self._bases[commit] = State(commit, (tree,), tree)
             return self._bases[commit]
+
+    def _commit_of(self, state: State) -> str | None:
+        """The commit whose tree is all that lies below a copy; None where there is more, or no commit."""
+        only = state.layers[0] if len(state.layers) == 1 else None
+        return next((commit for commit, base in self._bases.items() if base.layers[0] == only), None)
 
     async def _ready(self) -> tuple[Checkouts, Layering]:
         async with self._preparing:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import re
 import stat
+from bisect import bisect_left
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from swarm.errors import MachineError
+from swarm.sandboxes.copies.touched import Touched
 from swarm.sandboxes.git.command import Finished, Git
 from swarm.sandboxes.git.nested import LONGEST, looked_through
 
@@ -21,6 +23,10 @@ MOST = 1 << 30
 
 _GITLINK = b"160000 "
 _TRIED = 100
+_ARGUMENTS = 500
+_EXCLUDED = 50
+"""Repositories inside that git is told to pass over; with more of them it gets a list of what to take."""
+_NAMED = 20
 _MACHINE = re.compile(
     r"No space left|[Qq]uota|unable to (write|create)|insufficient permission|Input/output|Read-only|[Oo]ut of memory"
 )
@@ -39,10 +45,11 @@ class Staged:
     left_out: tuple[str, ...] = ()
 
 
-def add_all(git: Git, folder: Path, *, ours: bool = True) -> Staged:
+def add_all(git: Git, folder: Path, *, ours: bool = True, only: Touched | None = None) -> Staged:
     """Put the folder as it stands into the index, and that into a tree.
 
     `ours`: it is a copy, and what git would wait for (a FIFO by the name of `.gitignore`) may be removed from it.
+    `only`: nothing else differs from what the index says.
     Submodules are taken out of the index meanwhile: git would look into them by running git there, which would heed
     the configuration that whoever worked in the folder left in them.
 
@@ -50,37 +57,71 @@ def add_all(git: Git, folder: Path, *, ours: bool = True) -> Staged:
         Uncapturable: git refuses what stands there.
         MachineError: git cannot.
     """
-    with looked_through(folder, ours=ours) as found:
+    with looked_through(folder, ours=ours, within=only.folders if only else None) as found:
         entries = split(git.run("ls-files", "-z", "--stage").out)
         links = _links(entries)
         if links:
             _index_info(git, [b"0 %s\t%s" % (_zero(name), path) for path, name in links.items()])
-        apart = [path for path in found.repositories if not _holds(entries, path, links)]
-        inside = [
-            path
-            for path in found.inside
-            if any(_under(path, one) for one in apart) and not any(_under(path, link) for link in links)
-        ]
-        changed = [path for path in _changed(git) if not any(_under(path.rstrip(b"/"), one) for one in apart)]
+        tracked = _Names(entries, links)
+        apart = {path: None for path in found.repositories if not tracked.hold(path)}
+        inside = [path for path in found.inside if _under(path, apart) and not _under(path, links)]
+        listed = _changed(git, only.paths if only else None)
+        changed = [path for path in listed if not _under(path.rstrip(b"/"), apart)]
         large = _too_large(folder, [*changed, *inside])
-        _add(git, [*apart, *large], [path for path in inside if path not in large], changed)
-        _restore(git, links)
+        inside = [path for path in inside if path not in large]
+        few = [path for path in changed if path not in large]
+        if (only is None and len(apart) <= _EXCLUDED) or not _update(git, few):
+            _add(git, [*apart, *large], inside, changed)
+        elif inside:
+            _add_inside(git, inside, [])
+        names = _restore(git, links)
+        missing = [path for path in (*few, *inside) if path not in names]
         tree = git.run("write-tree").text
     left_out = [f"{_told(path)} ({size >> 20} MiB)" for path, size in large.items()]
     left_out += [f"{_told(path)} (no file of rules that git can read)" for path in found.removed]
+    left_out += _refused_names(folder, missing)
     if found.deep:
         left_out.append(f"{found.deep} files with paths of more than {LONGEST} bytes")
     return Staged(tree, tuple(left_out))
 
 
-def _changed(git: Git) -> list[bytes]:
-    """What is new, changed or gone, by its look."""
+def _refused_names(folder: Path, missing: Iterable[bytes]) -> list[str]:
+    """The files that should be in the index and are not, with the reason."""
+    told: list[str] = []
+    for path in missing:
+        there = b"%s/%s" % (os.fsencode(folder), path)
+        try:
+            mode = os.lstat(there).st_mode
+        except OSError:  # removed, or as deep as git does not reach
+            continue
+        if stat.S_ISLNK(mode) or (stat.S_ISREG(mode) and os.access(there, os.R_OK)):
+            told.append(f"{_told(path)} (a name that git does not take)")
+        elif stat.S_ISREG(mode):
+            told.append(f"{_told(path)} (it cannot be read)")
+    if len(told) > _NAMED:
+        told[_NAMED:] = [f"{len(told) - _NAMED} more files that git does not take"]
+    return told
+
+
+def _changed(git: Git, paths: Sequence[bytes] | None) -> list[bytes]:
+    """What is changed or gone, by its look, and then what is new; at the paths alone where they are given."""
+    if paths is not None:
+        return _changed_at(git, paths)
     done = git.attempt("ls-files", "-z", "--others", "--modified", "--exclude-standard")
     if done.code == 0:
         return list(dict.fromkeys(split(done.out)))
     # It compares some contents, and one may not let itself be converted: then all may have changed.
     others = git.run("ls-files", "-z", "--others", "--exclude-standard").out
     return split(others + git.run("ls-files", "-z").out)
+
+
+def _changed_at(git: Git, paths: Sequence[bytes]) -> list[bytes]:
+    found: list[bytes] = []
+    for number in range(0, len(paths), _ARGUMENTS):
+        some = [os.fsdecode(path) for path in paths[number : number + _ARGUMENTS]]
+        for which in (("--cached",), ("--others", "--exclude-standard")):
+            found += split(git.run("--literal-pathspecs", "ls-files", "-z", *which, "--", *some).out)
+    return list(dict.fromkeys(found))
 
 
 def _too_large(folder: Path, paths: Iterable[bytes]) -> dict[bytes, int]:
@@ -115,12 +156,26 @@ def _add(git: Git, apart: Sequence[bytes], inside: Sequence[bytes], changed: Seq
         done = _git_add(git, [*apart, *refused])
     if done.code == 128:
         raise _blamed(done)
-    plain = [path for path in inside if path not in set(refused)]
+    _add_inside(git, inside, refused)
+
+
+def _update(git: Git, paths: Sequence[bytes]) -> bool:
+    """Bring the index to what stands at these paths; False where git cannot, and perhaps did in part."""
+    if not paths:
+        return True
+    options = ("-z", "--add", "--remove", "--replace", "--stdin")
+    return git.attempt("update-index", *options, stdin=_lines(paths)).code == 0
+
+
+def _add_inside(git: Git, inside: Sequence[bytes], refused: list[bytes]) -> None:
+    raw = set(refused)
+    plain = [path for path in inside if path not in raw]
     if plain:
         told = git.attempt("update-index", "-z", "--add", "--replace", "--stdin", stdin=_lines(plain))
         if told.code != 0 and not refused:
             refused = _refused(git, plain)
-            plain = [path for path in plain if path not in set(refused)]
+            raw = set(refused)
+            plain = [path for path in plain if path not in raw]
             git.run("update-index", "-z", "--add", "--replace", "--stdin", stdin=_lines(plain), ok=(0, 128))
     _add_raw(git, refused)
 
@@ -170,15 +225,18 @@ def _index_info(git: Git, lines: Iterable[bytes]) -> None:
     git.run("update-index", "-z", "--index-info", stdin=_lines(lines))
 
 
-def _restore(git: Git, links: dict[bytes, bytes]) -> None:
-    """Put submodules back as they were where nothing took their place, and forget new ones."""
+def _restore(git: Git, links: dict[bytes, bytes]) -> set[bytes]:
+    """Put submodules back as they were where nothing took their place, and forget new ones. Gives what else is in the
+    index."""
     entries = split(git.run("ls-files", "-z", "--stage").out)
+    names = _Names(entries)
     lines = [b"0 %s\t%s" % (_zero(name), path) for path, name in _links(entries).items() if path not in links]
     for path, name in links.items():
-        if not _holds(entries, path):
+        if not names.hold(path):
             lines.append(b"160000 %s\t%s" % (name, path))
     if lines:
         _index_info(git, lines)
+    return set(names.sorted)
 
 
 def _links(entries: Iterable[bytes]) -> dict[bytes, bytes]:
@@ -191,13 +249,29 @@ def _links(entries: Iterable[bytes]) -> dict[bytes, bytes]:
     return found
 
 
-def _holds(entries: Iterable[bytes], path: bytes, but: Container[bytes] = ()) -> bool:
-    names = (line.partition(b"\t")[2] for line in entries)
-    return any(_under(name, path) for name in names if name not in but)
+class _Names:
+    """The names in an index, as `ls-files --stage` lists it."""
+
+    def __init__(self, entries: Iterable[bytes], but: Container[bytes] = ()) -> None:
+        names = (line.partition(b"\t")[2] for line in entries)
+        self.sorted = sorted(name for name in names if name not in but)
+
+    def hold(self, path: bytes) -> bool:
+        """Whether something stands at a path or below it."""
+        for wanted in (path, path + b"/"):
+            at = bisect_left(self.sorted, wanted)
+            if at < len(self.sorted) and (self.sorted[at] == path or self.sorted[at].startswith(path + b"/")):
+                return True
+        return False
 
 
-def _under(path: bytes, folder: bytes) -> bool:
-    return path == folder or path.startswith(folder + b"/")
+def _under(path: bytes, folders: Container[bytes]) -> bool:
+    """Whether a path is one of some folders, or below one."""
+    while path not in folders:
+        path = path.rpartition(b"/")[0]
+        if not path:
+            return False
+    return True
 
 
 def _zero(name: bytes) -> bytes:

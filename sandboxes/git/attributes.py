@@ -7,8 +7,10 @@ record what stands there.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from swarm.sandboxes.git.command import Git
+from swarm.sandboxes.git.reading import texts
 
 _CONVERSIONS = ("text", "eol", "crlf", "ident", "working-tree-encoding")
 NO_CONVERSION = "* " + " ".join(f"!{name}" for name in (*_CONVERSIONS, "filter")) + "\n"
@@ -19,17 +21,25 @@ _LINE = re.compile(
     rb'[ \t\r]*(?P<pattern>"(?:[^"\\]|\\.)*"|[^ \t\r"#][^ \t\r]*)(?P<words>(?:[ \t\r]+[^ \t\r]+)*)[ \t\r]*'
 )
 _LARGEST = 1 << 20
+_HEEDED = 100 << 20
+"""Bytes of a `.gitattributes` that git itself still reads."""
 
 
-def conversions(git: Git, commit: str) -> bytes:
-    """The lines of `info/attributes` that make every copy be converted as the `.gitattributes` of a commit say."""
+def conversions(git: Git, commit: str, modules: Iterable[bytes] = ()) -> bytes:
+    """The lines of `info/attributes` that make every copy be converted as the `.gitattributes` of a commit say.
+
+    `modules`: folders in which nothing holds that is said above them. Of filters only that of LFS is heeded.
+    """
     listed = git.run("ls-tree", "-r", "-z", commit).out.split(b"\0")
-    found: list[tuple[bytes, bytes]] = []
+    rules: list[tuple[bytes, str]] = []
     for line in listed:
         about, _, path = line.partition(b"\t")
         folder, _, name = path.rpartition(b"/")
         if name == _NAME and about.startswith(b"100"):
-            found.append((folder, git.run("cat-file", "blob", about.split(b" ")[2].decode()).out))
+            rules.append((folder, about.split(b" ")[2].decode()))
+    said = texts(git, (blob for _, blob in rules), _HEEDED)
+    found: list[tuple[bytes, bytes]] = [(folder, NO_CONVERSION.encode()) for folder in modules]
+    found += ((folder, said[blob]) for folder, blob in rules if blob in said)
     # The deeper one comes later: it counts more. A macro is known only where it is defined at the top.
     found.sort(key=lambda each: each[0].count(b"/") + bool(each[0]))
     macros: set[bytes] = set()
@@ -61,6 +71,8 @@ def _kept(word: bytes, macros: set[bytes]) -> bytes:
     name = word.lstrip(b"-!").partition(b"=")[0]
     if word == b"binary":
         return b"-text"
+    if name == b"filter":
+        return word if word == b"filter=lfs" else b"!filter"
     return word if name.decode(errors="replace") in _CONVERSIONS or name in macros else b""
 
 

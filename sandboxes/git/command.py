@@ -28,6 +28,8 @@ _QUIET = (
     "gc.auto=0",
     "maintenance.auto=false",
     "advice.addEmbeddedRepo=false",
+    "log.showSignature=false",
+    "core.safecrlf=false",
 )
 _OWN = {
     "HOME": "/nonexistent",
@@ -35,7 +37,14 @@ _OWN = {
     "GIT_CONFIG_NOSYSTEM": "1",
     "GIT_ATTR_NOSYSTEM": "1",
 }
-_COMMON = {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0"}
+# A partial clone must not fetch what it lacks behind our back: no protocol is allowed.
+_COMMON = {
+    "LC_ALL": "C",
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_ALLOW_PROTOCOL": "none",
+}
 _KEPT = re.compile(r"GIT_(CONFIG_(GLOBAL|SYSTEM|NOSYSTEM|COUNT|KEY_\d+|VALUE_\d+)|CEILING_DIRECTORIES)")
 
 
@@ -61,10 +70,11 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Git:
-    """One way of running git: its environment, and the folder where it runs."""
+    """One way of running git: its environment, the folder where it runs, and settings that outdo what is configured."""
 
     env: Mapping[str, str]
     cwd: Path
+    settings: tuple[str, ...] = ()
 
     def run(
         self, *args: str | Path, stdin: bytes = b"", ok: tuple[int, ...] = (0,), env: Mapping[str, str] | None = None
@@ -81,7 +91,7 @@ class Git:
 
     def attempt(self, *args: str | Path, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> Finished:
         """Like `run`, whatever the exit code."""
-        options = [word for setting in _QUIET for word in ("-c", setting)]
+        options = [word for setting in (*_QUIET, *self.settings) for word in ("-c", setting)]
         try:
             done = subprocess.run(
                 ["git", *options, *map(str, args)],
@@ -91,6 +101,7 @@ class Git:
                 env={**self.env, **(env or {})},
                 timeout=_TIMEOUT,
                 check=False,
+                process_group=0,  # the terminal's keys are not for it: Ctrl-Z once stopped it before it was git
             )
         except FileNotFoundError as error:
             if shutil.which("git") is not None:
@@ -112,6 +123,12 @@ def user_git(folder: Path) -> Git:
     """git as the user has configured it, but deaf to a repository that the environment names."""
     env = {key: value for key, value in os.environ.items() if not key.startswith("GIT_") or _KEPT.fullmatch(key)}
     return Git({**env, **_COMMON}, folder)
+
+
+def git_path(git: Git, name: str) -> Path:
+    """Where a repository has a file or folder of its own."""
+    found = git.run("rev-parse", "--path-format=absolute", "--git-path", name).out
+    return Path(os.fsdecode(found).rstrip("\n"))
 
 
 def require_version() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,26 +38,28 @@ class Found:
 
 
 @contextmanager
-def looked_through(folder: Path, *, ours: bool) -> Iterator[Found]:
+def looked_through(folder: Path, *, ours: bool, within: Collection[Parts] | None = None) -> Iterator[Found]:
     """Look through a workspace; for the length of the block all of it can be read that belongs to this user.
 
-    `ours`: it is a copy, from which may be removed what git would wait for.
+    `ours`: it is a copy, from which may be removed what git would wait for. `within`: the only folders to be looked at.
 
     Raises:
         MachineError: there is such a thing, and it may not be removed.
     """
     found = Found([], [], [])
     with Descent(folder, open_up=True) as tree:
-        within: set[Parts] = set()
+        nested: set[Parts] = set()
         for parts, at, folders, files in tree.walk():
-            inside = parts[:-1] in within
+            inside = parts[:-1] in nested
             if parts and not inside and (".git" in folders or ".git" in files):
                 found.repositories.append(_path(parts))
                 inside = True
             if inside:
-                within.add(parts)
+                nested.add(parts)
             if ".git" in folders:
                 folders.remove(".git")
+            if within is not None:
+                folders[:] = [name for name in folders if (*parts, name) in within]
             room = LONGEST - len(_path(parts)) - 1
             found.deep += sum(len(os.fsencode(name)) > room for name in files)
             for name in files:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio.to_thread
 
 from swarm.sandboxes.copies.checkouts import Checkouts
 from swarm.sandboxes.copies.staging import Uncapturable, split
+from swarm.sandboxes.git import picking, reading
 from swarm.sandboxes.git.attributes import NO_CONVERSION
 from swarm.sandboxes.git.command import Git, own_git
 from swarm.sandboxes.git.local import exclude_lines
-from swarm.stages import Captured
+from swarm.stages import Captured, Change, Picked
 
 EMAIL = "swarm@localhost"
 ANSWER = "refs/heads/answer"
@@ -27,7 +28,8 @@ class GitRepository:
 
     `head` is the user's commit, `base` the same or a commit on top with what was uncommitted (`dirty`); `date`, in
     Unix seconds, is the date of all commits, so that the same content gets the same name. `local_git`: whether a
-    checkout gets a small repository of its own, in which `git diff` and `git status` work.
+    checkout gets a small repository of its own, in which `git diff` and `git status` work. `notes` tell the user what
+    of the tree is not in it.
     """
 
     store: Path
@@ -35,10 +37,11 @@ class GitRepository:
     head: str
     date: int
     local_git: bool = True
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def dirty(self) -> bool:
-        """Whether the user's tree held uncommitted changes."""
+        """Whether the base is other than the user's commit: by uncommitted changes, or files of submodules."""
         return self.base != self.head
 
     @property
@@ -49,7 +52,7 @@ class GitRepository:
     async def listing(self, commit: str, limit: int) -> str:
         """See `swarm.protocols.Repository`."""
         found = await anyio.to_thread.run_sync(self._git().run, "ls-tree", "-r", "-z", "--name-only", commit)
-        names = [_one_line(name) for name in split(found.out)]
+        names = [one_line(name) for name in split(found.out)]
         lines = names[:limit]
         if len(names) > limit:
             lines.append(f"({len(names) - limit} more files are not listed)")
@@ -70,6 +73,22 @@ class GitRepository:
         """See `swarm.protocols.Repository`."""
         return await anyio.to_thread.run_sync(self._merge, ours, theirs, message)
 
+    async def pick(self, onto: str, patch: str, *, message: str, author: str) -> Picked:
+        """See `swarm.protocols.Repository`."""
+        return await anyio.to_thread.run_sync(picking.pick, self._git(), self._commit, onto, patch, message, author)
+
+    async def record(self, tree: str, parent: str, *, message: str, author: str) -> str:
+        """See `swarm.protocols.Repository`."""
+        return await anyio.to_thread.run_sync(self._commit, f"{tree}^{{tree}}", [parent], message, author)
+
+    async def changes(self, patch: str) -> Sequence[Change]:
+        """See `swarm.protocols.Repository`."""
+        return await anyio.to_thread.run_sync(picking.changes, self._git(), patch)
+
+    async def holding(self, commit: str, words: Sequence[str]) -> Sequence[str]:
+        """See `swarm.protocols.Repository`."""
+        return await anyio.to_thread.run_sync(picking.holding, self._git(), commit, words)
+
     async def diff(self, old: str, new: str) -> bytes:
         """See `swarm.protocols.Repository`."""
         options = ("-r", "-p", "--binary", "--full-index", "--no-renames", "--no-ext-diff", "--no-textconv")
@@ -80,6 +99,18 @@ class GitRepository:
         options = ("-r", "-z", "--name-only", "--no-renames")
         found = await anyio.to_thread.run_sync(self._git().run, "diff-tree", *options, old, new)
         return [name.decode(errors="surrogateescape") for name in split(found.out)]
+
+    async def contents(self, commit: str) -> Mapping[str, str]:
+        """See `swarm.protocols.Repository`."""
+        return await anyio.to_thread.run_sync(reading.contents, self._git(), commit)
+
+    async def links(self, commit: str) -> Mapping[str, str]:
+        """See `swarm.protocols.Repository`."""
+        return await anyio.to_thread.run_sync(reading.links, self._git(), commit)
+
+    async def texts(self, blobs: Iterable[str], most: int) -> Mapping[str, bytes]:
+        """See `swarm.protocols.Repository`."""
+        return await anyio.to_thread.run_sync(reading.texts, self._git(), blobs, most)
 
     async def adopt(self, folder: Path) -> str:
         """Record a folder that is no repository as a commit, from which working copies can be made."""
@@ -111,7 +142,7 @@ class GitRepository:
         done = git.run("merge-tree", "--write-tree", "-z", "--name-only", "--no-messages", ours, theirs, ok=(0, 1))
         tree, *conflicts = split(done.out)
         if done.code == 1:
-            return None, ", ".join(dict.fromkeys(_one_line(name) for name in conflicts))
+            return None, ", ".join(dict.fromkeys(one_line(name) for name in conflicts))
         if tree.decode() == git.run("rev-parse", f"{ours}^{{tree}}").text:
             return ours, ""
         return self._commit(tree.decode(), [ours, theirs], message, "swarm"), ""
@@ -148,6 +179,7 @@ def commit_tree(git: Git, tree: str, parents: Iterable[str], message: str, *, au
     return git.run("commit-tree", "--no-gpg-sign", tree, *above, stdin=text, env=env).text
 
 
-def _one_line(name: bytes) -> str:
+def one_line(name: bytes) -> str:
+    """A path as it can be told."""
     text = name.decode(errors="replace")
     return text if text.isprintable() else repr(text)

@@ -136,6 +136,23 @@ def forget(folder: Path) -> None:
         folder.rmdir()
 
 
+def clear_own(home: Path, until: float) -> None:
+    """Remove what the leases of this process hold, as it is about to end out of order; `until` as in `clear`. Blocks.
+
+    Raises:
+        OSError: the folder of leases cannot be read.
+    """
+    for folder in leases_of(home).iterdir():
+        with suppress(*FAILURES):
+            about = json.loads((folder / LOCK).read_text())
+            if about["pid"] != os.getpid():
+                continue
+            with Engines(patience=1.0) as engines:
+                found = look(folder, engines)
+                if not clear(found.leftovers, until) and not found.unseen:
+                    forget(folder)
+
+
 def _take(folder: Path) -> int:
     with all_leases(folder.parent.parent):
         folder.mkdir(mode=0o711)

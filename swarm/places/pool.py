@@ -138,18 +138,21 @@ class Pool:
             await place.ready.wait()
 
     @asynccontextmanager
-    async def take(self, owner: str, commit: str | None) -> AsyncIterator[Place]:
-        """A place with the tree of `commit`, given back at the end of the block.
+    async def take(self, owner: str, commit: str | None, *, expected: bool = True) -> AsyncIterator[Place]:
+        """A place with the tree of `commit`, given back at the end of the block. A taker who is not `expected` is none
+        of those that were prepared for: what is opened ahead is left to them.
 
         Raises on entering:
             SandboxError: it could not be opened, or is not as closed as it should be.
         """
-        self._expected = max(0, self._expected - 1)
-        self._sure = True
+        if expected:
+            self._expected = max(0, self._expected - 1)
+            self._sure = True
         self._in_use += 1
         try:
             # Those that are there now: each may turn out to have failed, and is made up for meanwhile.
-            for place in [place for place in self._ahead if (place.commit is None) == (commit is None)]:
+            ahead = [place for place in self._ahead if expected and (place.commit is None) == (commit is None)]
+            for place in ahead:
                 if place not in self._ahead:
                     continue  # another taker was quicker
                 self._ahead.remove(place)

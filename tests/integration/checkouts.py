@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
 WHO = ("-c", "user.name=U", "-c", "user.email=u@example.com", "-c", "init.defaultBranch=main")
-ODD_NAMES = ("with space.txt", "new\nline.txt", "umlaut-äß.txt", "-dash.txt", '"quoted".txt', "tab\t.txt")
+ODD_NAMES = (
+    "with space.txt",
+    "new\nline.txt",
+    "umlaut-äß.txt",
+    "-dash.txt",
+    '"quoted".txt',
+    "tab\t.txt",
+    "trailing ",
+    ":(glob)*.txt",
+    "composed-\u00e9",
+    "composed-e\u0301",
+    os.fsdecode(b"latin-\xe9"),
+    "-folder /\t/back\\slash",
+)
 
 
 def git(folder: Path, *args: str, stdin: bytes = b"", code: int = 0) -> str:

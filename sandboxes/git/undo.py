@@ -1,0 +1,194 @@
+"""Changing files of a folder wholly or not at all: what was there is kept beside until all is done."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shlex
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from swarm.errors import MachineError, UsageError
+from swarm.removal import remove_tree
+from swarm.sandboxes.git.command import Git, git_path
+
+_PREFIX = "swarm-undo-"
+_SCRIPT = "put-back"
+_PUT = """put() {
+  if [ -d "$2" ] && [ ! -L "$2" ]; then echo "$2 is a folder with other files; what was there: $1" >&2; exit 1; fi
+  cp -pP -- "$1" "$2"
+}"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What stood at a path; `copy` holds it, None where nothing stood there."""
+
+    path: Path
+    copy: Path | None
+
+
+@contextmanager
+def all_or_nothing(folder: Path, paths: Iterable[bytes], beside: Path) -> Iterator[None]:
+    """Put files and links at `paths` of a folder back as they were if the block raises. `beside`: where they are kept
+    meanwhile, by a link where that is on the same file system: they must be replaced, not written into.
+
+    Raises:
+        MachineError: they cannot be kept, and nothing was changed; or not be put back, and where they are.
+    """
+    folder = folder.absolute()
+    touched = [folder / os.fsdecode(path) for path in dict.fromkeys(paths)]
+    try:
+        place = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=beside))
+    except OSError as error:
+        raise MachineError(f"nothing was changed in {folder}: {beside}: {error.strerror}") from error
+    folders: dict[Path, int] = {}
+    needed = False
+    with ExitStack() as held:
+        try:
+            try:
+                kept = [_Kept(path, _keep(path, place / str(number))) for number, path in enumerate(touched)]
+                for path in touched:
+                    folders |= _above(path, folder)
+                held.enter_context(_note(place, folder, kept, folders))
+            except OSError as error:
+                where = error.filename or place
+                raise MachineError(f"nothing was changed in {folder}: {where}: {error.strerror}") from error
+            try:
+                yield
+            except BaseException:
+                try:
+                    _put_back(kept, folders, folder)
+                except OSError as error:
+                    needed = True
+                    raise MachineError(
+                        f"{folder} was changed in part, and {error.filename} cannot be put back: {error.strerror}",
+                        remedy=f"mend that, and put back what was there: sh {_word(place / _SCRIPT)}",
+                    ) from error
+                raise
+        finally:
+            if not needed:
+                remove_tree(place)
+
+
+def refuse_half_done(git: Git) -> None:
+    """See that no earlier change of a checkout was cut off half way, by a dead machine or a killed process.
+
+    Raises:
+        UsageError: one was; the remedy puts back what was there.
+    """
+    for script in sorted(git_path(git, "HEAD").parent.glob(f"{_PREFIX}*/{_SCRIPT}")):
+        try:
+            with script.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # it is under way, or just done
+            continue
+        raise UsageError(
+            f"an earlier --apply to {git.cwd} was cut off: its files may be changed in part",
+            remedy=f"put back what was there: sh {_word(script)} (or keep the files as they are: "
+            f"rm -r {_word(script.parent)})",
+        )
+
+
+def _note(place: Path, folder: Path, kept: list[_Kept], folders: dict[Path, int]) -> BinaryIO:
+    """Leave a script that puts all back, for when nobody is left to do it; it is locked as long as it is open."""
+    made = {above for each in kept for above in (each.path, *each.path.parents) if folder in above.parents}
+    lines = ["#!/bin/sh", "# Puts back what was here before `swarm --apply` was cut off.", "set -e", _PUT]
+    lines += [f"rm -f -- {_word(each.path)} 2>/dev/null || true" for each in kept]
+    deepest = sorted(made - set(folders), key=lambda path: (-len(path.parts), path))
+    lines += [f"rmdir -- {_word(path)} 2>/dev/null || true" for path in deepest]
+    lines += [
+        f"[ -d {_word(path)} ] || mkdir -m {folders[path]:o} -- {_word(path)}"
+        for path in sorted(folders, key=lambda path: (len(path.parts), path))
+    ]
+    lines += [f"put {_word(each.copy)} {_word(each.path)}" for each in kept if each.copy is not None]
+    lines.append(f"rm -rf -- {_word(place)}")
+    file = (place / (_SCRIPT + ".part")).open("wb")
+    try:
+        file.write(b"".join(os.fsencode(line) + b"\n" for line in lines))
+        file.flush()
+        os.fsync(file.fileno())
+        fcntl.flock(file, fcntl.LOCK_EX)
+        Path(file.name).rename(place / _SCRIPT)
+        folder_fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder_fd)
+        finally:
+            os.close(folder_fd)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _word(path: Path) -> str:
+    return shlex.quote(str(path))
+
+
+def _keep(path: Path, copy: Path) -> Path | None:
+    try:
+        mode = path.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if stat.S_ISDIR(mode):
+        return None  # the files in it are named by themselves
+    try:
+        os.link(path, copy, follow_symlinks=False)
+    except OSError:
+        shutil.copy2(path, copy, follow_symlinks=False)
+    return copy
+
+
+def _above(path: Path, folder: Path) -> dict[Path, int]:
+    """The folders above a path that are there, and their modes."""
+    found: dict[Path, int] = {}
+    for above in (path, *path.parents):
+        if above == folder:
+            break
+        try:
+            mode = above.lstat().st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        if stat.S_ISDIR(mode):
+            found[above] = stat.S_IMODE(mode)
+    return found
+
+
+def _put_back(kept: list[_Kept], folders: dict[Path, int], top: Path) -> None:
+    for each in kept:
+        if not _is_folder(each.path) and os.path.lexists(each.path) and not _same(each):
+            each.path.unlink()
+    made = {above for each in kept for above in (each.path, *each.path.parents) if top in above.parents} - set(folders)
+    for path in sorted(made, key=lambda path: -len(path.parts)):
+        if _is_folder(path):
+            path.rmdir()
+    for path in sorted(folders, key=lambda path: len(path.parts)):
+        if not _is_folder(path):
+            path.mkdir()
+            path.chmod(folders[path])
+    for each in kept:
+        if each.copy is not None and not _same(each):
+            _move(each.copy, each.path)
+
+
+def _same(each: _Kept) -> bool:
+    return (
+        each.copy is not None and os.path.lexists(each.path) and os.path.samestat(each.copy.lstat(), each.path.lstat())
+    )
+
+
+def _move(copy: Path, path: Path) -> None:
+    try:
+        copy.rename(path)
+    except OSError:  # another file system
+        shutil.copy2(copy, path, follow_symlinks=False)
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
