@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import json
+import os
+from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import NamedTuple
 
 import anyio
 
@@ -17,11 +20,19 @@ CHECK = 10  # looks without news between two looks whether the writer lives
 BLOCK = 1 << 20
 
 
-async def follow(path: Path) -> AsyncIterator[Event]:
-    """The events of a journal, those to come as well, until its writer is gone and nothing is left to read.
+class Told(NamedTuple):
+    """A line of a journal. `event` is None where a newer version wrote what this one does not know."""
+
+    line: bytes
+    event: Event | None
+
+
+async def follow(path: Path) -> AsyncGenerator[list[Told], None]:
+    """What a journal holds and what comes to it, block by block, until its writer is gone and nothing is left to read.
+    An empty block says, at every look, that for now there is nothing more.
 
     Raises:
-        JournalError: the file cannot be read, or a whole line of it is no event.
+        JournalError: the file cannot be read, or a whole line of it is no record.
     """
     try:
         file = await anyio.open_file(path, "rb")
@@ -34,14 +45,38 @@ async def follow(path: Path) -> AsyncIterator[Event]:
             if data:
                 quiet, last_look = 0, False
                 *whole, held = (held + data).split(b"\n")
-                for raw in whole:
-                    number += 1
-                    yield parse_line(raw, f"{path}, line {number}")
+                if whole:
+                    yield [Told(raw, _read(raw, f"{path}, line {number + n}")) for n, raw in enumerate(whole, 1)]
+                    number += len(whole)
                 continue
+            yield []
             if last_look:
                 return
             if quiet % CHECK == 0:  # once more after the writer was seen gone: it may just have written
-                last_look = not await anyio.to_thread.run_sync(is_written, path)
+                last_look = not await anyio.to_thread.run_sync(_lives, path)
             quiet += 1
             if not last_look:
                 await anyio.sleep(POLL)
+
+
+def _read(raw: bytes, where: str) -> Event | None:
+    try:
+        return parse_line(raw, where)
+    except JournalError:
+        try:
+            value = json.loads(raw)
+        except (ValueError, RecursionError):
+            value = None
+        if isinstance(value, dict) and isinstance(value.get("type"), str):
+            return None
+        raise
+
+
+def _lives(path: Path) -> bool:
+    """Whether the run that writes it does: by its lock, which is quickly seen, else by who has the file open."""
+    try:
+        stat, locks = path.stat(), Path("/proc/locks").read_text()
+    except OSError:
+        return is_written(path)
+    place = f" {os.major(stat.st_dev):02x}:{os.minor(stat.st_dev):02x}:{stat.st_ino} "
+    return any(place in row and "WRITE" in row for row in locks.splitlines()) or is_written(path)

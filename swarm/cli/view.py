@@ -7,38 +7,32 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from swarm.cli.text import clean, line, many
+from swarm.cli.text import line, many
+from swarm.cli.view_agents import AgentsView
+from swarm.cli.view_bounds import BoundsView, EndpointView
+from swarm.cli.view_merging import MergingView
 from swarm.cli.view_parts import AgentView, GateView, MergeView, State, board_line, limit_line
 from swarm.events import (
-    AgentEnded,
-    AgentStarted,
-    AgentTold,
+    Answered,
     BoardPosted,
     CallFinished,
-    CallSent,
+    ControlUsed,
     CostPreviewed,
     Event,
     Gap,
-    GateFinished,
-    GateStarted,
-    GroupStarted,
     LimitReached,
     Notice,
-    PatchMerged,
     PreviewHeld,
+    RepairsStarted,
     RunEnded,
     RunResumed,
     RunStarted,
     StageStarted,
-    SubTaskSkipped,
-    ToolFinished,
-    ToolStarted,
 )
 from swarm.journal.totals import Totals
+from swarm.legible import clean
 from swarm.preview import Preview
-from swarm.types import Plan, Role
-
-BEATEN = "the other attempt was first"
+from swarm.types import Plan
 
 
 @dataclass
@@ -50,15 +44,13 @@ class RunView:
     mode: str = ""
     totals: Totals = field(default_factory=Totals)
     models: dict[str, str] = field(default_factory=dict)
+    test: str = ""
     stage: int = 0
     plans: dict[int, Plan] = field(default_factory=dict)
     preview: Preview | None = None
     held: PreviewHeld | None = None
-    agents: dict[tuple[int, str], AgentView] = field(default_factory=dict)
-    others: dict[str, AgentView] = field(default_factory=dict)
-    merges: list[MergeView] = field(default_factory=list)
-    gate: GateView | None = None
-    base_gate: GateView | None = None
+    crew: AgentsView = field(default_factory=AgentsView)
+    merging: MergingView = field(default_factory=MergingView)
     board: deque[str] = field(default_factory=lambda: deque(maxlen=100))
     notices: deque[str] = field(default_factory=lambda: deque(maxlen=50))
     started: float = 0.0
@@ -68,17 +60,25 @@ class RunView:
     error: str = ""
     error_details: list[str] = field(default_factory=list)
     result: dict[str, Any] = field(default_factory=dict)
+    bounds: BoundsView = field(default_factory=BoundsView)
+    endpoint: EndpointView = field(default_factory=EndpointView)
+    paused: bool = False
+    waited: float = 0.0
+    """Seconds in which the run waited for its user's answers."""
     changes: int = 0
-    _by_trajectory: dict[str, AgentView] = field(default_factory=dict)
+    _asked: float | None = None
 
     def apply(self, event: Event) -> None:
         """Take in one event."""
         self.changes += 1
         before, self.latest = self.latest, max(self.latest, event.t)
         if isinstance(event, RunResumed):
-            self._leave_out(event, before)
+            self.started += max(0.0, event.t - before) if self.started else 0.0
+            self.crew.resume(event.again, event.t, before)
         self.run_id = self.run_id or line(event.run_id)
         self.totals.observe(event)
+        self.crew.apply(event)
+        self.merging.apply(event)
         handler = _HANDLERS.get(event.type)
         if handler is not None:
             handler(self, event)
@@ -94,150 +94,89 @@ class RunView:
         return line(plan.rationale, 500) if plan else ""
 
     @property
+    def agents(self) -> dict[tuple[int, str], AgentView]:
+        """The sub-agents, by stage and id of the sub-task."""
+        return self.crew.agents
+
+    @property
+    def others(self) -> dict[str, AgentView]:
+        """Orchestrator and aggregators, by trajectory."""
+        return self.crew.others
+
+    @property
+    def merges(self) -> list[MergeView]:
+        """The last word on each patch."""
+        return list(self.merging.last.values())
+
+    @property
+    def gate(self) -> GateView | None:
+        """The last run of the gate on a merged tree."""
+        return self.merging.gate
+
+    @property
+    def base_gate(self) -> GateView | None:
+        return self.merging.base_gate
+
+    @property
     def tokens(self) -> int:
-        return self.totals.usage.total_tokens
+        return self.totals.prompt_tokens + self.totals.completion_tokens
 
     def states(self) -> Counter[State]:
         """How many sub-agents stand where."""
-        return Counter(agent.state for agent in self.agents.values())
+        return self.crew.states()
 
     def seconds(self, now: float) -> float:
         return max(0.0, (self.ended or now) - self.started) if self.started else 0.0
 
     def name_of(self, trajectory_id: str) -> str:
         """The short name of whoever owns a trajectory."""
-        agent = self._by_trajectory.get(trajectory_id)
+        agent = self.crew.of(trajectory_id)
         return agent.name if agent else line(trajectory_id, 40)
 
     def agent_of(self, trajectory_id: str) -> AgentView | None:
-        return self._by_trajectory.get(trajectory_id)
-
-    def _subagent(self, stage: int, name: str, title: str) -> AgentView:
-        agent = self.agents.setdefault((stage, name), AgentView(line(name, 64), stage=stage))
-        agent.title = line(title)
-        return agent
+        return self.crew.of(trajectory_id)
 
     def _run_started(self, event: RunStarted) -> None:
         self.task, self.mode, self.started = line(event.task, 500), line(event.mode), event.t
         self.models = {line(role): line(model) for role, model in event.models.items()}
-
-    def _leave_out(self, event: RunResumed, before: float) -> None:
-        """The time in which nobody was at work is nobody's. `before`: when something was heard last."""
-        for agent in {id(agent): agent for agent in self._by_trajectory.values()}.values():
-            if agent.trajectory_id in event.again:
-                agent.started += max(0.0, event.t - (agent.ended or before))
-        self.started += max(0.0, event.t - before) if self.started else 0.0
+        self.test = str(event.config.get("test") or "")
+        self.bounds.read(event.config)
+        self.bounds.since = event.t
 
     def _resumed(self, event: RunResumed) -> None:
         self.status, self.error, self.error_details, self.ended, self.result = "", "", [], 0.0, {}
-        again = {subtask.id for subtask in self.plans[event.stage].subtasks} if event.stage in self.plans else set()
-        self.merges = [merge for merge in self.merges if merge.name not in again]
-        for trajectory_id in event.again:
-            if agent := self._by_trajectory.get(trajectory_id):
-                agent.state, agent.ended, agent.note, agent.tool = State.WORKING, 0.0, "goes on", None
+        self.paused, self.bounds.since, self._asked = False, event.t, None
+        self.bounds.read(event.config)
+        if event.stage in self.plans:
+            self.merging.forget({subtask.id for subtask in self.plans[event.stage].subtasks})
         lost = f"; {many(event.lost_calls, 'call')} in flight when it ended" if event.lost_calls else ""
         self.notices.append(line(f"the run goes on in a new process{lost}", 300))
         self.notices.extend(line(text, 300) for text in event.changed)
 
     def _stage_started(self, event: StageStarted) -> None:
-        self.stage = event.stage
+        self.stage, self._asked = event.stage, None
         self.plans[event.stage] = event.plan
-        for subtask in event.plan.subtasks:
-            agent = self._subagent(event.stage, subtask.id, subtask.title)
-            agent.depends_on = tuple(line(name, 64) for name in subtask.depends_on)
+        self.crew.plan(event.stage, event.plan.subtasks)
 
     def _previewed(self, event: CostPreviewed) -> None:
-        self.preview = event.preview
+        self.preview, self._asked = event.preview, event.mono
+
+    def _answered(self, event: Answered) -> None:
+        if self._asked is not None:
+            self.waited += max(0.0, event.mono - self._asked)
+            self._asked = event.mono
 
     def _held_against(self, event: PreviewHeld) -> None:
         self.held = event
 
-    def _agent_started(self, event: AgentStarted) -> None:
-        if event.role == Role.SUBAGENT.value or event.subtask is not None:
-            name, title = (event.subtask.id, event.subtask.title) if event.subtask else (event.name, event.name)
-            agent = self._subagent(event.stage, name, title)
-            if agent.state is State.WORKING and agent.trajectory_id != event.trajectory_id:
-                agent = self.agents[event.stage, name] = agent.second()
-        else:
-            agent = self.others.setdefault(event.trajectory_id, AgentView(line(event.name or event.role, 64)))
-            agent.role = line(event.role)
-        self._by_trajectory[event.trajectory_id] = agent
-        agent.trajectory_id = event.trajectory_id
-        agent.state, agent.attempt, agent.stage = State.WORKING, event.attempt, event.stage
-        agent.model, agent.sandbox, agent.max_steps = line(event.model), line(event.sandbox), event.max_steps
-        agent.steps, agent.tool_calls, agent.started, agent.ended = 0, 0, event.t, 0.0
-        agent.stop, agent.summary, agent.note, agent.tool, agent.told = "", "", "starting", None, False
-
-    def _call_sent(self, event: CallSent) -> None:
-        if agent := self._live(event.trajectory_id):
-            agent.note, agent.tool = "thinking" if event.attempt <= 1 else f"thinking (try {event.attempt})", None
-
     def _call_finished(self, event: CallFinished) -> None:
-        agent = self._by_trajectory.get(event.trajectory_id)
-        if agent is None:
-            return
-        agent.count_tokens(event.usage.total_tokens)
-        if self._live(event.trajectory_id) is None:
-            return
-        agent.tool = None
-        agent.steps += event.accepted
-        agent.note = "" if event.accepted else f"{line(event.error, 40).replace('_', ' ') or 'call failed'}: waits"
-
-    def _tool_started(self, event: ToolStarted) -> None:
-        if agent := self._live(event.trajectory_id):
-            agent.tool = (event.name, event.arguments)
-
-    def _tool_finished(self, event: ToolFinished) -> None:
-        if agent := self._live(event.trajectory_id):
-            agent.tool_calls += 1
-            agent.tool = agent.tool or (event.name, event.arguments)
-
-    def _agent_ended(self, event: AgentEnded) -> None:
-        agent = self._by_trajectory.get(event.trajectory_id)
-        if agent is None or agent.trajectory_id != event.trajectory_id:  # a newer attempt is at work
-            return
-        agent.state, agent.ended = State(event.outcome.value), event.t
-        agent.steps, agent.tool_calls = event.steps or agent.steps, event.tool_calls or agent.tool_calls
-        agent.stop, agent.summary = line(event.stop, 60), line(event.final_output, 400)
-        agent.note, agent.tool = agent.summary or agent.stop, None
-        if agent.beside is not None:
-            self._one_of_two_ended(agent, agent.beside)
-
-    def _one_of_two_ended(self, agent: AgentView, other: AgentView) -> None:
-        """Show the attempt that gave the result, else the one that still may."""
-        shown = other if agent.beaten or not (agent.state is State.COMPLETED or other.state.ended) else agent
-        for key in [key for key, known in self.agents.items() if known is agent or known is other]:
-            self.agents[key] = shown
-        if agent.beaten:
-            agent.note = agent.summary = BEATEN
-
-    def _agent_told(self, event: AgentTold) -> None:
-        if agent := self._live(event.trajectory_id):
-            agent.told = True
-
-    def _skipped(self, event: SubTaskSkipped) -> None:
-        known = self.agents.get((event.stage, event.subtask_id))
-        agent = self._subagent(event.stage, event.subtask_id, known.title if known else "")
-        agent.state = State(event.outcome.value)
-        agent.note = agent.summary = line(event.reason)
-        agent.tool = None
-
-    def _merged(self, event: PatchMerged) -> None:
-        self.merges.append(MergeView(line(event.subtask_id, 64), event.merged, len(event.files), line(event.reason)))
-
-    def _gate_started(self, event: GateStarted) -> None:
-        self._set_gate(GateView(line(event.command), event.stage, event.t))
-
-    def _gate_finished(self, event: GateFinished) -> None:
-        gate = GateView(line(event.command), event.stage, event.t, event.passed, event.timed_out, event.exit_code)
-        gate.seconds, gate.output = event.seconds, event.output
-        self._set_gate(gate)
-
-    def _set_gate(self, gate: GateView) -> None:
-        if gate.stage == 0:
-            self.base_gate = gate
+        if event.accepted:
+            self.endpoint.answered()
         else:
-            self.gate = gate
+            self.endpoint.refused(event.error, event.error_message, event.t)
+
+    def _repairs_started(self, event: RepairsStarted) -> None:
+        self.crew.plan(event.stage, event.subtasks)
 
     def _notice(self, event: Notice) -> None:
         text = f"{self.name_of(event.trajectory_id)}: {event.message}" if event.trajectory_id else event.message
@@ -250,9 +189,16 @@ class RunView:
     def _limit(self, event: LimitReached) -> None:
         self.notices.append(limit_line(event))
 
-    def _group_started(self, event: GroupStarted) -> None:
-        if agent := self._live(event.trajectory_id):
-            agent.note, agent.tool = f"waits for {len(event.subtasks)} sub-agents of its own", None
+    def _control_used(self, event: ControlUsed) -> None:
+        match event.action:
+            case "pause" | "resume":
+                self.paused = event.action == "pause"
+            case "concurrency":
+                self.bounds.width = event.concurrency
+            case "budget":
+                self.bounds.budget(event.tokens, event.usd)
+            case "stop_agent":
+                pass  # the agent's own records tell what came of it
 
     def _gap(self, event: Gap) -> None:
         self.notices.append(line(f"the record has a gap: {event.reason}", 300))
@@ -263,32 +209,18 @@ class RunView:
         self.error_details = clean(rest).splitlines()
         self.result = event.result
 
-    def _live(self, trajectory_id: str) -> AgentView | None:
-        agent = self._by_trajectory.get(trajectory_id)
-        if agent is None or agent.state.ended or agent.trajectory_id != trajectory_id:
-            return None
-        return agent
-
 
 _HANDLERS: dict[str, Callable[[RunView, Any], None]] = {
     "run_start": RunView._run_started,
     "run_resume": RunView._resumed,
     "preview": RunView._previewed,
+    "answer": RunView._answered,
     "preview_held": RunView._held_against,
     "stage_start": RunView._stage_started,
-    "agent_start": RunView._agent_started,
-    "call_sent": RunView._call_sent,
     "call": RunView._call_finished,
-    "tool_start": RunView._tool_started,
-    "tool": RunView._tool_finished,
-    "agent_told": RunView._agent_told,
-    "agent_end": RunView._agent_ended,
-    "subtask_skipped": RunView._skipped,
-    "merge": RunView._merged,
-    "gate_start": RunView._gate_started,
-    "gate": RunView._gate_finished,
+    "repairs": RunView._repairs_started,
     "board": RunView._posted,
-    "group_start": RunView._group_started,
+    "control": RunView._control_used,
     "limit": RunView._limit,
     "notice": RunView._notice,
     "gap": RunView._gap,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from swarm.budgets.levels import figure
@@ -29,10 +29,25 @@ class State(StrEnum):
         return self not in (State.WAITING, State.WORKING)
 
 
+class Phase(StrEnum):
+    """What one at work is at."""
+
+    STARTING = "starting"
+    QUEUED = "queued"
+    """Between two things: it waits for its admission to the endpoint, for budget, or to be told to go on."""
+    THINKING = "thinking"
+    TOOL = "tool"
+    REFUSED = "refused"
+    """Its call failed, and it waits to send it again."""
+    GROUP = "group"
+    """It waits for sub-agents of its own."""
+
+
 @dataclass(slots=True)
 class AgentView:
     """One sub-agent (its last attempt; of two at once each has one), or the orchestrator or aggregator. Times are Unix
-    seconds."""
+    seconds: `since` is when the phase began. `retries` are failed calls of the attempt, `refusal` the kind of the last
+    one's failure; `trajectories` are those of all attempts."""
 
     name: str
     title: str = ""
@@ -55,6 +70,12 @@ class AgentView:
     note: str = ""
     told: bool = False
     tool: tuple[str, str] | None = None
+    phase: Phase = Phase.QUEUED
+    since: float = 0.0
+    retries: int = 0
+    refusal: str = ""
+    kind: str = ""
+    trajectories: list[str] = field(default_factory=list)
     beside: AgentView | None = None
     """The other one of two attempts at once, which has the tokens of both as well."""
 
@@ -72,6 +93,9 @@ class AgentView:
         """Whether the other attempt gave the result: this one is no failure."""
         return self.beside is not None and self.beside.state is State.COMPLETED and self.state is not State.COMPLETED
 
+    def be(self, phase: Phase, since: float) -> None:
+        self.phase, self.since = phase, since
+
     def count_tokens(self, tokens: int) -> None:
         for agent in (self, self.beside):
             if agent is not None:
@@ -80,6 +104,7 @@ class AgentView:
     def second(self) -> AgentView:
         """The view of an attempt that begins beside this one."""
         other = AgentView(self.name, self.title, self.role, self.stage, self.depends_on, tokens=self.tokens)
+        other.kind, other.trajectories = self.kind, self.trajectories
         self.beside, other.beside = other, self
         return other
 
@@ -122,15 +147,19 @@ def board_line(event: BoardPosted, name: str) -> str:
 
 @dataclass(slots=True)
 class MergeView:
+    """The last word on a sub-task's patch; `repair` is the sub-task whose patch stands for it, "" for its own."""
+
     name: str
     merged: bool
     files: int
     reason: str
+    repair: str = ""
 
 
 @dataclass(slots=True)
 class GateView:
-    """The gate's last run; `passed` is None while it runs."""
+    """A run of the gate; `passed` is None while it runs. `purpose` is that of `GateFinished`, `tests` how many it was
+    given (0: all); `told` says more of how it ended."""
 
     command: str
     stage: int
@@ -140,3 +169,19 @@ class GateView:
     exit_code: int = 0
     seconds: float = 0.0
     output: str = ""
+    purpose: str = "verdict"
+    tests: int = 0
+    told: str = ""
+    left: bool = False
+    """Whether the run ended before it did."""
+
+    @property
+    def name(self) -> str:
+        """What it was run for."""
+        match self.purpose:
+            case "affected":
+                return f"gate ({self.tests} affected tests)" if self.tests else "gate (affected tests)"
+            case "search":
+                return "gate (looking for what broke it)"
+            case _:
+                return "gate on the base" if self.stage == 0 else "gate"

@@ -7,27 +7,34 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from swarm.cli.plain import PlainLines
-from swarm.cli.text import clean, clock, count, line, tool_use
+from swarm.cli.screen.paint import cells
+from swarm.cli.summary import summary_lines
+from swarm.cli.text import clock, count, line, tool_use
 from swarm.cli.view import RunView, fold
 from swarm.cli.view_parts import State
 from swarm.events import (
     AgentEnded,
     AgentStarted,
+    Answered,
     CallFinished,
     CallSent,
+    CostPreviewed,
     Event,
     Gap,
     GateStarted,
     Notice,
     PatchMerged,
     RewardGiven,
+    RunStarted,
     StageStarted,
     SubTaskSkipped,
     ToolFinished,
     ToolStarted,
 )
-from swarm.types import Outcome, Plan, SubTask
-from tests.unit.stories import HOSTILE, drawn, ended, stamped, told, usage
+from swarm.legible import clean
+from swarm.result import RunResult
+from swarm.types import Outcome, Plan, RunStatus, SubTask
+from tests.unit.stories import HOSTILE, START, drawn, ended, stamped, told, usage
 
 
 def test_a_run_in_its_middle() -> None:
@@ -171,8 +178,32 @@ def test_any_order_of_events_is_drawn_within_the_terminal(
         said += plain.lines(event)
     lines = drawn(view, now, width, height)
     assert len(lines) <= height
-    assert all(clean(text) == text for text in lines)
+    assert all(clean(text) == text and cells(text) <= width for text in lines)
     assert all("\x1b" not in text and "\n" not in text and clean(text) == text for text in said)
+
+
+def test_nothing_goes_on_after_the_end() -> None:
+    events = stamped(told(3))
+    until = next(n for n, e in enumerate(events) if isinstance(e, GateStarted) and e.stage)
+    started = next(e for e in events if isinstance(e, RunStarted))
+    started.config = {"test": "pytest -q"}
+    view = fold([*events[: until + 1], events[-1]])
+    assert (view.gate is not None and view.gate.left, view.merging.suspects, view.merging.repairs) == (True, 0, {})
+    assert any(text.startswith("gate not finished") for text in drawn(view, START + 900))
+    patch = RunResult(
+        run_id="r1", status=RunStatus.CANCELLED, exit_code=130, answer="", run_dir="/r", patch_path="/r/p"
+    )
+    assert "gate: not finished: the patch is untested" in summary_lines(patch, view)
+    assert "gate on the base: FAILED: pytest -q" in summary_lines(patch.model_copy(update={"patch_path": None}), view)
+
+
+def test_the_time_in_which_the_user_was_asked_is_told() -> None:
+    events: list[Event] = stamped(told(1))
+    preview = CostPreviewed.model_construct(type="preview", preview=None, mono=5.0, t=START, run_id="r1", seq=1)
+    answer = Answered(kind="plan", stage=1, yes=True, mono=15.2)
+    view = fold([events[0], preview, answer, *events[1:]])
+    result = RunResult(run_id="r1", status=RunStatus.COMPLETED, exit_code=0, answer="", run_dir="/r", wall_s=15.4)
+    assert any(text.startswith("time: 0:15 (waited for you 0:10), peak") for text in summary_lines(result, view))
 
 
 @settings(max_examples=50, deadline=None)
