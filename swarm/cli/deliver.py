@@ -3,43 +3,34 @@
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
-import sys
+import re
+import shlex
+from functools import partial
 from pathlib import Path
 
-from swarm.cli.stdio import complain, one_line
-from swarm.cli.text import clean
-from swarm.errors import SwarmError, UsageError
-from swarm.result import RunResult
+from swarm.cli.ask import attended
+from swarm.cli.offer import offer
+from swarm.cli.stdio import complain, one_line, write_out
+from swarm.cli.targets import STDOUT, check_branch
+from swarm.errors import MachineError, SwarmError, UsageError
+from swarm.legible import clean, visible
+from swarm.result import UNMERGED, RunResult
 from swarm.types import RunStatus
+from swarm.whole_file import write_whole
 
-
-def check_targets(args: argparse.Namespace, repo: Path | None) -> None:
-    """Refuse before the run what could not be delivered after it.
-
-    Raises:
-        UsageError: there is no repository to apply to, the branch exists or cannot be, the file has no folder.
-    """
-    wanted = "--apply" if args.apply else "--branch" if args.branch else "--patch" if args.patch else ""
-    if wanted and repo is None:
-        raise UsageError(f"{wanted} needs a repository", remedy="leave out --no-repo or the option")
-    if args.branch and repo is not None:
-        if _git(repo, "check-ref-format", "--branch", args.branch).returncode:
-            raise UsageError(f"--branch {args.branch}: not a name for a branch", remedy="choose another name")
-        if not _git(repo, "show-ref", "--verify", "--quiet", f"refs/heads/{args.branch}").returncode:
-            raise UsageError(f"the branch {args.branch} exists already", remedy="choose another name")
-    if args.patch:
-        target = Path(args.patch)
-        if target.is_dir() or not os.access(target.parent, os.W_OK):
-            raise UsageError(f"--patch {target}: cannot be written", remedy="name a file in a folder that exists")
+_LFS = b"version https://git-lfs.github.com/spec/v1\n"
+_POINTER = re.compile(rb"^\+oid sha256:[0-9a-f]{64}$", re.MULTILINE)
 
 
 def will_ask(args: argparse.Namespace, result: RunResult, repo: Path | None) -> bool:
     """Whether `deliver` asks the person at the terminal what to do."""
-    if repo is None or result.patch_path is None or args.patch or args.branch or args.apply or args.json:
+    if repo is None or result.patch_path is None or _told_where(args) or args.json:
         return False
-    return sys.stdin.isatty() and sys.stdout.isatty() and result.status is not RunStatus.CANCELLED
+    return attended() and result.status is not RunStatus.CANCELLED
+
+
+def _told_where(args: argparse.Namespace) -> bool:
+    return args.apply or args.branch is not None or args.patch is not None
 
 
 def deliver(
@@ -51,11 +42,11 @@ def deliver(
     run which did not do all it was asked for. `gated` says that the run has a gate, whether or not it was reached.
     """
     try:
-        return result, _deliver(args, result, repo, gated)
+        return result, [*_deliver(args, result, repo, gated), *_beside(result)]
     except (SwarmError, OSError) as error:
         status = RunStatus.PARTIAL if result.status is RunStatus.COMPLETED else result.status
         failed = result.model_copy(update={"status": status, "exit_code": result.exit_code or 1})
-        return failed, [f"patch: {result.patch_path}", f"swarm: {one_line(str(error))}"]
+        return failed, [f"patch: {result.patch_path}", f"swarm: {one_line(str(error))}", *_beside(result)]
 
 
 def keep(result: RunResult) -> None:
@@ -64,9 +55,7 @@ def keep(result: RunResult) -> None:
     try:
         if not path.is_file() or RunResult.model_validate_json(path.read_bytes()) == result:
             return
-        partly = path.with_suffix(".tmp")
-        partly.write_text(result.model_dump_json(indent=2))
-        partly.replace(path)
+        write_whole(path, result.model_dump_json(indent=2).encode())
     except (OSError, ValueError) as error:
         complain(f"swarm: {path} does not tell it: {one_line(str(error))}")
 
@@ -75,24 +64,67 @@ def _deliver(args: argparse.Namespace, result: RunResult, repo: Path | None, gat
     if repo is None:
         return []
     if result.patch_path is None:
-        return ["no patch: nothing was changed"]
+        return ["no patch: nothing was changed"] if result.exit_code != MachineError.exit_code else []
     patch = Path(result.patch_path)
-    if args.patch:
-        try:
-            Path(args.patch).write_bytes(patch.read_bytes())
-        except OSError as error:
-            raise UsageError(f"--patch {args.patch}: {error.strerror}", remedy=f"take {patch}") from None
-        return [f"patch: {args.patch}"]
-    if args.branch:
+    if args.patch is not None:
+        return _to_file(args.patch, patch, result)
+    if args.branch is not None:
         return [_branch(args.branch, result, repo)]
     if args.apply:
         reason = _unfit(result, gated)
         if reason:
-            return [f"not applied: {reason}", f"patch: {patch}", f"apply it all the same: {_by_hand(repo, patch)}"]
-        return [_apply(repo, patch)]
+            by_hand = f"apply it all the same: {_by_hand(repo, patch)}"
+            return [f"not applied: {reason}", f"patch: {patch}", by_hand, *_large(patch, result)]
+        return [_apply(repo, result, gated)]
     if will_ask(args, result, repo):
-        return [_apply(repo, patch)] if _ask(repo, patch, _unfit(result, gated)) else [f"not applied; patch: {patch}"]
-    return [f"patch: {patch}", f"apply it: {_by_hand(repo, patch)}"]
+        wanted = offer(repo, patch, _unfit(result, gated), partial(check_branch, repo))
+        if wanted.branch:
+            return [_branch(wanted.branch, result, repo)]
+        if wanted.apply:
+            return [_apply(repo, result, gated)]
+        by_hand = f"apply it: {_by_hand(repo, patch)}, or swarm resume {result.run_id} --apply"
+        return [f"not applied; patch: {patch}", by_hand, *_large(patch, result)]
+    doubt = [f"not applied: {reason}"] if gated and result.gate is None and (reason := _unfit(result, gated)) else []
+    return [*doubt, f"patch: {patch}", f"apply it: {_by_hand(repo, patch)}", *_large(patch, result)]
+
+
+def _to_file(name: str, patch: Path, result: RunResult) -> list[str]:
+    try:
+        data = patch.read_bytes()
+        if name == STDOUT:
+            write_out(data)
+        else:
+            write_whole(Path(name), data)
+    except OSError as error:
+        raise UsageError(f"--patch {name}: {error.strerror}", remedy=f"take {patch}") from None
+    return [*([f"patch: {name}"] if name != STDOUT else []), *_large(patch, result)]
+
+
+def _large(patch: Path, result: RunResult) -> list[str]:
+    """What is to be said of a patch with contents that git does not hold."""
+    if not _has_pointers(patch):
+        return []
+    return [
+        "its large files (LFS) are pointers, whose contents git apply does not bring: "
+        f"take swarm resume {result.run_id} --apply"
+    ]
+
+
+def _has_pointers(patch: Path) -> bool:
+    data = patch.read_bytes()
+    return _LFS in data and _POINTER.search(data) is not None
+
+
+def _beside(result: RunResult) -> list[str]:
+    """Where that is which could not be merged."""
+    folder = Path(result.run_dir) / UNMERGED
+    paths = [path for path in folder.glob("*.diff") if path.is_file()]
+    if not paths:
+        return []
+    lines = [f"not merged: {len(paths)} {'patch' if len(paths) == 1 else 'patches'} in {folder}, each with the reason"]
+    if any(map(_has_pointers, paths)):
+        lines.append(f"large files (LFS) are pointers in them; the contents are in {folder.parent / 'repo.git/lfs'}")
+    return lines
 
 
 def _unfit(result: RunResult, gated: bool) -> str:
@@ -106,39 +138,26 @@ def _unfit(result: RunResult, gated: bool) -> str:
     return ""
 
 
-def _ask(repo: Path, patch: Path, doubt: str) -> bool:
-    stat = _git(repo, "apply", "--numstat", str(patch)).stdout.decode(errors="replace").splitlines()
-    for row in stat[:20]:
-        added, removed, path = [*row.split("\t", 2), "", ""][:3]
-        complain(f"  {clean(path)}  +{added} -{removed}")
-    if len(stat) > 20:
-        complain(f"  and {len(stat) - 20} more files")
-    warning = f"{doubt}. " if doubt else ""
-    print(f"{warning}Apply the patch to {repo}? [y/N] ", end="", file=sys.stderr, flush=True)
-    try:
-        return input().strip().lower() in ("y", "yes")
-    except (EOFError, KeyboardInterrupt):
-        print(file=sys.stderr)
-        return False
+def _apply(repo: Path, result: RunResult, gated: bool) -> str:
+    from swarm.sandboxes.git.applying import apply_answer
 
-
-def _apply(repo: Path, patch: Path) -> str:
-    from swarm.sandboxes.git.workspace import apply_to
-
-    apply_to(repo, patch.read_bytes())
-    return f"applied to {repo}"
+    done = apply_answer(repo, Path(result.run_dir) / "repo.git")
+    if done.there:
+        return f"{repo} has all of it already: nothing was changed"
+    if not done.merged:
+        return f"applied to {repo}"
+    tested = "; the gate ran on it without these changes" if gated else ""
+    names = ", ".join(visible(name) for name in done.both[:5]) + (", ..." if len(done.both) > 5 else "")
+    return f"applied to {repo}, merged with what was changed there meanwhile{': ' + names if names else ''}{tested}"
 
 
 def _branch(name: str, result: RunResult, repo: Path) -> str:
-    from swarm.sandboxes.git.workspace import create_branch
+    from swarm.sandboxes.git.branch import create_branch
 
-    create_branch(repo, name, Path(result.run_dir) / "repo.git")
-    return f"branch: {name}"
+    made = create_branch(repo, name, Path(result.run_dir) / "repo.git", run=result.run_id)
+    inside = ", ".join(visible(str(folder.relative_to(repo))) for folder in made[1:])
+    return f"branch: {name}{', also in ' + inside if inside else ''}"
 
 
 def _by_hand(repo: Path, patch: Path) -> str:
-    return f"git -C {repo} apply {patch}"
-
-
-def _git(repo: Path, *args: str) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(["git", "-C", str(repo), *args], capture_output=True, check=False)
+    return f"git -C {shlex.quote(str(repo))} apply {shlex.quote(str(patch))}"

@@ -8,42 +8,47 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from importlib import import_module
+from types import ModuleType
 from typing import NoReturn
 
 from swarm import __version__
-from swarm.cli import doctor, endpoint, gc, image, resume, run, runs
 from swarm.cli.stdio import complain, discard_output, one_line
 from swarm.errors import SwarmError
 
 BROKEN = 3
 
-FAMILIES = {
-    "run": run,
-    "resume": resume,
-    "runs": runs,
-    "show": runs,
-    "watch": runs,
-    "endpoint": endpoint,
-    "image": image,
-    "doctor": doctor,
-    "gc": gc,
-}
+FAMILIES = (
+    *("run", "resume", "runs", "validate", "export", "watch", "report", "endpoint", "image", "doctor", "gc", "init"),
+    "completion",
+)
+"""The modules of this package that hold commands."""
+
+_ELSEWHERE = {"show": "runs"}
 
 
 class Parser(argparse.ArgumentParser):
     """An argument parser that says what is wrong on one line."""
 
     def error(self, message: str) -> NoReturn:
-        if message.startswith("unrecognized arguments"):
-            message += " (a task of several words stands in quotes)"
         self.exit(2, f"{self.prog}: {message}; see `{self.prog} --help`\n")
+
+    def refuse(self, command: str, rest: list[str]) -> NoReturn:
+        """End: this is too much for a command."""
+        hint = " (a task of several words stands in quotes)" if command == "run" else ""
+        name = f"{self.prog} {command}"
+        self.exit(2, f"{name}: unrecognized arguments: {one_line(' '.join(rest))}{hint}; see `{name} --help`\n")
 
 
 def dispatch(argv: list[str] | None) -> int:
     """Run one command and return its exit code. Only KeyboardInterrupt comes out of it."""
     try:
-        args = _parser().parse_args(argv)
-        code: int = FAMILIES[args.command].run(args)
+        given = sys.argv[1:] if argv is None else argv
+        parser = _parser(given[0] if given else "")
+        args, rest = parser.parse_known_args(given)
+        if rest:
+            parser.refuse(args.command, rest)
+        code: int = _family(args.command).run(args)
         sys.stdout.flush()
         return code
     except SystemExit as end:  # argparse: --help, --version, wrong usage
@@ -77,7 +82,12 @@ def _print_traceback() -> None:
     complain(traceback.format_exc().rstrip())
 
 
-def _parser() -> Parser:
+def _family(command: str) -> ModuleType:
+    return import_module(f"swarm.cli.{_ELSEWHERE.get(command, command)}")
+
+
+def _parser(first: str) -> Parser:
+    """That of the family whose command is the first word, where it is one; else, and for `completion`, of all."""
     parser = Parser(
         prog="swarm",
         description="One task becomes a swarm of sandboxed agents and one tested answer.",
@@ -86,6 +96,7 @@ def _parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"swarm {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for family in dict.fromkeys(FAMILIES.values()):
-        family.add_parser(commands)
+    named = _ELSEWHERE.get(first, first)
+    for name in (named,) if named in FAMILIES and named != "completion" else FAMILIES:
+        _family(name).add_parser(commands)
     return parser

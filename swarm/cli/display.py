@@ -6,15 +6,22 @@ import os
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import anyio.lowlevel
 
 from swarm.cli.outlet import Outlet
 from swarm.cli.plain import PlainLines
 from swarm.cli.stdio import complain
+from swarm.cli.text import line
 from swarm.cli.view import RunView
+from swarm.config import home
 from swarm.events import Event
+from swarm.scheduling.controls import Controls
+
+if TYPE_CHECKING:
+    from swarm.cli.screen.head import Traffic
 
 
 class Display(Protocol):
@@ -22,6 +29,11 @@ class Display(Protocol):
 
     @property
     def view(self) -> RunView: ...
+
+    @property
+    def controls(self) -> Controls | None:
+        """What its keys steer the run with; None where it takes none."""
+        ...
 
     def on_event(self, event: Event) -> None: ...
 
@@ -37,6 +49,10 @@ class Display(Protocol):
 
     def close(self) -> None: ...
 
+    def release(self) -> None:
+        """Give back the terminal at once, from any thread: the process is about to end."""
+        ...
+
 
 @asynccontextmanager
 async def _nothing_to_hold() -> AsyncIterator[None]:
@@ -50,6 +66,7 @@ class JsonDisplay:
 
     def __init__(self, broken: Callable[[OSError], None]) -> None:
         self.view = RunView()
+        self.controls: Controls | None = None
         self._outlet = Outlet(sys.stdout.fileno(), broken)
 
     def on_event(self, event: Event) -> None:
@@ -68,12 +85,16 @@ class JsonDisplay:
     def close(self) -> None:
         self._outlet.close()
 
+    def release(self) -> None:
+        """It holds none."""
+
 
 class PlainDisplay:
     """One line on standard error for each change that matters."""
 
     def __init__(self) -> None:
         self.view = RunView()
+        self.controls: Controls | None = None
         self._plain = PlainLines(self.view)
         self._outlet = Outlet(sys.stderr.fileno(), lambda error: None)
 
@@ -94,17 +115,34 @@ class PlainDisplay:
     def close(self) -> None:
         self._outlet.close()
 
+    def release(self) -> None:
+        """It holds none."""
+
 
 class ScreenDisplay:
-    """The live screen, on standard error so that standard output holds the answer alone."""
+    """The live screen, on standard error so that standard output holds the answer alone. `watched` is the record of a
+    run that another process makes: then the keys only look, and `leave` ends the looking."""
 
-    def __init__(self) -> None:
-        from rich.console import Console
-
-        from swarm.cli.screen import Screen
+    def __init__(self, watched: Path | None = None, leave: Callable[[], None] = lambda: None) -> None:
+        from swarm.cli.screen.desk import Desk
+        from swarm.cli.screen.screen import Screen
+        from swarm.cli.screen.terminal import terminal_of, theme_of
 
         self.view = RunView()
-        self._screen = Screen(self.view, Console(stderr=True, highlight=False, markup=False, emoji=False))
+        self.controls = Controls() if watched is None else None
+        self._watched = watched
+        desk = Desk(self.view, self.controls, self._record, leave)
+        terminal, theme = terminal_of(sys.stderr, sys.stdin), theme_of(sys.stderr, os.environ)
+        self._screen = Screen(self.view, terminal, theme, desk, _traffic if watched is None else lambda: None)
+
+    @property
+    def reading(self) -> bool:
+        """Whether the user looks at something that should not vanish."""
+        return self._screen.desk.log is not None or self._screen.desk.helps
+
+    @property
+    def has_keys(self) -> bool:
+        return self._screen.has_keys
 
     def on_event(self, event: Event) -> None:
         self.view.apply(event)
@@ -121,11 +159,44 @@ class ScreenDisplay:
     def close(self) -> None:
         self._screen.close()
 
+    def release(self) -> None:
+        self._screen.release()
+
+    def _record(self) -> Path | None:
+        if self._watched is not None or not self.view.run_id:
+            return self._watched
+        return home(os.environ) / "runs" / self.view.run_id / "events.jsonl"
+
+
+def _traffic() -> Traffic | None:
+    """What the governors of this process tell, all together."""
+    from swarm.cli.screen.head import Traffic
+    from swarm.models.admission.governors import open_governors
+
+    told = [governor.statistics() for governor in open_governors()]
+    if not told:
+        return None
+    rates = [each.rate for each in told if each.rate is not None]
+    return Traffic(
+        sum(each.in_flight for each in told),
+        sum(each.window for each in told),
+        sum(each.waiting for each in told),
+        sum(rates) if len(rates) == len(told) else None,
+        next((line(each.parked) for each in told if each.parked), ""),
+    )
+
 
 def open_display(*, json: bool, broken: Callable[[OSError], None]) -> Display:
     """The display that fits; `broken` is called when the JSON lines can no longer be written."""
     if json:
         return JsonDisplay(broken)
-    if sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb":
-        return ScreenDisplay()
-    return PlainDisplay()
+    return ScreenDisplay() if shows_screen() else PlainDisplay()
+
+
+def shows_screen() -> bool:
+    """Whether standard error is a terminal that can show a screen, and that we may use."""
+    if not sys.stderr.isatty() or os.environ.get("TERM", "dumb") in ("", "dumb", "unknown"):
+        return False
+    from swarm.cli.screen.terminal import Terminal
+
+    return Terminal(sys.stderr.fileno(), None).ours

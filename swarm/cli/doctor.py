@@ -89,6 +89,7 @@ async def _look(probe: bool) -> list[Finding]:
         Finding("python", sys.version_info >= (3, 11), python, needed=True),
         await _git(),
         _home(home(os.environ)),
+        *await _cut_off(),
         *await look(),
         *await look_at_endpoints(config, redactor, probe=probe),
     ]
@@ -122,6 +123,25 @@ def _home(folder: Path) -> Finding:
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     fits = existing.is_dir() and os.access(existing, os.W_OK)
     return Finding("runs", fits, f"kept in {folder / 'runs'}" + ("" if fits else ": not writable"), needed=True)
+
+
+async def _cut_off() -> list[Finding]:
+    """Whether the checkout here was changed in part by an `--apply` that did not come to its end."""
+    from pathlib import Path
+
+    import anyio.to_thread
+
+    from swarm.errors import SwarmError, UsageError
+    from swarm.sandboxes.git.command import user_git
+    from swarm.sandboxes.git.undo import refuse_half_done
+
+    try:
+        await anyio.to_thread.run_sync(refuse_half_done, user_git(Path.cwd()))
+    except UsageError as error:
+        return [Finding("checkout", False, error.message, needed=True, remedy=error.remedy or "")]
+    except (SwarmError, OSError):  # no repository
+        pass
+    return []
 
 
 async def _repository() -> Path | None:

@@ -24,7 +24,8 @@ Show = Callable[[str], str]
 async def look_at_endpoints(config: RunConfig, redactor: Redactor, *, probe: bool) -> list[Finding]:
     """What there is to say of the configured endpoints and of servers on this machine. With `probe` the capabilities
     are asked for again, and kept."""
-    from swarm.cli.text import clean, line
+    from swarm.cli.text import line
+    from swarm.legible import clean
     from swarm.models.local_servers import find
 
     def show(text: str) -> str:  # a secret must not be cut before it is seen, nor broken by a terminal's controls

@@ -14,6 +14,7 @@ from swarm.errors import JournalError, UsageError
 RUNNING = "running"
 CRASHED = "crashed"
 UNREADABLE = "unreadable"
+_AT_ONCE_S = 1.0
 LATEST = 1e11  # Unix seconds; what claims to be later is no time
 
 
@@ -89,16 +90,31 @@ def find_run(folder: Path, given: str) -> Path:
         return path.resolve()
     names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else []
     if given == "last":
-        newest = max(names, key=lambda name: (_start_of(folder / name), name), default=None)
-        if newest is None:
+        if not names:
             raise UsageError(f"no runs in {folder}", remedy="start one with `swarm run`")
-        return folder / newest
+        return _newest([folder / name for name in names])
     matches = [given] if given in names else [name for name in names if name.startswith(given)]
     if not matches:
         raise UsageError(f"no run {given}", remedy=listing)
     if len(matches) > 1:
         raise UsageError(f"{given} may be {', '.join(matches[:5])}", remedy="give more of the id")
     return folder / matches[0]
+
+
+def _newest(folders: list[Path]) -> Path:
+    """Of runs that began within a second, one that lives; else the one that was written to last."""
+    starts = {path: _start_of(path) for path in folders}
+    latest = max(starts.values())
+    near = [path for path in folders if starts[path] > latest - _AT_ONCE_S]
+    if len(near) == 1:
+        return near[0]
+
+    def order(path: Path) -> tuple[bool, float, float, str]:
+        record = path / "events.jsonl"
+        written = record.stat().st_mtime if record.exists() else 0.0
+        return is_written(record), written, starts[path], path.name
+
+    return max(near, key=order)
 
 
 def is_written(path: Path) -> bool:

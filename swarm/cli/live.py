@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from swarm.errors import SwarmError
 
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
     Work = Callable[[Swarm, Display, anyio.Event], Awaitable[RunResult]]
 
 INTERRUPTED = 130
-GRACE = 3.0  # seconds that a run has to end in order after the second signal
 _RAISED_BY = {
     "tokens": "--budget-tokens N",
     "dollars": "--budget-usd X",
@@ -34,28 +31,42 @@ _RAISED_BY = {
 
 
 def live(
-    args: argparse.Namespace, config: RunConfig, repo: Path | None, work: Work, earlier: Iterable[Event] = ()
+    args: argparse.Namespace,
+    config: RunConfig,
+    repo: Path | None,
+    work: Work,
+    earlier: Iterable[Event] = (),
+    again: Callable[[], bool] = lambda: False,
 ) -> int:
     """Show a run while `work` makes it, and do with its end what the options say; the exit code is the run's.
-    `earlier`: what happened of it before.
+    `earlier`: what happened of it before. `again`: whether the user wants another in its place; then nothing is told
+    of its end.
 
     Raises:
         SwarmError: the run could not be started.
     """
     import anyio
 
+    from swarm.cli.in_order import ends_in_order
+    from swarm.cli.interrupts import result_of, stopped_at_once, tell_envelope
     from swarm.cli.open_files import allow_many_open_files
     from swarm.cli.stdio import complain
     from swarm.result import RunResult
 
     allow_many_open_files()
-    display, result = anyio.run(_run, config, args, work, earlier)
-    if result is None and display.view.result:  # it ended in order all the same
-        result = RunResult.model_validate(display.view.result)
-    if result is None:
-        complain(_stopped_at_once(display))
-        return INTERRUPTED
-    return _finish(args, display, result, repo, config)
+    with ends_in_order():
+        display, result = anyio.run(_run, config, args, work, earlier)
+    with ends_in_order():  # anew: the event loop leaves the signals as if nobody had handled them
+        if again():
+            return INTERRUPTED
+        if result is None and display.view.result:  # it ended in order all the same
+            result = RunResult.model_validate(display.view.result)
+        if result is None:
+            complain(stopped_at_once(display))
+            if args.json:
+                tell_envelope(result_of(display))
+            return INTERRUPTED
+        return _finish(args, display, result, repo, config)
 
 
 def _way_on(args: argparse.Namespace, result: RunResult, config: RunConfig) -> str:
@@ -94,6 +105,7 @@ async def _run(
     import anyio
 
     from swarm.cli.display import open_display
+    from swarm.cli.interrupts import Interrupts
     from swarm.cli.stdio import complain, discard_output
     from swarm.runtime import Swarm
 
@@ -112,75 +124,33 @@ async def _run(
     failure: SwarmError | None = None
     async with anyio.create_task_group() as signals:
         running = anyio.CancelScope()
-        await signals.start(_watch_signals, stop, running, display)
-        with running:
-            async with anyio.create_task_group() as drawing:
-                drawing.start_soon(display.run)
-                try:
+        await signals.start(Interrupts(stop, running, display, args.json).watch)
+        async with anyio.create_task_group() as drawing:  # not in that scope: what happens until the end is told, too
+            drawing.start_soon(display.run)
+            try:
+                with running:
                     async with Swarm(config=config) as swarm:
                         result = await work(swarm, display, stop)
-                except SwarmError as error:
-                    failure = error  # raised below: by itself, not in a group
-                finally:
-                    display.close()
+            except SwarmError as error:
+                failure = error  # raised below: by itself, not in a group
+            finally:
+                display.close()
         signals.cancel_scope.cancel()
     if failure is not None:
         raise failure
     return display, result
 
 
-async def _watch_signals(stop: anyio.Event, scope: anyio.CancelScope, display: Display, *, task_status: Any) -> None:
-    """The first signal asks the run to end; the second one ends it, in order if that is quick, else the process."""
-    import signal
-    import threading
-
-    import anyio
-
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
-        task_status.started()
-        async for _ in received:
-            if stop.is_set():
-                break
-            stop.set()
-            display.say("stopping: the run ends and is kept; once more to stop at once")
-        scope.cancel()
-        timer = threading.Timer(GRACE, _end_process, (display,))  # a thread: the event loop may be what is stuck
-        timer.daemon = True
-        timer.start()
-        try:
-            await anyio.sleep_forever()
-        finally:
-            timer.cancel()
-
-
-def _end_process(display: Display) -> None:
-    """End at once, whatever hangs. The children of bubblewrap die with it."""
-    import select
-
-    restore = "\x1b[?25h\n" if sys.stderr.isatty() else ""  # the live screen hides the cursor
-    data = f"{restore}{_stopped_at_once(display)}\n".encode()
-    try:
-        if select.select([], [2], [], 0)[1]:  # a terminal that is stopped must not hold this up too
-            os.write(2, data)
-    finally:
-        os._exit(INTERRUPTED)
-
-
-def _stopped_at_once(display: Display) -> str:
-    from swarm.config import home
-
-    run_id = display.view.run_id
-    kept = f"; the record so far: {home(os.environ) / 'runs' / run_id}; go on: swarm resume {run_id}" if run_id else ""
-    return f"swarm: stopped at once{kept}"
-
-
 def _finish(args: argparse.Namespace, display: Display, result: RunResult, repo: Path | None, config: RunConfig) -> int:
     from swarm.cli.deliver import deliver, keep, will_ask
+    from swarm.cli.interrupts import tell_envelope
     from swarm.cli.stdio import complain, tell
-    from swarm.cli.summary import answer_text, plan_lines, summary_lines
+    from swarm.cli.summary import answer_text, as_it_is, plan_lines, summary_lines
+    from swarm.cli.targets import STDOUT
 
     if display.view.error:
         complain("\n".join([f"swarm: {display.view.error}", *display.view.error_details]))
+    config = as_it_is(config, display.view.totals)
     gated, lines = config.test is not None, list[str]()
     asks = not args.dry_run and will_ask(args, result, repo)
     if not args.dry_run and not asks:  # first, as the envelope tells how it went
@@ -188,7 +158,7 @@ def _finish(args: argparse.Namespace, display: Display, result: RunResult, repo:
     if not args.json:
         plan = display.view.plans.get(display.view.stage) if args.dry_run else None
         if text := "\n".join(plan_lines(plan, config, display.view.preview)) if plan else answer_text(result):
-            tell(text)
+            (complain if args.patch == STDOUT and not args.dry_run else tell)(text)
         complain("\n".join(summary_lines(result, display.view, config, dry_run=args.dry_run)))
     if asks:
         result, lines = deliver(args, result, repo, gated=gated)
@@ -198,5 +168,5 @@ def _finish(args: argparse.Namespace, display: Display, result: RunResult, repo:
     if way := _way_on(args, result, config):
         complain(way)
     if args.json:
-        tell(f'{{"type":"result",{result.model_dump_json()[1:]}')
+        tell_envelope(result)
     return result.exit_code

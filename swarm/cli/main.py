@@ -17,11 +17,18 @@ def main(argv: "list[str] | None" = None) -> int:
             return dispatch(argv)
         except KeyboardInterrupt:
             stdio.complain("swarm: interrupted")
-            return INTERRUPTED
+            return _interrupted()
         finally:
             stdio.settle()
     except KeyboardInterrupt:  # before or after all else
-        return INTERRUPTED
+        return _interrupted()
+
+
+def _interrupted() -> int:
+    """Python remembers that an `exec` of text was interrupted, such as that of a dataclass which is being imported, and
+    would end by the signal; it forgets with the next one."""
+    exec("")
+    return INTERRUPTED
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     target = patch.add_mutually_exclusive_group()
     target.add_argument("--apply", action="store_true", help="apply it to the checkout unless the gate failed")
     target.add_argument("--branch", metavar="NAME", help="put it on a new branch")
-    target.add_argument("--patch", metavar="FILE", help="write it to a file")
+    target.add_argument("--patch", metavar="FILE", help="write it to a file; `-` is standard output")
     parser.add_argument("--yes", action="store_true", help="ask nothing on the terminal")
     parser.add_argument("--json", action="store_true", help="events from now on as JSON lines, last the result")
 
@@ -54,36 +54,22 @@ def run(args: argparse.Namespace) -> int:
         SwarmError: there is no such run, or it cannot be gone on with.
     """
     from swarm.cli.history import find_run
+    from swarm.cli.in_order import ends_in_order
+    from swarm.cli.last_line import always_an_envelope
     from swarm.config import home
-    from swarm.errors import SwarmError
 
-    folder = None
-    try:
-        folder = find_run(home(os.environ) / "runs", args.run)
-        return _go_on(args, folder)
-    except SwarmError as error:
-        if args.json:  # the last line is an envelope, whatever happens
-            _tell_failure(folder.name if folder is not None else args.run, folder, error.exit_code)
-        raise
-
-
-def _tell_failure(run_id: str, folder: Path | None, exit_code: int) -> None:
-    from swarm.cli.stdio import tell
-    from swarm.result import RunResult
-    from swarm.types import RunStatus
-
-    where = str(folder) if folder is not None else ""
-    result = RunResult(run_id=run_id, status=RunStatus.ERRORED, exit_code=exit_code, answer="", run_dir=where)
-    tell(f'{{"type":"result",{result.model_dump_json()[1:]}')
+    with always_an_envelope(json=args.json, run_id=args.run) as of, ends_in_order():
+        of.folder = find_run(home(os.environ) / "runs", args.run)
+        return _go_on(args, of.folder)
 
 
 def _go_on(args: argparse.Namespace, folder: Path) -> int:
     from pathlib import Path
 
     from swarm.cli.approve import asker
-    from swarm.cli.deliver import check_targets
     from swarm.cli.live import live
     from swarm.cli.stdio import complain
+    from swarm.cli.targets import check_targets
     from swarm.journal.past import Past
     from swarm.journal.reader import hold_journal
     from swarm.resuming import config_of, resumable
@@ -102,6 +88,13 @@ def _go_on(args: argparse.Namespace, folder: Path) -> int:
 
     async def work(swarm: Swarm, display: Display, stop: anyio.Event) -> RunResult:
         asks = asker(args, config, display)
-        return await swarm.resume(str(folder), config=config, on_event=display.on_event, stop=stop, approve=asks)
+        return await swarm.resume(
+            str(folder),
+            config=config,
+            on_event=display.on_event,
+            stop=stop,
+            approve=asks,
+            controls=display.controls,
+        )
 
     return live(args, config, repo, work, events)

@@ -33,6 +33,7 @@ CONFIGURED = (
     "max_agents",
     "max_depth",
     "concurrency",
+    "repairs",
     "max_steps",
     "max_critical_steps",
     "context_tokens",
@@ -70,7 +71,11 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--repo", metavar="PATH", help="the git repository (default: the one around this folder)")
     where.add_argument("--no-repo", action="store_true", help="a task without a repository")
-    parser.add_argument("--test", metavar="CMD", help="the gate: the command that the merged tree must pass")
+    gate = parser.add_mutually_exclusive_group()
+    gate.add_argument(
+        "--test", metavar="CMD", help="the gate: the command that the merged tree must pass (default: found by itself)"
+    )
+    gate.add_argument("--no-test", action="store_true", help="no gate, whatever the repository holds")
 
     models = parser.add_argument_group("models")
     models.add_argument(
@@ -81,16 +86,16 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     models.add_argument(
         "--model", metavar="NAME", help="the model of all roles, or PROVIDER/MODEL; `embedded` needs no endpoint"
     )
-    models.add_argument("--planner-model", metavar="NAME")
-    models.add_argument("--subagent-model", metavar="NAME")
-    models.add_argument("--aggregator-model", metavar="NAME")
+    models.add_argument("--planner-model", metavar="NAME", help="that of the planner, or the orchestrator")
+    models.add_argument("--subagent-model", metavar="NAME", help="that of the sub-agents")
+    models.add_argument("--aggregator-model", metavar="NAME", help="that of who merges results")
     models.add_argument(
         "--base-url",
         metavar="URL",
         action="append",
         help="the OpenAI-compatible endpoint, such as http://host:8000/v1; again for each replica of it",
     )
-    models.add_argument("--seed", type=int, metavar="N")
+    models.add_argument("--seed", type=int, metavar="N", help="sent with each model call, for models that take one")
     models.add_argument("--prompts", metavar="DIR", help="your own system prompts, in place of ours of the same name")
     tape = models.add_mutually_exclusive_group()
     tape.add_argument("--record", metavar="FILE", help="keep every exchange with the models in a new file")
@@ -102,6 +107,7 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     limits.add_argument("--max-agents", type=int, metavar="N", help="sub-agents of the whole run")
     limits.add_argument("--max-depth", type=int, metavar="N", help="parl: levels of sub-agents, 1 (default) to 4")
     limits.add_argument("--concurrency", type=int, metavar="N", help="sub-agents at work at once")
+    limits.add_argument("--repairs", type=int, metavar="N", help="tries to repair a patch that was not merged")
     limits.add_argument("--max-steps", type=int, metavar="N", help="model calls of one sub-agent")
     limits.add_argument("--max-critical-steps", type=int, metavar="N", help="steps of the longest way through the run")
     limits.add_argument("--context-tokens", type=int, metavar="N", help="window of the models, prompt and answer")
@@ -150,7 +156,7 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     target = patch.add_mutually_exclusive_group()
     target.add_argument("--apply", action="store_true", help="apply it to the checkout unless the gate failed")
     target.add_argument("--branch", metavar="NAME", help="put it on a new branch")
-    target.add_argument("--patch", metavar="FILE", help="write it to a file")
+    target.add_argument("--patch", metavar="FILE", help="write it to a file; `-` is standard output")
 
     parser.add_argument("--dry-run", action="store_true", help="show the plan and what it may cost, run no sub-agent")
     parser.add_argument("--yes", action="store_true", help="run the plan without asking on the terminal")
@@ -167,26 +173,53 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         SwarmError: the run could not be started.
     """
+    from swarm.cli.in_order import ends_in_order
+    from swarm.cli.last_line import always_an_envelope
+
+    with always_an_envelope(json=args.json), ends_in_order():
+        return _run(args)
+
+
+def _run(args: argparse.Namespace) -> int:
     _check_gate(args)
     task = _task(args.task)
     repo = _repository(args)
 
-    from swarm.cli.approve import asker
-    from swarm.cli.deliver import check_targets
+    from pathlib import Path
+
+    from swarm.cli.approve import Wish, asker
+    from swarm.cli.discovery import with_gate
     from swarm.cli.live import live
+    from swarm.cli.targets import check_targets
     from swarm.config import load_config
 
     flags = {key: value for key in CONFIGURED if (value := getattr(args, key)) is not None}
+    if args.no_test:
+        flags |= {"test": None, "find_test": False}
     config = load_config(flags, os.environ, repo)
     check_targets(args, repo)
+    config = with_gate(config, repo, Path(args.repo or "."))
+
+    wish = Wish(repo) if repo is not None else None
 
     async def work(swarm: Swarm, display: Display, stop: anyio.Event) -> RunResult:
-        asks = asker(args, config, display)
+        asks = asker(args, swarm.config, display, wish)
         return await swarm.run(
-            task, repo=repo, on_event=display.on_event, stop=stop, dry_run=args.dry_run, approve=asks
+            task,
+            repo=repo,
+            on_event=display.on_event,
+            stop=stop,
+            dry_run=args.dry_run,
+            approve=asks,
+            controls=display.controls,
         )
 
-    return live(args, config, repo, work)
+    while True:
+        code = live(args, config, repo, work, again=lambda: wish is not None and wish.test is not None)
+        if wish is None or wish.test is None:
+            return code
+        config = config.model_copy(update={"test": wish.test or None, "test_found": ""})
+        wish.test = None
 
 
 def _check_gate(args: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""`swarm runs`, `swarm show` and `swarm watch`: runs that were, and the one that is."""
+"""`swarm runs` and `swarm show`: the runs that were."""
 
 from __future__ import annotations
 
@@ -17,18 +17,16 @@ RUN_HELP = "a run's id, the start of it, its folder, or `last`"
 
 
 def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
-    """Declare the three commands."""
+    """Declare the two commands."""
     runs = commands.add_parser("runs", help="list the runs, newest first", allow_abbrev=False)
     runs.add_argument("--json", action="store_true", help="one JSON object a line")
     show = commands.add_parser("show", help="tell what happened in a run", allow_abbrev=False)
     show.add_argument("run", metavar="RUN", help=RUN_HELP)
     show.add_argument("--json", action="store_true", help="the events of its journal, one JSON object a line")
-    watch = commands.add_parser("watch", help="follow a run that another process makes", allow_abbrev=False)
-    watch.add_argument("run", metavar="RUN", help=RUN_HELP)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run one of the commands. `watch` gives the exit code of the run that it followed.
+    """Run one of the commands.
 
     Raises:
         SwarmError: no such run, or its record cannot be read.
@@ -41,12 +39,7 @@ def run(args: argparse.Namespace) -> int:
 
     from swarm.cli.history import find_run
 
-    found = find_run(folder, args.run)
-    if args.command == "watch":
-        import anyio
-
-        return anyio.run(_watch, found)
-    return _show(found, args.json)
+    return _show(find_run(folder, args.run), args.json)
 
 
 def _list(folder: Path, json: bool) -> int:
@@ -109,30 +102,3 @@ def _show(folder: Path, json: bool) -> int:
     for text in story(view, read_record(folder), folder):
         print(text)
     return 0
-
-
-async def _watch(folder: Path) -> int:
-    import anyio
-
-    from swarm.cli.display import open_display
-    from swarm.cli.follow import follow
-    from swarm.events import RunEnded
-
-    display = open_display(json=False, broken=lambda error: None)
-    code: int | None = None
-    async with anyio.create_task_group() as drawing:
-        drawing.start_soon(display.run)
-        try:
-            async for event in follow(folder / "events.jsonl"):
-                display.on_event(event)
-                if isinstance(event, RunEnded):
-                    code = event.exit_code
-                    break
-        finally:
-            display.close()
-    if code is None:
-        complain("swarm: the run's process is gone and left no end; see `swarm show`")
-        return 3
-    if display.view.error:
-        complain(f"swarm: {display.view.error}")
-    return code

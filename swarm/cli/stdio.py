@@ -33,6 +33,17 @@ def tell(text: str) -> None:
             complain(f"swarm: standard output cannot be written: {error.strerror}")
 
 
+def write_out(data: bytes) -> None:
+    """Write all of it to standard output. Raises: OSError, and nothing more goes there then."""
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except OSError:
+        discard_output()
+        raise
+
+
 def complain(text: str) -> None:
     """Print to standard error; where it cannot be written there is nobody to tell."""
     try:

@@ -9,9 +9,10 @@ from pydantic import ValidationError
 
 from swarm.cli.history import Record
 from swarm.cli.summary import answer_text, summary_lines
-from swarm.cli.text import clean, clock, count, line, many
+from swarm.cli.text import clock, count, line, many
 from swarm.cli.view import RunView
 from swarm.cli.view_parts import AgentView, GateView
+from swarm.legible import clean
 from swarm.result import RunResult
 
 GATE_TAIL = 20  # lines of a failed gate's output

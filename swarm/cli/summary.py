@@ -6,9 +6,12 @@ import os
 from collections.abc import Iterable
 
 from swarm.cli.forecast import outcome_line, preview_lines
-from swarm.cli.text import clean, clock, count, hit_rate, line, many
+from swarm.cli.text import clock, count, hit_rate, line, many
 from swarm.cli.view import RunView
 from swarm.config import RunConfig
+from swarm.journal.gate_words import words
+from swarm.journal.totals import Totals
+from swarm.legible import clean
 from swarm.models.pricing import known_price
 from swarm.preview import Preview
 from swarm.result import RunResult
@@ -42,15 +45,32 @@ def summary_lines(
             + _outcomes(result.outcomes)
         )
     if result.gate is not None:
-        lines.append(f"gate: {'passed' if result.gate.passed else 'FAILED'}: {line(result.gate.command)}")
+        last = view.totals.last_gate
+        told = f" ({line(words(last), 1000)})" if last and last.passed == result.gate.passed and words(last) else ""
+        lines.append(f"gate: {'passed' if result.gate.passed else 'FAILED'}: {line(result.gate.command)}{told}")
+    else:
+        lines += _untested(result, view)
+    waited = f" (waited for you {clock(view.waited)})" if view.waited >= 1 else ""
     lines += [
-        f"time: {clock(result.wall_s)}, peak {result.peak_concurrency} at once, "
+        f"time: {clock(result.wall_s)}{waited}, peak {result.peak_concurrency} at once, "
         f"{result.critical_steps} critical of {result.total_steps} steps",
         f"usage: {tokens}, {_cost(result.cost_usd, view, config)}",
         *filter(None, [outcome_line(view.held) if view.held else ""]),
         f"run: {result.run_id} ({result.run_dir})",
     ]
     return lines
+
+
+def _untested(result: RunResult, view: RunView) -> list[str]:
+    """What is to be said of a gate that has no word on the answer."""
+    if view.totals.gate_left_out or not view.test:
+        return []
+    if result.patch_path is not None:
+        how = "not finished" if view.gate is not None and view.gate.passed is None else "not run"
+        return [f"gate: {how}: the patch is untested"]
+    if view.base_gate is not None and view.base_gate.passed is not None:
+        return [f"gate on the base: {'passed' if view.base_gate.passed else 'FAILED'}: {line(view.base_gate.command)}"]
+    return []
 
 
 def plan_lines(plan: Plan, config: RunConfig, preview: Preview | None = None) -> list[str]:
@@ -65,6 +85,8 @@ def plan_lines(plan: Plan, config: RunConfig, preview: Preview | None = None) ->
         f"{number} sub-agent{'' if number == 1 else 's'}, {min(number, config.concurrency)} at once, "
         f"at most {number * config.max_steps} model calls in this stage and {config.rounds} stages"
     )
+    found = f" (found by {line(config.test_found, 400)})" if config.test_found else ""
+    lines.append(f"gate: {line(config.test)}{found}" if config.test else "gate: none (--test CMD)")
     budget = [
         f"{config.budget_tokens} tokens" if config.budget_tokens else "",
         f"${config.budget_usd:g}" if config.budget_usd else "",
@@ -80,6 +102,11 @@ def plan_lines(plan: Plan, config: RunConfig, preview: Preview | None = None) ->
             f"price of {line(model or '')}: ${price.prompt:g} in, ${price.completion:g} out per million tokens"
         )
     return [*lines, *(preview_lines(preview) if preview else [])]
+
+
+def as_it_is(config: RunConfig, totals: Totals) -> RunConfig:
+    """The configuration without a gate where that was left out."""
+    return config.model_copy(update={"test": None, "test_found": ""}) if totals.gate_left_out else config
 
 
 def _outcomes(outcomes: dict[str, int]) -> str:

@@ -5,20 +5,10 @@ from __future__ import annotations
 import json
 import re
 
-_HOSTILE = re.compile(
-    r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor, clearing
-    r"|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?"  # OSC, DCS and kin: titles, links, the clipboard
-    r"|\x1b[ -/]*[0-~]?"
-    r"|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
-    "|[\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"  # hidden order, and what cannot be encoded
-)
+from swarm.legible import clean
+
 _BLANKS = re.compile(r"\s+")
 _ARGUMENTS = ("command", "path", "pattern", "summary", "query", "url", "id", "name")
-
-
-def clean(text: str) -> str:
-    """Without terminal controls; lines and tabs are kept."""
-    return _HOSTILE.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def line(text: str, width: int = 200) -> str:

@@ -6,11 +6,13 @@ What siblings share comes first and what differs comes last, so that an endpoint
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 
 from swarm.journal.artifacts import LONG_RESULT, cut, opened_by
-from swarm.stages import GateReport, RunState, StageReport
+from swarm.journal.gate_words import words
+from swarm.prompts.guidance import Guidance
+from swarm.stages import GateReport, Merged, RunState, StageReport
 from swarm.types import AgentResult, JsonObject, Outcome, SubTask
 
 GATE_OUTPUT_LIMIT = 60_000
@@ -34,7 +36,7 @@ _BOARD_LIMIT = 6_000
 
 def planner_request(state: RunState, room: int, stages: int) -> str:
     """The planner's first user message; `room` is how many sub-tasks it may ask for, in so many stages."""
-    parts = [f"# The task\n\n{state.task}"]
+    parts = [f"# The task\n\n{state.task}", state.guidance]
     parts += [_repository(state), *_gate_part(state.test, state.base_gate), _limit(room, stages)]
     return _join(parts)
 
@@ -48,7 +50,7 @@ def stage_report(stage: StageReport, room: int, stages: int) -> str:
     for result in stage.results:
         text = _INSIDE.sub("\n  ", digest(result, limit))
         lines.append(
-            f"- {result.subtask_id} ({titles[result.subtask_id]}): {result.outcome}{_fate(result, stage)}: {text}"
+            f"- {result.subtask_id} ({titles[result.subtask_id]}): {result.outcome}{fate(result, stage.merged)}: {text}"
         )
     parts = ["\n".join(lines)]
     if stage.posted:
@@ -63,13 +65,14 @@ def stage_report(stage: StageReport, room: int, stages: int) -> str:
 def orchestrator_request(state: RunState, room: int) -> str:
     """The first user message of an orchestrator that delegates by tools; `room`: agents that it may ask for."""
     limit = f"At most {room} agents may be started altogether."
-    return _join([f"# The task\n\n{state.task}", _repository(state), *_gate_part(state.test, state.base_gate), limit])
+    task = f"# The task\n\n{state.task}"
+    return _join([task, state.guidance, _repository(state), *_gate_part(state.test, state.base_gate), limit])
 
 
 def agent_report(result: AgentResult, stage: StageReport) -> str:
     """The one message that an agent gives back to the orchestrator that started it."""
     limit = _share(_REPORT_LIMIT, len(stage.results), LONG_RESULT)
-    return f"[{result.outcome}]{_fate(result, stage)}\n{digest(result, limit)}"
+    return f"[{result.outcome}]{fate(result, stage.merged)}\n{digest(result, limit)}"
 
 
 def added_report(results: Sequence[AgentResult], stage: StageReport) -> str:
@@ -103,9 +106,10 @@ def board_report(posted: Sequence[str]) -> str:
 
 def gate_report(gate: GateReport) -> str:
     """The gate's verdict on a merged tree, with its output where it failed."""
+    told = f" ({words(gate)})" if words(gate) else ""
     if gate.passed:
-        return "The test command passed on the merged tree."
-    return f"The test command failed on the merged tree.\n\n{gate_output(gate)}"
+        return f"The test command passed on the merged tree{told}."
+    return f"The test command failed on the merged tree{told}.\n\n{gate_output(gate)}"
 
 
 def plan_problems(problems: Iterable[str]) -> str:
@@ -115,23 +119,34 @@ def plan_problems(problems: Iterable[str]) -> str:
     )
 
 
-def subagent_request(task: str, test: str | None, subtask: SubTask, needed: Sequence[tuple[str, AgentResult]]) -> str:
-    """A sub-agent's user message. `needed` are the titles and results of the sub-tasks that it depends on."""
-    parts = [f"# The whole task\n\n{task}"]
+def subagent_request(
+    task: str,
+    test: str | None,
+    subtask: SubTask,
+    needed: Sequence[tuple[str, AgentResult]],
+    guidance: Guidance | None = None,
+    fates: Mapping[str, str] = {},
+) -> str:
+    """A sub-agent's user message. `needed` are the titles and results of the sub-tasks that it depends on; `fates` say
+    of some of these what became of their changes."""
+    guidance = guidance or Guidance()
+    parts = [f"# The whole task\n\n{task}", guidance.shared]
     if test:
         parts.append(f"Test command: `{test}`")
     limit = _share(_SUMMARY_LIMIT, len(needed), LONG_RESULT)
     for title, result in needed:
-        parts.append(f"# Result of {result.subtask_id} ({title})\n\n{digest(result, limit)}")
+        became = f"{fates[result.subtask_id].strip()}\n\n" if fates.get(result.subtask_id) else ""
+        parts.append(f"# Result of {result.subtask_id} ({title})\n\n{became}{digest(result, limit)}")
     parts.append(f"# Your sub-task\n\nSub-task {subtask.id}: {subtask.title}\n\n{subtask.instructions}")
     if subtask.files:
         parts.append(f"Yours to write, and nobody else's meanwhile: {', '.join(f'`{name}`' for name in subtask.files)}")
-    return _join(parts)
+    return _join([*parts, guidance.nearest(subtask.files)])
 
 
 def single_request(state: RunState) -> str:
     """The instructions of the one agent of mode `single`: the task with all that a planner would see."""
-    return _join([f"# The task\n\n{state.task}", _repository(state), *_gate_part(state.test, state.base_gate)])
+    task = f"# The task\n\n{state.task}"
+    return _join([task, state.guidance, _repository(state), *_gate_part(state.test, state.base_gate)])
 
 
 def merge_request(task: str, parts: Sequence[tuple[str, str]], sources: Sequence[str]) -> str:
@@ -193,13 +208,16 @@ def _gate_part(test: str | None, gate: GateReport | None) -> list[str]:
     return [*parts, gate_output(gate)] if gate is not None else parts
 
 
-def _fate(result: AgentResult, stage: StageReport) -> str:
-    if result.subtask_id in stage.merged.evicted:
-        return f" [not merged: {stage.merged.evicted[result.subtask_id]}]"
-    if result.subtask_id in stage.merged.passed_over:
+def fate(result: AgentResult, merged: Merged) -> str:
+    """What became of a result's changes, to be put behind its outcome; "" where it has none."""
+    if result.subtask_id in merged.evicted:
+        return f" [not merged: {merged.evicted[result.subtask_id]}]"
+    if result.subtask_id in merged.passed_over:
         return " [not used: another of its group was better]"
     if not (result.keep and result.commit):
         return ""
+    if repaired := merged.repaired.get(result.subtask_id):
+        return f" [merged after it was repaired {repaired}]"
     return " [merged]" if result.outcome is Outcome.COMPLETED else " [partly done, and merged]"
 
 

@@ -1,0 +1,95 @@
+"""The test command of a repository, found where the user gave none."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from shutil import which
+from typing import TYPE_CHECKING
+
+from swarm.cli.stdio import complain
+from swarm.cli.text import line
+from swarm.config import HOST_IMAGE, RunConfig
+from swarm.discovery.search import Choice, choose, command_of, find_tests
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from swarm.discovery.found import Found
+
+_ASKS_S = 20.0
+_MOST_NAMED = 3
+
+
+def with_gate(config: RunConfig, repo: Path | None, start: Path) -> RunConfig:
+    """The configuration with the test command that was found for a repository, if one was wanted and can be run.
+    Blocks. `start` is the folder that the user named, in the repository or at its top."""
+    if config.test is not None or not config.find_test or repo is None:
+        return config
+    choice = found_in(repo, start, config)
+    if choice.found is None:
+        if choice.missing:
+            complain(f"swarm: no gate: {without(choice)}; give another with --test CMD")
+        return config
+    return config.model_copy(update={"test": choice.command, "test_found": told(choice)})
+
+
+def found_in(repo: Path, start: Path, config: RunConfig) -> Choice:
+    """What was found in a repository, judged by what its sandboxes would hold. Blocks."""
+    found = find_tests(repo, start)
+    return choose(found, _able(config, repo) if found else lambda each: True)
+
+
+def told(choice: Choice) -> str:
+    """Where the command comes from, and what else could be meant."""
+    assert choice.found is not None
+    rest = [
+        each for each in choice.others if (each.program, each.folder) != (choice.found.program, choice.found.folder)
+    ]
+    named = [f"`{command_of(each)}` ({each.why})" for each in rest[:_MOST_NAMED]]
+    where = f"{choice.found.folder}/" if choice.found.folder else ""
+    also = f"; also found: {', '.join(named)}" if named else ""
+    beside = sorted({each.folder for each in (*choice.others, *choice.missing)} - {choice.found.folder})
+    left = ", ".join(f"{folder}/" for folder in beside[:_MOST_NAMED])
+    left += f" and {len(beside) - _MOST_NAMED} more" if len(beside) > _MOST_NAMED else ""
+    return line(f"{where}{choice.found.why}{f'; not tested by it: {left}' if left else ''}{also}", 400)
+
+
+def without(choice: Choice) -> str:
+    """Why nothing of what was found can be run."""
+    first = choice.missing[0]
+    lacks = f"Python's {first.module}" if first.module and first.program == "python3" else first.program
+    return line(f"`{command_of(first)}` was found ({first.why}), but the sandbox has no {lacks}", 300)
+
+
+def _able(config: RunConfig, repo: Path) -> Callable[[Found], bool]:
+    """Whether a command can be run in the sandbox, as far as can be told: what an image holds shows on the base."""
+    if config.image != HOST_IMAGE:
+        return lambda found: True
+
+    import anyio
+
+    from swarm.sandboxes.toolchain import of_repository
+
+    path = ":".join(anyio.run(of_repository, repo)[1])
+    modules: dict[str, bool] = {}
+
+    def able(found: Found) -> bool:
+        program = which(found.program, path=path)
+        if program is None or not found.module:
+            return program is not None
+        if found.module not in modules:
+            modules[found.module] = _imports(program, found.module)
+        return modules[found.module]
+
+    return able
+
+
+def _imports(python: str, module: str) -> bool:
+    ask = f"import sys, importlib.util as u; sys.exit(u.find_spec({module!r}) is None)"
+    try:
+        # -I: nothing of the current folder has a say.
+        done = subprocess.run([python, "-I", "-c", ask], capture_output=True, timeout=_ASKS_S, check=False)
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return done.returncode == 0

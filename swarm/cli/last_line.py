@@ -1,0 +1,47 @@
+"""The last line of `--json` is an envelope, also where a run never came to one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from swarm.errors import MachineError, SwarmError
+
+
+@dataclass
+class Known:
+    """What is known of a run. `folder` is None while there is none."""
+
+    run_id: str
+    folder: Path | None = None
+
+
+@contextmanager
+def always_an_envelope(*, json: bool, run_id: str = "") -> Iterator[Known]:
+    """What ends the block before its run had an envelope is told in one, with `--json`, and goes on."""
+    known = Known(run_id)
+    try:
+        yield known
+    except BrokenPipeError:
+        raise  # nobody reads it
+    except BaseException as error:
+        if json:
+            _tell(known, error)
+        raise
+
+
+def _tell(known: Known, error: BaseException) -> None:
+    from swarm.cli.interrupts import INTERRUPTED, tell_envelope
+    from swarm.result import RunResult
+    from swarm.types import RunStatus
+
+    status, code = RunStatus.ERRORED, MachineError.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        status, code = RunStatus.CANCELLED, INTERRUPTED
+    elif isinstance(error, SwarmError):
+        code = error.exit_code
+    run_id = known.folder.name if known.folder is not None else known.run_id
+    where = str(known.folder) if known.folder is not None else ""
+    tell_envelope(RunResult(run_id=run_id, status=status, exit_code=code, answer="", run_dir=where))
