@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
+from typing import Literal
 
 from swarm.errors import RateLimits
 from swarm.types import JsonObject, Message, Role, ToolCall, Usage
@@ -45,8 +47,8 @@ class ModelRequest:
     `encoded` and `encoded_tools` are `messages` (each) and `tools` (all) as JSON, where the caller has them already:
     then nothing that was sent before is encoded again. `timeout` is for the whole call, in seconds from when it is
     sent. With `stream` the answer is wanted piece by piece, within these limits. With `tokens` its tokens are wanted
-    (see `ModelReply.tokens`), which not every endpoint takes, and which come with whole answers only. `began` is called
-    when the first piece of a streamed answer has come.
+    (see `ModelReply.tokens`), which not every endpoint takes, and which come with whole answers only; `token_form` is
+    whose way of asking for them is used. `began` is called when the first piece of a streamed answer has come.
     """
 
     messages: Sequence[Message]
@@ -55,22 +57,33 @@ class ModelRequest:
     encoded_tools: bytes = b""
     response_format: JsonObject | None = None
     temperature: float | None = None
+    top_p: float | None = None
     seed: int | None = None
     max_tokens: int | None = None
     timeout: float = 600.0
     stream: StreamLimits | None = None
     tokens: bool = False
+    token_form: Literal["vllm", "sglang"] = "vllm"
     began: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
     """The tokens of a call as the endpoint gave them; what it did not give is empty. `logprobs` are those of
-    `completion_ids`, of the distribution that was sampled from."""
+    `completion_ids`, of the distribution that was sampled from. The counts are what its usage said of this exchange."""
 
     prompt_ids: tuple[int, ...] = ()
     completion_ids: tuple[int, ...] = ()
     logprobs: tuple[float, ...] = ()
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    @property
+    def exact(self) -> bool:
+        """Whether nothing is missing: ids, logprobs and the endpoint's own counts are of one length, all finite."""
+        counted = len(self.prompt_ids) == self.prompt_tokens and len(self.completion_ids) == self.completion_tokens
+        whole = bool(self.prompt_ids) and len(self.logprobs) == len(self.completion_ids) > 0
+        return counted and whole and all(map(isfinite, self.logprobs))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +91,10 @@ class ModelReply:
     """An accepted answer. `message` is the raw assistant message, to be sent back verbatim.
 
     Times are `time.monotonic` seconds; `usage.calls` is 1; `limits` is what the endpoint told of its rates,
-    `tokens` what was sampled, where the request wanted it. `fitted` tells how the request was changed for an endpoint
-    that lacks something, and what else was exchanged for this answer (see `swarm.models.fitting.fitted`).
+    `tokens` what was sampled, where the request wanted it; `policy_version` is that of the weights, as far as the
+    endpoint tells: where it tells none, the name that it gives the model. `fitted` tells how the request was changed
+    for an endpoint that lacks something, and what else was exchanged for this answer (see
+    `swarm.models.fitting.fitted`).
     """
 
     message: Message
@@ -93,4 +108,5 @@ class ModelReply:
     t_done: float
     limits: RateLimits | None = None
     tokens: Tokens | None = None
+    policy_version: str = ""
     fitted: JsonObject = field(default_factory=dict)

@@ -1,7 +1,8 @@
 """Answers of the embedded endpoint in wire form: whole bodies, stream chunks, and usage.
 
-There is no tokenizer: a token is four bytes of UTF-8, rounded up, both for usage and for pace. A prompt's
-tokens are those of its messages, tools and response format as compact JSON. Nothing is ever cached.
+Usage and pace count the tokens of `swarm.embedded.tokenizer`. Nothing is ever cached. Whoever asks for tokens gets
+their ids, in the form of vLLM or of SGLang; a policy is no distribution: what it says it says with certainty, at the
+log-probability 0.
 """
 
 from __future__ import annotations
@@ -14,18 +15,18 @@ from typing import Any
 from uuid import uuid4
 
 from swarm.embedded.policy import PolicyReply, PolicyToolCall
-
-BYTES_PER_TOKEN = 4
-
-
-def count_tokens(text: str) -> int:
-    return -(-len(text.encode("utf-8", "surrogatepass")) // BYTES_PER_TOKEN)
+from swarm.embedded.tokenizer import BYTES_PER_TOKEN, count_tokens, sampled
 
 
-def count_prompt_tokens(raw: dict[str, Any]) -> int:
-    """Tokens of a request's prompt, given the request as it came."""
-    parts = [raw[key] for key in ("messages", "tools", "response_format") if raw.get(key)]
-    return sum(count_tokens(json.dumps(part, ensure_ascii=False, separators=(",", ":"))) for part in parts)
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What of its tokens an answer is to tell. `prompt` are the ids of the request's prompt."""
+
+    prompt: Sequence[int] = ()
+    logprobs: bool = False
+    vllm: bool = False
+    sglang: bool = False
+    version: str = ""
 
 
 def clip(reply: PolicyReply, limit: int | None, stops: Sequence[str]) -> tuple[PolicyReply, str]:
@@ -64,6 +65,10 @@ def reply_tokens(reply: PolicyReply) -> int:
     return count_tokens(reply.content) + sum(count_tokens(call.name + call.arguments) for call in reply.tool_calls)
 
 
+def _logprob(token: int) -> dict[str, Any]:
+    return {"token": f"token_id:{token}", "logprob": 0.0, "bytes": None, "top_logprobs": []}
+
+
 def _call_id() -> str:
     return f"call_{uuid4().hex[:24]}"
 
@@ -76,6 +81,7 @@ class Answer:
     reply: PolicyReply
     finish_reason: str
     prompt_tokens: int
+    shown: Shown = Shown()
     id: str = field(default_factory=lambda: f"chatcmpl-{uuid4().hex}")
     created: int = field(default_factory=lambda: int(time.time()))
 
@@ -102,7 +108,18 @@ class Answer:
                 for call in self.reply.tool_calls
             ]
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": self.finish_reason}
-        return encode(self._frame("chat.completion", [choice]) | {"usage": self.usage})
+        root: dict[str, Any] = {"usage": self.usage}
+        shown, ids = self.shown, sampled(self.reply) if self.shown.logprobs or self.shown.vllm else []
+        if shown.logprobs:
+            choice["logprobs"] = {"content": [_logprob(each) for each in ids], "refusal": None}
+        if shown.vllm:
+            choice["token_ids"] = ids
+            root["prompt_token_ids"] = list(shown.prompt)
+        if shown.sglang:
+            choice["prompt_token_ids"] = list(shown.prompt)
+            rows = [[0.0, each, None] for each in ids]
+            choice["meta_info"] = {"output_token_logprobs": rows, "weight_version": shown.version}
+        return encode(self._frame("chat.completion", [choice]) | root)
 
     def events(self, tokens_per_event: int, *, include_usage: bool) -> Iterator[tuple[int, bytes]]:
         """The server-sent events, each with the number of completion tokens that it and those before it hold."""

@@ -18,10 +18,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from swarm.embedded.answers import Answer, clip, count_prompt_tokens, sse
+from swarm.embedded.answers import Answer, Shown, clip, sse
 from swarm.embedded.faults import Fault, FaultKind, Faults
 from swarm.embedded.limits import Meter
-from swarm.embedded.policy import Pace, Policy, PolicyReply, PolicyRequest
+from swarm.embedded.policy import Pace, Policy, PolicyReply, PolicyRequest, version_of
+from swarm.embedded.tokenizer import prompt_ids
 from swarm.embedded.wire import ApiError, ChatRequest, parse_request
 from swarm.errors import UsageError
 from swarm.models.providers import DECLARED, EMBEDDED_CAPABILITIES
@@ -164,11 +165,15 @@ class _Exchange:
                 self._arrived += self._fault.seconds
         self._headers = self._api.take()
         chat, raw = parse_request(body, self._api.faults.taken)
-        prompt_tokens = count_prompt_tokens(raw)
+        prompt = prompt_ids(raw)
         if self._api.faults.window is not None:
-            self._api.faults.window.check(prompt_tokens, chat.limit)
+            self._api.faults.window.check(len(prompt), chat.limit)
         reply, finish_reason = clip(await self._ask(chat, raw), chat.limit, chat.stops)
-        answer = Answer(chat.model, reply, finish_reason, prompt_tokens)
+        version = version_of(self._api.policy(chat.model))
+        self._headers["x-policy-version"] = version
+        sglang, logprobs = bool(chat.return_meta_info), bool(chat.logprobs)
+        shown = Shown(prompt if chat.wants_ids else (), logprobs, bool(chat.return_token_ids), sglang, version)
+        answer = Answer(chat.model, reply, finish_reason, len(prompt), shown)
         if chat.stream:
             await self._stream(answer, include_usage=chat.include_usage)
         else:

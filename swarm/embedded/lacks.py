@@ -8,7 +8,13 @@ from pydantic import BaseModel, ConfigDict
 
 from swarm.embedded.wire import ApiError
 
-_MEMBERS = {"tools": ("tools", "tool_choice"), "stream_usage": ("stream_options",), "seed": ("seed",)}
+_TOKENS = ("logprobs", "return_token_ids", "return_prompt_token_ids", "return_meta_info")
+_MEMBERS = {
+    "tools": ("tools", "tool_choice"),
+    "stream_usage": ("stream_options",),
+    "seed": ("seed",),
+    "tokens": _TOKENS,
+}
 _FORMAT = ("response_format",)
 
 
@@ -18,7 +24,7 @@ class Lack(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    what: Literal["tools", "json_schema", "json_object", "stream_usage", "seed"]
+    what: Literal["tools", "json_schema", "json_object", "stream_usage", "seed", "tokens"]
     how: Literal["refuses", "ignores", "fails"] = "refuses"
 
     def apply(self, body: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
+
+from swarm import __version__
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,19 @@ class PolicyReply:
     content: str = ""
     tool_calls: tuple[PolicyToolCall, ...] = ()
     pace: Pace = Pace()
+
+
+@runtime_checkable
+class Versioned(Protocol):
+    """A policy that has versions, as weights have while they are trained."""
+
+    @property
+    def version(self) -> str: ...
+
+
+def version_of(policy: Policy) -> str:
+    """The version of a policy: its own word, else that of this package."""
+    return policy.version if isinstance(policy, Versioned) else f"{policy.name}-{__version__}"
 
 
 class Policy(Protocol):

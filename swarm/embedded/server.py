@@ -80,7 +80,13 @@ async def running_endpoint(
     Raises:
         UsageError: the address cannot be listened on.
     """
-    app = build_app(policies, faults, api_key)
+    async with running_app(build_app(policies, faults, api_key), host, port) as base_url:
+        yield base_url
+
+
+@asynccontextmanager
+async def running_app(app: ASGIApp, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
+    """An application that is served for the length of the block; else as `running_endpoint`."""
     with _ungrouped():
         async with anyio.create_task_group() as group:
             yield await group.start(partial(serve, app, host, port))

@@ -125,6 +125,10 @@ class ChatRequest(_Tolerant):
     max_tokens: int | None = Field(default=None, ge=1)
     max_completion_tokens: int | None = Field(default=None, ge=1)
     n: int | None = Field(default=None, ge=1)
+    logprobs: bool | None = None
+    return_token_ids: bool | None = None
+    return_prompt_token_ids: bool | None = None
+    return_meta_info: bool | None = None
     stop: str | Annotated[list[str], Field(max_length=4)] | None = None
 
     @property
@@ -136,6 +140,11 @@ class ChatRequest(_Tolerant):
     def stops(self) -> list[str]:
         stop = self.stop or []
         return [stop] if isinstance(stop, str) else [each for each in stop if each]
+
+    @property
+    def wants_ids(self) -> bool:
+        """Whether it asks for the ids of tokens, in one form or the other."""
+        return bool(self.return_token_ids or self.return_prompt_token_ids or self.return_meta_info)
 
     @property
     def include_usage(self) -> bool:
@@ -203,6 +212,10 @@ def _check_together(request: ChatRequest) -> None:
             raise ApiError(400, f"Tool choice '{name}' not found in 'tools'.", param="tool_choice")
     if request.stream_options is not None and not request.stream:
         raise ApiError(400, "'stream_options' is only allowed when 'stream' is true.", param="stream_options")
+    if request.stream and (request.logprobs or request.wants_ids):
+        raise ApiError(
+            400, "Token ids and logprobs come with whole answers only: 'stream' must be false.", param="stream"
+        )
     _check_tool_turns(request.messages)
 
 

@@ -26,7 +26,15 @@ from swarm.events.agent import (
     TreeKept,
 )
 from swarm.events.base import EventBase
-from swarm.events.merging import GateFinished, GateStarted, PatchMerged
+from swarm.events.merging import (
+    CulpritSought,
+    EvictionKind,
+    GateFinished,
+    GateStarted,
+    MergeTried,
+    PatchMerged,
+    RepairsStarted,
+)
 from swarm.events.previews import CostPreviewed, PreviewHeld
 from swarm.events.run import (
     Answered,
@@ -55,8 +63,10 @@ __all__ = [
     "ContextEdited",
     "ControlUsed",
     "CostPreviewed",
+    "CulpritSought",
     "Event",
     "EventBase",
+    "EvictionKind",
     "Finished",
     "Gap",
     "GateFinished",
@@ -64,9 +74,11 @@ __all__ = [
     "GroupEnded",
     "GroupStarted",
     "LimitReached",
+    "MergeTried",
     "Notice",
     "PatchMerged",
     "PreviewHeld",
+    "RepairsStarted",
     "RewardGiven",
     "RunEnded",
     "RunResumed",
@@ -100,7 +112,10 @@ Event = (
     | BoardPosted
     | GroupStarted
     | GroupEnded
+    | MergeTried
     | PatchMerged
+    | CulpritSought
+    | RepairsStarted
     | GateStarted
     | GateFinished
     | StageEnded

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
+from swarm.calls import Tokens
 from swarm.events.base import EventBase
 from swarm.types import BoardAction, Outcome, SubTask, ToolErrorKind, ToolStatus, Usage
 
 
 class AgentStarted(EventBase):
     """A trajectory begins: an orchestrator's, an aggregator's, or one attempt of a sub-agent. `base` is the commit that
-    its workspace starts from."""
+    its workspace starts from. `trainable` says that it is to be trained on: its role learns, and its endpoint gives
+    tokens (which of its calls can be, each tells by itself)."""
 
     type: Literal["agent_start"] = "agent_start"
     trajectory_id: str
@@ -48,15 +50,25 @@ class CallSent(EventBase):
     usd: float = 0.0
 
 
+Untrainable = Literal["", "frozen", "failed", "no_tokens", "inexact", "redacted"]
+"""Why a call cannot be trained on: its agent does not learn, it is no accepted attempt, the endpoint gave no tokens,
+their numbers do not agree, or a secret was taken out."""
+
+
 class CallFinished(EventBase):
     """One attempt at one model call. Exactly one attempt of a call is `accepted`.
 
     The prompt is the prompt of `prefix_call_id` cut to `prefix_messages` messages, followed by `new_messages`.
-    `message` is the raw answer, `read_as` what was read out of it where that is not its content. `error` is empty or
-    the kind of failure (`lost`: whoever made the call was killed while it was in flight). `fitted` tells how the
-    request was changed for an endpoint that lacks something, and what else was exchanged for the answer; `usage` and
-    `cost_usd` are of all of it; `estimated` says that nobody counted: the attempt failed, and may be billed. A
-    `redacted` call cannot be trained on. `window_tokens` is the window as it was known then, 0 where it was not.
+    `response` is the raw message that answers, `read_as` what was read out of it where that is not its content.
+    `error` is empty or the kind of failure (`lost`: whoever made the call was killed while it was in flight). `fitted`
+    tells how the request was changed for an endpoint that lacks something, and what else was exchanged for the answer;
+    `usage` and `cost_usd` are of all of it; `estimated` says that nobody counted: the attempt failed, and may be
+    billed. `window_tokens` is the window as it was known then, 0 where it was not.
+
+    `token_source` tells whether the tokens of prompt and answer are in `tokens.jsonl`, `token_exact` that ids, logprobs
+    and the endpoint's own counts are of one length. `redacted`: its prompt or its answer held a secret, so that its
+    tokens are not kept. `untrainable` says why no training row may be made of it, and is empty where one may.
+    `policy_version` is that of the weights, as far as the endpoint told.
     """
 
     type: Literal["call"] = "call"
@@ -73,7 +85,7 @@ class CallFinished(EventBase):
     prompt_sha256: str = ""
     sampling: dict[str, Any] = Field(default_factory=dict)
     window_tokens: int = 0
-    message: dict[str, Any] = Field(default_factory=dict)
+    response: dict[str, Any] = Field(default_factory=dict)
     read_as: str | None = None
     fitted: dict[str, Any] = Field(default_factory=dict)
     finish_reason: str = ""
@@ -90,6 +102,17 @@ class CallFinished(EventBase):
     token_source: Literal["server_ids", "none"] = "none"
     token_exact: bool = False
     redacted: bool = False
+    untrainable: Untrainable = "frozen"
+    _tokens: Tokens | None = PrivateAttr(None)
+
+    def with_tokens(self, tokens: Tokens | None) -> None:
+        """Let the journal keep these tokens beside this record."""
+        self._tokens = tokens
+
+    def take_tokens(self) -> Tokens | None:
+        """The tokens that go along, once: a record that was written holds none."""
+        tokens, self._tokens = self._tokens, None
+        return tokens
 
 
 class ToolStarted(EventBase):
@@ -103,7 +126,8 @@ class ToolStarted(EventBase):
 
 class ToolFinished(EventBase):
     """One use of a tool. `result` is what the model saw, `error` how the use failed, `ends` that it ended the
-    attempt; `t_start` and `t_end` are monotonic."""
+    attempt; `t_start` and `t_end` are monotonic. `first_seen_by` is the call that the result was first told to, if it
+    came to that call; `redacted` says that the hash is of a text from which secrets were taken out since."""
 
     type: Literal["tool"] = "tool"
     trajectory_id: str
@@ -122,7 +146,9 @@ class ToolFinished(EventBase):
     artifacts: list[str] = Field(default_factory=list)
     sandbox_id: str = ""
     child_trajectory_ids: list[str] = Field(default_factory=list)
+    first_seen_by: str = ""
     ends: bool = False
+    redacted: bool = False
 
 
 class TreeKept(EventBase):
@@ -138,7 +164,8 @@ class TreeKept(EventBase):
 
 
 class AgentEnded(EventBase):
-    """A trajectory ends. `terminated` is a natural end, `truncated` a limit; never both. `keep` says that its change is
+    """A trajectory ends. `terminated` is an end of its own, `truncated` one from outside (a limit, whoever ended it,
+    the machine: `outcome` errored); it is always one of them. `keep` says that its change is
     to be merged, `submitted` is what was handed in under a result schema; `artifacts` hold a long `final_output`."""
 
     type: Literal["agent_end"] = "agent_end"

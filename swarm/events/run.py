@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from swarm.events.base import EventBase
 from swarm.types import Plan, RunStatus
@@ -83,13 +83,15 @@ class Finished(EventBase):
 
 
 class Answered(EventBase):
-    """The user's answer to a question. `spent_usd` is what the run had cost then, None where that is not known."""
+    """The user's answer to a question. `spent_usd` is what the run had cost then, None where that is not known; `plan`
+    what the user made of the plan, None where it is to be run as it was."""
 
     type: Literal["answer"] = "answer"
     kind: Literal["plan", "spending", "patch"]
     stage: int
     yes: bool
     spent_usd: float | None = None
+    plan: Plan | None = None
 
 
 class ControlUsed(EventBase):
@@ -121,16 +123,21 @@ class LimitReached(EventBase):
 
 
 class Notice(EventBase):
-    """Something the user should see: a warning, a wait that the endpoint asked for, a sandbox's own words."""
+    """Something the user should see: a warning, a wait that the endpoint asked for, a sandbox's own words.
+
+    `gate_left_out`: the test command that was found cannot be run, and the run goes on without a gate.
+    """
 
     type: Literal["notice"] = "notice"
     level: Literal["info", "warning"] = "info"
     message: str
     trajectory_id: str = ""
+    gate_left_out: bool = False
 
 
 class RewardGiven(EventBase):
-    """One raw component of a reward; weights stand beside values and are never folded in."""
+    """One raw component of a reward; weights stand beside values and are never folded in. Of several with the same
+    scope, target, name, source and version the last one counts."""
 
     type: Literal["reward"] = "reward"
     scope: Literal["call", "trajectory", "run"]
@@ -150,11 +157,25 @@ class Gap(EventBase):
     lost: int = 0
 
 
+class StageSteps(BaseModel):
+    """The steps of one stage: the orchestrator's, and those of each of its sub-tasks; `longest` is the longest way
+    through them."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    stage: int
+    main_steps: int = 0
+    sub_steps: dict[str, int] = Field(default_factory=dict)
+    longest: int = 0
+
+
 class RunEnded(EventBase):
     """The last record: the totals, all of which can be recomputed from the records above.
 
     `error` says why it is not completed, and is empty only where it is. Attempts that were `spawned` ended as
-    `finished` (completed), `failed` or `cancelled`.
+    `finished` (completed), `failed` or `cancelled`. `log_sha256` and `tokens_sha256` are of all bytes of `events.jsonl`
+    before this line, and of `tokens.jsonl`. `stages` tells the steps of each, `critical_path_s` the seconds that came
+    one after the other; the rest is as in `swarm.journal.parl`.
     """
 
     type: Literal["run_end"] = "run_end"
@@ -170,3 +191,13 @@ class RunEnded(EventBase):
     total_steps: int = 0
     critical_steps: int = 0
     wall_s: float = 0.0
+    stages: list[StageSteps] = Field(default_factory=list)
+    critical_path_s: float = 0.0
+    r_parallel: float = 0.0
+    r_finish: float = 0.0
+    r_perf: float = 0.0
+    lambda1: float = 0.0
+    lambda2: float = 0.0
+    anneal_step: int = 0
+    log_sha256: str = ""
+    tokens_sha256: str = ""

@@ -7,9 +7,7 @@ run is resumed. Secrets are taken out as from the journal.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +16,7 @@ import anyio.to_thread
 
 from swarm.errors import JournalError
 from swarm.journal.redaction import Redactor
+from swarm.whole_file import write_whole
 
 TOOL = "open_artifact"
 """The tool that opens artifacts."""
@@ -110,13 +109,4 @@ def _write(path: Path, text: str) -> None:
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_whole(path, text.encode())

@@ -52,6 +52,12 @@ class CriticalSteps:
         self._needs[stage] = needs
         self._longest.pop(stage, None)
 
+    def then(self, stage: int, names: Collection[str]) -> None:
+        """Further sub-tasks of a stage, side by side, when all so far have ended."""
+        needs = dict(self._needs.get(stage, {}))
+        self._needs[stage] = {**dict.fromkeys(names, tuple(needs)), **needs}  # of those that are known nothing changes
+        self._longest.pop(stage, None)
+
     def of_stage(self, stage: int) -> dict[str, int]:
         """The steps of each sub-task of a stage that made any."""
         return dict(self._stages.get(stage, {}))
@@ -99,10 +105,15 @@ class CriticalSteps:
 
 def longest_way(needs: Mapping[str, Sequence[str]], steps: Mapping[str, int]) -> int:
     """The most steps that came one after the other. What nobody planned, a sub-agent's own sub-agents, stands alone."""
-    ends: dict[str, int] = {}
+    return int(longest_of(needs, steps))
+
+
+def longest_of(needs: Mapping[str, Sequence[str]], amounts: Mapping[str, float]) -> float:
+    """The same of any amounts, such as seconds."""
+    ends: dict[str, float] = {}
     try:
         for node in TopologicalSorter(needs).static_order():
-            ends[node] = steps.get(node, 0) + max((ends[other] for other in needs.get(node, ())), default=0)
+            ends[node] = amounts.get(node, 0) + max((ends[other] for other in needs.get(node, ())), default=0)
     except CycleError:  # a record that was made by hand
         ends.clear()
-    return max([*ends.values(), *(own for node, own in steps.items() if node not in ends)], default=0)
+    return max([*ends.values(), *(own for node, own in amounts.items() if node not in ends)], default=0)

@@ -9,8 +9,9 @@ from typing import Any
 
 from pydantic_core import PydanticSerializationError
 
-from swarm.events import ANY_EVENT, CallFinished, Event
+from swarm.events import ANY_EVENT, CallFinished, Event, ToolFinished
 from swarm.journal.redaction import Finder, Redactor, redact_with
+from swarm.journal.token_log import withhold
 
 # Fields of events, plans and sub-tasks that hold a word or an identifier of ours, or a hash: never changed.
 _OURS = frozenset(
@@ -54,6 +55,10 @@ _OURS = frozenset(
         "again",
         "superseded",
         "began_with",
+        "first_seen_by",
+        "untrainable",
+        "log_sha256",
+        "tokens_sha256",
     ]
 )
 # Words that a model or an endpoint wrote: changed only for what cannot be a word (`Finder.wordlike`).
@@ -64,7 +69,7 @@ _NONE: frozenset[str] = frozenset()
 _MESSAGE = frozenset({"role", "type", "id", "name", "tool_call_id"})
 # Fields that hold what others wrote: the keys of ours in them, and those of theirs.
 _FREE = {
-    "message": (_NONE, _MESSAGE),
+    "response": (_NONE, _MESSAGE),
     "new_messages": (_NONE, _MESSAGE),
     "tools": (_NONE, _MESSAGE),
     "result": (frozenset({"run_id", "status"}), _NONE),
@@ -94,6 +99,8 @@ def mask(event: Event, redactor: Redactor) -> tuple[Event, bytes]:
         return event, line
     event = ANY_EVENT.validate_python(data)
     if masker.found and isinstance(event, CallFinished):
+        withhold(event)
+    elif masker.found and isinstance(event, ToolFinished):
         event.redacted = True
     return event, _line(event)
 

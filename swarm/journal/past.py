@@ -41,7 +41,7 @@ class Past:
         self._used: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
         self._kept: dict[str, TreeKept] = {}
         self._told: defaultdict[str, list[AgentTold]] = defaultdict(list)
-        self._gates: dict[tuple[str, str], GateFinished] = {}
+        self._gates: dict[tuple[str, str, int], GateFinished] = {}
         self._answers: dict[tuple[str, int], Answered] = {}
         self._worked: dict[str, float] = {}
         self._seen: dict[str, float] = {}  # when a trajectory was heard of last, in the same process
@@ -71,7 +71,7 @@ class Past:
         for each in reversed(chain):
             messages = [*messages[: each.prefix_messages], *each.new_messages]
             if each is not call:
-                messages.append(each.message)
+                messages.append(each.response)
         return messages
 
     def asides(self, call_id: str) -> list[CallFinished]:
@@ -168,9 +168,9 @@ class Past:
         """The run's configuration, with what was given when it was resumed."""
         return (self.course.started.config if self.course.started else {}) | self.course.given
 
-    def gate(self, commit: str, command: str) -> GateFinished | None:
-        """What a gate said of a commit."""
-        return self._gates.get((commit, command))
+    def gate(self, commit: str, command: str, look: int = 1) -> GateFinished | None:
+        """What a gate said of a commit; `look` counts those of a search that do not follow from one another."""
+        return self._gates.get((commit, command, look))
 
     def answer(self, kind: str, stage: int) -> Answered | None:
         """What the user agreed to."""
@@ -205,7 +205,8 @@ class Past:
             case AgentTold():
                 self._told[event.trajectory_id].append(event)
             case GateFinished():
-                self._gates[event.commit, event.command] = event
+                look = event.attempt if event.purpose == "search" else 1
+                self._gates[event.commit, event.command, look] = event
             case Answered() if event.yes:
                 self._answers[event.kind, event.stage] = event
             case _:

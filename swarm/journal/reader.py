@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from swarm.errors import JournalError, UsageError
 from swarm.events import ANY_EVENT, Event
+from swarm.journal.lines import cut_torn_line
 
 
 def read_events(path: Path) -> Iterator[Event]:
@@ -39,6 +40,8 @@ class Held:
 
     fd: int
     events: tuple[Event, ...]
+    torn: int = 0
+    """Bytes of a last line that was not whole, and is gone."""
 
     @property
     def next_seq(self) -> int:
@@ -70,25 +73,9 @@ def hold_journal(path: Path) -> Iterator[Held]:
         events = tuple(read_events(path))
         if not events:
             raise UsageError(f"{path.parent.name} was ended before anything was recorded", remedy="start it again")
-        _cut_torn_line(fd)
-        yield Held(fd, events)
+        yield Held(fd, events, cut_torn_line(fd))
     finally:
         os.close(fd)
-
-
-def _cut_torn_line(fd: int) -> None:
-    """Let the file end with its last whole line."""
-    size = os.fstat(fd).st_size
-    end, block = size, 1 << 16
-    while end > 0:
-        start = max(0, end - block)
-        at = os.pread(fd, end - start, start).rfind(b"\n")
-        if at >= 0:
-            end = start + at + 1
-            break
-        end = start
-    if end < size:
-        os.ftruncate(fd, end)
 
 
 def parse_line(line: bytes, where: str) -> Event:

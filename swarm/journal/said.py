@@ -15,12 +15,15 @@ from swarm.events import (
     CallFinished,
     CallSent,
     ControlUsed,
+    CulpritSought,
     Event,
     Finished,
     Gap,
     GateFinished,
     GateStarted,
+    MergeTried,
     PatchMerged,
+    RepairsStarted,
     RunEnded,
     RunResumed,
     RunStarted,
@@ -51,8 +54,8 @@ _KEYS: dict[type[EventBase], tuple[str, ...]] = {
     AgentEnded: ("trajectory_id",),
     SubTaskSkipped: ("stage", "subtask_id"),
     PatchMerged: ("stage", "subtask_id"),
-    GateStarted: ("stage",),
-    GateFinished: ("stage", "commit"),
+    GateStarted: ("stage", "commit", "command", "purpose", "attempt"),
+    GateFinished: ("stage", "commit", "command", "purpose", "attempt"),
     StageEnded: ("stage",),
     Finished: (),
 }
@@ -94,7 +97,7 @@ def _is_void(
             return event.trajectory_id in resumed.again
         case ToolFinished():
             return is_undone(event, resumed, stage_end, starts)
-        case SubTaskSkipped() | PatchMerged() | StageEnded():
+        case SubTaskSkipped() | MergeTried() | PatchMerged() | CulpritSought() | RepairsStarted() | StageEnded():
             return 0 < resumed.stage <= event.stage
         case Finished():
             return over

@@ -17,7 +17,9 @@ from swarm.events import (
     GroupEnded,
     GroupStarted,
     LimitReached,
+    Notice,
     PatchMerged,
+    RepairsStarted,
     RunResumed,
     StageStarted,
     SubTaskSkipped,
@@ -26,6 +28,9 @@ from swarm.journal.critical import CriticalSteps
 from swarm.result import Coverage
 from swarm.stages import edges, spare
 from swarm.types import Outcome, Plan, Role, SubTask, Usage
+
+NOT_MERGED = "not merged"
+"""Why a sub-task is missing that completed."""
 
 _BUDGETS = {"budget_tokens", "budget_usd", "max_critical_steps", "max_steps"}
 
@@ -61,6 +66,9 @@ class Totals:
     unmerged: dict[str, str] = field(default_factory=dict)
     budget_gone: bool = False
     last_gate: GateFinished | None = None
+    gates: dict[str, GateFinished] = field(default_factory=dict)
+    """The gate's verdict on each commit."""
+    gate_left_out: bool = False
     _agents: dict[str, _Agent] = field(default_factory=dict)
     _ends: dict[str, Outcome] = field(default_factory=dict)
     _skips: set[str] = field(default_factory=set)
@@ -121,10 +129,14 @@ class Totals:
                 self.unmerged.pop(event.subtask_id, None)
                 if not event.merged:
                     self.unmerged[event.subtask_id] = event.reason
+            case RepairsStarted():
+                self._sub_steps.then(event.stage, [subtask.id for subtask in event.subtasks])
             case RunResumed():
                 self._resume(event)
-            case GateFinished():
-                self.last_gate = event
+            case GateFinished() if event.purpose == "verdict":
+                self.last_gate = self.gates[event.commit] = event
+            case Notice(gate_left_out=True):
+                self.gate_left_out = True
             case _:
                 pass
 
@@ -230,4 +242,4 @@ class Totals:
         outcome = self.outcome_of.get(subtask_id)
         if outcome is None:
             return "not run"
-        return outcome.value.replace("_", " ") if outcome != Outcome.COMPLETED else "not merged"
+        return outcome.value.replace("_", " ") if outcome != Outcome.COMPLETED else NOT_MERGED

@@ -1,8 +1,9 @@
-"""The one writer of a run's `events.jsonl`: whole lines, in order, given to the kernel at once, synced in groups.
+"""The one writer of a run's `events.jsonl` and `tokens.jsonl`: whole lines, in order, given to the kernel at once,
+synced in groups.
 
 What `emit` took survives the death of this process, at any moment; that of the machine, once it was synced: after 64
 records or 200 ms, and whenever somebody waits in `flush` (the end of each agent and of the run). An event is shown to
-subscribers only after it was masked.
+subscribers only after it was masked. A call's tokens are written before its record, so that none is without them.
 """
 
 from __future__ import annotations
@@ -10,59 +11,93 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
+from pydantic_core import from_json
 
 from swarm.errors import JournalError
-from swarm.events import Event
+from swarm.events import AgentEnded, CallFinished, Event, RunEnded, RunResumed
+from swarm.journal.lines import LineFile
 from swarm.journal.masking import mask
+from swarm.journal.open_calls import OpenCalls
 from swarm.journal.reader import Held
 from swarm.journal.redaction import Redactor
+from swarm.journal.said import standing
+from swarm.journal.token_log import TokenLog
 
 GROUP_RECORDS = 64
 GROUP_SECONDS = 0.2
 
 
 class Journal:
-    """Takes events and writes them; use `open_journal`. `first_seq` is the number of the next event."""
+    """Takes events and writes them; use `open_journal`. `past` are the events that are in it already; without `tokens`
+    those of calls are dropped."""
 
-    def __init__(self, fd: int, path: Path, run_id: str, redactor: Redactor, first_seq: int = 0) -> None:
-        self._fd = fd
-        self._path = path
+    def __init__(
+        self,
+        file: LineFile,
+        run_id: str,
+        redactor: Redactor,
+        past: Sequence[Event] = (),
+        tokens: TokenLog | None = None,
+    ) -> None:
+        self._file = file
+        self._tokens = tokens
         self._run_id = run_id
         self._redactor = redactor
         self._subscribers: list[Callable[[Event], None]] = []
-        self._next_seq = first_seq
-        self._synced_seq = first_seq
+        self._past = past
+        self._open = OpenCalls(standing(past))
+        self._next_seq = self._synced_seq = past[-1].seq + 1 if past else 0
         self._wake = anyio.Event()  # there is something to sync
         self._hurry = anyio.Event()  # sync it now: the group is full, or somebody waits
         self._synced = anyio.Event()  # a group is on disk
         self._closing = False
-        self._failure: JournalError | None = None
+        self._closed = False
 
     def __repr__(self) -> str:
-        return f"<Journal {self._path.name}: {self._next_seq} events, {self._next_seq - self._synced_seq} unsynced>"
+        name, unsynced = self._file.path.name, self._next_seq - self._synced_seq
+        return f"<Journal {name}: {self._next_seq} events, {unsynced} unsynced>"
 
     def subscribe(self, subscriber: Callable[[Event], None]) -> None:
         """Show every further event to `subscriber`, in order, as it is emitted."""
         self._subscribers.append(subscriber)
 
     def emit(self, event: Event) -> None:
-        """Take the event: it gets its number and the time, is written, and shown to subscribers.
+        """Take the event: it gets its number and the time, is written, and shown to subscribers. The end of an agent is
+        preceded by those of the tool calls that it left.
 
         It never fails for what is in the event or for the disk: that is told by `flush`.
         """
+        if isinstance(event, RunResumed):
+            self._open, self._past = OpenCalls(standing((*self._past, event))), ()
+        elif isinstance(event, AgentEnded):
+            for left in self._open.ended(event.trajectory_id):
+                self._take(left)
+        self._take(event)
+
+    def _take(self, event: Event) -> None:
         event.seq = self._next_seq
         event.run_id = self._run_id
         event.t = time.time()
         event.mono = time.monotonic()
+        tokens = event.take_tokens() if isinstance(event, CallFinished) else None
+        if isinstance(event, RunEnded):
+            event.log_sha256 = self._file.sha256
+            event.tokens_sha256 = self._tokens.file.sha256 if self._tokens is not None else ""
+        if self._tokens is not None:
+            self._tokens.before(event)
         event, line = mask(event, self._redactor)
         self._next_seq += 1
+        if self._tokens is not None:
+            self._tokens.take(event, tokens)
         if self._failure is None:  # else `flush` tells; what can no longer be written is not kept
-            self._write(line + b"\n")
+            self._file.write(line + b"\n")
+        self._open.observe(event)
         self._wake.set()
         if self._next_seq - self._synced_seq >= GROUP_RECORDS or self._failure is not None:
             self._hurry.set()
@@ -91,31 +126,32 @@ class Journal:
                 await self._hurry.wait()
             self._wake, self._hurry = anyio.Event(), anyio.Event()
             written = self._next_seq
-            try:
-                if self._failure is None:
-                    await anyio.to_thread.run_sync(os.fdatasync, self._fd)
-            except OSError as error:
-                self._fail(error)
+            if self._failure is None:
+                await anyio.to_thread.run_sync(self._sync)
             if self._failure is not None:
                 self._synced.set()  # whoever waits in flush is told
                 raise self._failure
             self._synced_seq = written
             self._synced.set()
             self._synced = anyio.Event()
-        self._failure = JournalError(f"{self._path} is closed")  # so that no late flush waits for ever
+        self._closed = True  # so that no late flush waits for ever
 
-    def _write(self, line: bytes) -> None:
-        """Give a line to the kernel. It goes to the page cache of a regular file, in microseconds, so that the event
-        loop need not be spared it; a kernel that has too much unwritten slows down whoever writes, which is us."""
-        left = memoryview(line)
-        try:
-            while left:
-                left = left[os.write(self._fd, left) :]
-        except OSError as error:
-            self._fail(error)
+    def _sync(self) -> None:
+        for file in self._files:  # tokens first: no call is on disk without them
+            try:
+                file.sync()
+            except OSError as error:
+                file.fail(error)
 
-    def _fail(self, error: OSError) -> None:
-        self._failure = JournalError(f"{self._path} cannot be written: {error.strerror or error}")
+    @property
+    def _files(self) -> tuple[LineFile, ...]:
+        return (self._tokens.file, self._file) if self._tokens is not None else (self._file,)
+
+    @property
+    def _failure(self) -> JournalError | None:
+        if self._closed:
+            return JournalError(f"{self._file.path} is closed")
+        return next((file.failure for file in self._files if file.failure is not None), None)
 
     def close(self) -> None:
         """Let the writer write what is left and end."""
@@ -126,15 +162,20 @@ class Journal:
 
 @asynccontextmanager
 async def open_journal(path: Path, run_id: str, redactor: Redactor, held: Held | None = None) -> AsyncIterator[Journal]:
-    """A journal whose writer lives as long as the block; everything emitted is on disk when it is left. With `held` it
-    goes on with one that is there, which stays held.
+    """A journal whose writer lives as long as the block, with `tokens.jsonl` beside it; everything emitted is on disk
+    when it is left. With `held` it goes on with one that is there, which stays held.
 
     Raises:
-        JournalError: the file cannot be made; when it can no longer be written the block is cancelled.
+        JournalError: a file cannot be made; when it can no longer be written the block is cancelled.
     """
-    fd = held.fd if held is not None else _make(path)
-    journal = Journal(fd, path, run_id, redactor, held.next_seq if held is not None else 0)
+    events = LineFile(held.fd if held is not None else _make(path), path)
+    fds = [events.fd] if held is None else []
     try:
+        tokens = LineFile(_open_tokens(path.with_name(TOKENS_FILE)), path.with_name(TOKENS_FILE))
+        fds.append(tokens.fd)
+        past = held.events if held is not None else ()
+        lines = await anyio.to_thread.run_sync(_read_in, events, tokens, past) if held is not None else 0
+        journal = Journal(events, run_id, redactor, past, TokenLog(tokens, run_id, past, lines))
         async with anyio.create_task_group() as writers:
             writers.start_soon(_sync_shielded, journal)
             try:
@@ -142,8 +183,11 @@ async def open_journal(path: Path, run_id: str, redactor: Redactor, held: Held |
             finally:
                 journal.close()
     finally:
-        if held is None:
+        for fd in fds:
             os.close(fd)
+
+
+TOKENS_FILE = "tokens.jsonl"
 
 
 def _make(path: Path) -> int:
@@ -153,6 +197,30 @@ def _make(path: Path) -> int:
         raise JournalError(f"{path} cannot be made: {error.strerror or error}") from error
     fcntl.flock(fd, fcntl.LOCK_EX)  # nobody takes up a run that lives
     return fd
+
+
+def _open_tokens(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise JournalError(f"{path} cannot be made: {error.strerror or error}") from error
+
+
+def _read_in(events: LineFile, tokens: LineFile, past: Sequence[Event]) -> int:
+    """Take in what is in both files; gives the number of lines of tokens. Those of calls whose own record was lost are
+    cut off: they stand at the end, and the calls are made again."""
+    known = {event.call_id for event in past if isinstance(event, CallFinished) and event.token_source != "none"}
+    size = count = 0
+    with tokens.path.open("rb") as lines:
+        for line in lines:
+            if not line.endswith(b"\n") or from_json(line)["call_id"] not in known:
+                break
+            size += len(line)
+            count += 1
+    os.ftruncate(tokens.fd, size)
+    events.read_in()
+    tokens.read_in()
+    return count
 
 
 async def _sync_shielded(journal: Journal) -> None:

@@ -26,8 +26,8 @@ EMBEDDED_CAPABILITIES = Capabilities(
     parallel_tools=True,
     structured="json_schema",
     stream_usage=True,
-    logprobs=False,
-    token_ids="none",
+    logprobs=True,
+    token_ids="vllm",
     reasoning="",
     seed=True,
 )

@@ -22,6 +22,7 @@ from swarm.calls import Ask, ModelReply, ModelRequest
 from swarm.errors import EndpointError, EndpointFault
 from swarm.models.admission.bulletin import Bulletin, Tell
 from swarm.models.breaker import Breaker, BreakerState
+from swarm.models.capture import gives_tokens
 from swarm.protocols import Model, ModelService
 
 SPILL = 1.25
@@ -141,6 +142,10 @@ class RoutedModel:
             )
             for place in self._places
         )
+
+    async def gives_tokens(self) -> bool:
+        """See `swarm.models.capture.TokenGiver`: all replicas do."""
+        return await gives_tokens(place.service for place in self._places)
 
     @asynccontextmanager
     async def admit(self, ask: Ask) -> AsyncIterator[Model]:

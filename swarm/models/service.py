@@ -9,6 +9,7 @@ from swarm.calls import Ask, ModelReply, ModelRequest
 from swarm.errors import EndpointError
 from swarm.models.admission.governor import Governor
 from swarm.models.admission.waiting import Admission
+from swarm.models.capture import gives_tokens
 from swarm.protocols import Model
 
 
@@ -29,6 +30,10 @@ class GovernedModel:
         """See `swarm.protocols.ModelService.admit`."""
         async with self.governor.admit(ask, self.name) as admission:
             yield _Reporting(self._model, self.governor, admission)
+
+    async def gives_tokens(self) -> bool:
+        """See `swarm.models.capture.TokenGiver`."""
+        return await gives_tokens((self._model,))
 
     def estimated_wait(self, ask: Ask) -> float:
         """Seconds that such a call would about wait for its admission; see `Governor.estimated_wait`."""

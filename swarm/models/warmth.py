@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 import anyio
 
 from swarm.calls import Ask, ModelReply, ModelRequest
+from swarm.models.capture import gives_tokens
 from swarm.models.service import GovernedModel
 from swarm.protocols import Model
 
@@ -55,6 +56,10 @@ class WarmedModel:
     def estimated_wait(self, ask: Ask) -> float:
         """See `GovernedModel.estimated_wait`."""
         return self._service.estimated_wait(ask)
+
+    async def gives_tokens(self) -> bool:
+        """See `swarm.models.capture.TokenGiver`."""
+        return await gives_tokens((self._service,))
 
     @asynccontextmanager
     async def admit(self, ask: Ask) -> AsyncIterator[Model]:

@@ -6,15 +6,19 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
+from swarm.calls import Tokens
 from swarm.errors import JournalError
-from swarm.events import CallFinished, Event, Notice
-from swarm.journal.reader import read_events
+from swarm.events import AgentEnded, AgentStarted, CallFinished, Event, Notice, ToolFinished
+from swarm.journal.lines import LineFile
+from swarm.journal.reader import hold_journal, read_events
 from swarm.journal.redaction import Redactor
 from swarm.journal.writer import Journal, open_journal
+from swarm.types import Outcome, ToolStatus
 
 pytestmark = pytest.mark.anyio
 NOTHING = Redactor({})
@@ -85,7 +89,7 @@ async def test_a_full_disk_ends_the_block_with_a_journal_error() -> None:
     if not device.exists():
         pytest.skip("no /dev/full here")
     with device.open("wb") as full:  # noqa: ASYNC230 (a device)
-        journal = Journal(full.fileno(), device, "r", NOTHING)
+        journal = Journal(LineFile(full.fileno(), device), "r", NOTHING)
         with pytest.raises(ExceptionGroup) as caught:
             async with anyio.create_task_group() as group:
                 group.start_soon(journal.sync_groups)
@@ -114,7 +118,7 @@ async def test_after_a_failure_only_flush_raises() -> None:
 @asynccontextmanager
 async def open_full(device: Path, seen: list[Event]) -> AsyncIterator[Journal]:
     with device.open("wb") as full:
-        journal = Journal(full.fileno(), device, "r", NOTHING)
+        journal = Journal(LineFile(full.fileno(), device), "r", NOTHING)
         journal.subscribe(seen.append)
         async with anyio.create_task_group() as group:
             group.start_soon(journal.sync_groups)
@@ -130,3 +134,63 @@ async def test_a_closed_journal_takes_events_and_refuses_to_flush_them(tmp_path:
     with pytest.raises(JournalError, match="closed"):
         await journal.flush()
     assert len(list(read_events(tmp_path / "events.jsonl"))) == 1
+
+
+def learner(turn: int, **more: Any) -> CallFinished:
+    """An accepted call of an agent that learns."""
+    given = {"trajectory_id": "a", "call_id": f"a/{turn}", "turn": turn, "attempt": 1, "accepted": True, **more}
+    return CallFinished(token_source="server_ids", token_exact=True, untrainable="", policy_version="v", **given)
+
+
+def tokens_in(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "tokens.jsonl").read_text().splitlines()]
+
+
+async def test_tokens_are_written_as_deltas_and_none_of_a_secret(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    async with open_journal(path, "r", Redactor({"MY_KEY": "a-secret-value"})) as journal:
+        journal.emit(AgentStarted(trajectory_id="a", role="orchestrator", name="a", trainable=True))
+        for turn, (prompt, before) in enumerate(((3, ""), (6, "a/1"), (9, "a/2"), (12, "a/3")), 1):
+            said = [{"role": "user", "content": "a-secret-value" if turn == 3 else "x"}]
+            call = learner(turn, prefix_call_id=before, prefix_messages=2 * turn - 2, new_messages=said)
+            call.with_tokens(Tokens(tuple(range(prompt)), (prompt,), (-0.25,), prompt, 1))
+            journal.emit(call)
+    first, second = tokens_in(tmp_path)
+    assert (first["prefix_len"], first["prompt_ids_tail"], first["prompt_len"]) == (0, [0, 1, 2], 3)
+    assert (second["prefix_call_id"], second["prefix_len"], second["prompt_ids_tail"]) == ("a/1", 4, [4, 5])
+    calls = [event for event in read_events(path) if isinstance(event, CallFinished)]
+    assert [call.untrainable for call in calls] == ["", "", "redacted", "redacted"], "the last goes on from the secret"
+
+
+async def test_tool_calls_that_an_agent_left_get_their_record(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    calls = [{"id": f"c{n}", "type": "function", "function": {"name": "bash", "arguments": "{}"}} for n in (1, 2)]
+    async with open_journal(path, "r", NOTHING) as journal:
+        journal.emit(AgentStarted(trajectory_id="a", role="subagent", name="a", trainable=False))
+        journal.emit(learner(1, response={"role": "assistant", "content": None, "tool_calls": calls}))
+        used = ToolFinished(trajectory_id="a", call_id="a/1", tool_call_id="c1", name="bash", arguments="{}",
+                            t_start=0, t_end=1, status=ToolStatus.COMPLETED)  # fmt: skip
+        journal.emit(used)
+        journal.emit(
+            AgentEnded(trajectory_id="a", outcome=Outcome.CANCELLED, stop="x", terminated=False, truncated=True)
+        )
+    tools = [event for event in read_events(path) if isinstance(event, ToolFinished)]
+    assert [(tool.tool_call_id, tool.status) for tool in tools] == [("c1", "completed"), ("c2", "cancelled")]
+
+
+async def test_tokens_whose_call_was_lost_are_cut_off_when_it_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    async with open_journal(path, "r", NOTHING) as journal:
+        for turn in (1, 2):
+            call = learner(turn)
+            call.with_tokens(Tokens((1,), (2,), (-1.0,), 1, 1))
+            journal.emit(call)
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:1]) + b'{"torn')
+    with hold_journal(path) as held:
+        assert held.torn > 0
+        async with open_journal(path, "r", NOTHING, held) as journal:
+            call = learner(2)
+            call.with_tokens(Tokens((1,), (3,), (-1.0,), 1, 1))
+            journal.emit(call)
+    assert [(line["seq"], line["completion_ids"]) for line in tokens_in(tmp_path)] == [(0, [2]), (1, [3])]
+    assert [event.seq for event in read_events(path)] == [0, 1]

@@ -79,9 +79,9 @@ class Driver:
             "-qq",
             "--assert=plain",
             "--tb=native",
-            "-o",
-            f"cache_dir={folder / 'cache'}",
         ]
+        if "no:cacheprovider" not in "".join(job["pytest_args"]):  # else it is unknown, and pytest may be strict
+            self.args += ["-o", f"cache_dir={folder / 'cache'}"]
         for module, options in (
             ("xdist", ("-n0",)),
             ("pytest_cov", ("--no-cov",)),

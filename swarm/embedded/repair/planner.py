@@ -11,7 +11,7 @@ from typing import Any
 
 from swarm.embedded.repair import prompt
 from swarm.embedded.repair.lines import is_test
-from swarm.embedded.repair.pytest_output import Failure, Frame, parse
+from swarm.gating.pytest_output import Failure, Frame, parse
 
 MAX_SUBTASKS = 40
 MAX_STAGES = 4

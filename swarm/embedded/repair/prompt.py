@@ -13,6 +13,7 @@ _STAGE = re.compile(r"^## Stage (\d+)\b.*$", re.MULTILINE)
 _OUTCOMES = "completed|failed|errored|timed_out|cancelled|budget_exhausted|skipped"
 _EARLIER = re.compile(rf"^- ([A-Za-z0-9][\w.-]*) \((.*)\): ({_OUTCOMES})\b(.*)$", re.MULTILINE)
 _SUBTASK = re.compile(r"^(?:#+ )?Sub-task ([A-Za-z0-9][\w.-]*): (.*)$", re.MULTILINE)
+_CONFLICT = re.compile(r"^These files are in conflict\..*\n((?:- `.+`(?:\n|\Z))+)", re.MULTILINE)
 _RESULT = re.compile(r"^# Result of (.*)$", re.MULTILINE)
 
 
@@ -92,6 +93,12 @@ def subtask(text: str) -> str | None:
     own = text[marks[-1].start() :] if marks else ""
     own = re.sub(r"^# Files of the repository\n\n.*?(?=\n\n|\Z)", "", own, flags=re.MULTILINE | re.DOTALL)
     return own if own and not _GATE.search(own) and node_ids(own) else None
+
+
+def conflicts(text: str) -> list[str]:
+    """The files in which a patch is to be brought together with another."""
+    found = _CONFLICT.search(text)
+    return [line[3:-1] for line in found.group(1).splitlines()] if found else []
 
 
 def node_ids(text: str) -> list[str]:

@@ -18,7 +18,8 @@ from importlib import resources
 from typing import Any
 
 from swarm.embedded.policy import PolicyReply, PolicyToolCall
-from swarm.embedded.repair import command, planner, prompt, pytest_output
+from swarm.embedded.repair import command, planner, prompt
+from swarm.gating import pytest_output
 
 PROGRAM = ("driver", "search", "measure", "trial", "lines", "hotswap", "mutations", "edits", "slips", "snapshot")
 """The modules of this package that are sent into the sandbox."""
@@ -109,6 +110,9 @@ class Worker:
             '[ -n "$p" ] && echo "repair: dir=$d python=$p"\n'
         )
         ids = self._named()
+        if conflicts := prompt.conflicts(self.text):  # what was to be brought in is searched for anew
+            files = " ".join(map(shlex.quote, conflicts))
+            script = f"sed -i -e '/^<<<<<<< /d' -e '/^||||||| /,/^>>>>>>> /d' -- {files} 2>/dev/null\n{script}"
         if ids:
             script += f"{self._tests('$p', '$d', ids)} 2>&1 | tail -n 60"
         elif self.gate and not self._shown():
@@ -241,7 +245,8 @@ class Worker:
     def _tests(self, python: str, folder: str, ids: list[str]) -> str:
         kept = " ".join(shlex.quote(o) for o in self.call.options)
         named = " ".join(shlex.quote(i) for i in ids[:_MAX_SHOWN])
-        run = f"{python} -m pytest -q --tb=short -o cache_dir={folder}/cache {kept}".rstrip()
+        cache = "" if "no:cacheprovider" in kept else f"-o cache_dir={folder}/cache "
+        run = f"{python} -m pytest -q --tb=short {cache}{kept}".rstrip()
         return f"{_QUIET} {self._assigned()}{run} {named}"
 
 

@@ -28,6 +28,12 @@ _OPEN: dict[tuple[str, str], _Shared] = {}
 _LOCK = threading.Lock()
 
 
+def open_governors() -> tuple[Governor, ...]:
+    """Those that are open now."""
+    with _LOCK:
+        return tuple(entry.governor for entry in _OPEN.values())
+
+
 @asynccontextmanager
 async def open_governor(base_url: str, api_key: str | None, ceiling: int, park: float = 0.0) -> AsyncIterator[Governor]:
     """The governor of an endpoint and key, shared by all who have it open at once.

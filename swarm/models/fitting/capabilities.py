@@ -7,8 +7,6 @@ never a key.
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 import time
 from pathlib import Path
 from typing import Literal
@@ -21,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from swarm.config import Capabilities, RunConfig
 from swarm.models.pricing import listed_window
 from swarm.models.providers import Endpoint
+from swarm.whole_file import write_whole
 
 KEPT_S = 30 * 86_400
 """Seconds after which an endpoint is asked again: servers are upgraded."""
@@ -131,13 +130,6 @@ def _write(path: Path, text: str) -> None:
     """Write a file whole or not at all. Where it cannot be kept, the next process asks again: nothing is lost."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as file:
-                file.write(text)
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        write_whole(path, text.encode(errors="replace"))
     except OSError:
         return

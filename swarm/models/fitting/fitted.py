@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from swarm.calls import ModelReply, ModelRequest
@@ -41,9 +42,12 @@ _ABOUT: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("structured", re.compile(r"response_format|json_schema|json_object|structured output|guided|grammar", re.I)),
     ("tools", re.compile(r"\btools?\b|tool_choice|tool_calls?|function.?call", re.I)),
     ("seed", re.compile(r"\bseed\b", re.I)),
-    ("tokens", re.compile(r"logprobs|token_ids", re.I)),
+    ("tokens", re.compile(r"logprobs|token_ids|meta_info", re.I)),
 )
 """What a refusal speaks of."""
+
+
+_NO_MESSAGES: tuple[Message, ...] = ()
 
 
 @dataclass
@@ -83,6 +87,7 @@ class FittedModel:
         self._quirks = quirks or Quirks()
         self._declared = declared
         self._misfit = False  # of the last answer that was wanted by schema: then the prompt tells the schema too
+        self._untold: list[JsonObject] = []  # exchanges that no answer told of yet
         self._owed = Usage()  # what calls cost that gave no answer of their own
 
     def __repr__(self) -> str:
@@ -91,6 +96,7 @@ class FittedModel:
     async def complete(self, request: ModelRequest) -> ModelReply:
         """See `swarm.protocols.Model.complete`. The usage is that of all that was exchanged for the answer."""
         story = _Story()
+        story.exchanges, self._untold = self._untold, []
         await self._find_out(request, story)
         for _ in range(_DOWNGRADES):
             shape = self._shape(request)
@@ -101,6 +107,18 @@ class FittedModel:
                     raise
                 story.exchanges.append({"purpose": "refused", "error": f"{error.kind}: {error.message}"})
         return await self._attempt(request, self._shape(request), story)
+
+    async def gives_tokens(self) -> bool:
+        """Whether this endpoint gives the ids and logprobs of what it samples. Asked of it where nobody knows; what
+        that costs is counted with the next answer. One that cannot be asked now gives none."""
+        if self.knowledge.current.token_ids is None:
+            story = _Story()
+            with suppress(EndpointError):
+                await self._find_out(ModelRequest(_NO_MESSAGES, tokens=True), story)
+            self._untold += story.exchanges
+            if self.knowledge.current.token_ids is None:
+                return False
+        return self.knowledge.current.token_ids != "none" and self.knowledge.current.logprobs is not False
 
     # ── before ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -175,6 +193,8 @@ class FittedModel:
         if schema is not None and shape.structured != "json_schema":
             plain = {"type": "json_object"} if shape.structured == "json_object" else None
             request = replace(request, response_format=plain)
+        if request.tokens and self.knowledge.current.token_ids == "sglang":
+            request = replace(request, token_form="sglang")
         for name in shape.dropped:
             request = replace(request, seed=None) if name == "seed" else replace(request, tokens=False)
         return request, "\n\n".join(added)

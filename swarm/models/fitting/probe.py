@@ -26,6 +26,9 @@ Aspect = Literal["tools", "structured", "stream_usage", "tokens", "seed"]
 
 ASPECTS: tuple[Aspect, ...] = ("tools", "structured", "stream_usage", "tokens", "seed")
 
+TOKEN_FORMS: tuple[Literal["vllm", "sglang"], ...] = ("vllm", "sglang")
+"""Whose ways of asking for tokens are tried, in this order."""
+
 TIMEOUT = 60.0
 """Seconds for one probe: a small server may be reading another prompt."""
 
@@ -140,12 +143,16 @@ async def _stream_usage(model: Model, done: Probing) -> dict[str, Any]:
 
 
 async def _tokens(model: Model, done: Probing) -> dict[str, Any]:
-    reply = await _ask(model, done, "tokens", ModelRequest(_user("Say yes."), tokens=True, max_tokens=_LITTLE))
-    tokens = reply.tokens if reply else None
-    if tokens is None:
-        return {"logprobs": False, "token_ids": "none"}
-    ids = tokens.completion_ids and tokens.prompt_ids
-    return {"logprobs": bool(tokens.logprobs), "token_ids": "vllm" if ids else "none"}
+    logprobs = False
+    for form in TOKEN_FORMS:  # a server that does not know one may take it and give nothing
+        request = ModelRequest(_user("Say yes."), tokens=True, token_form=form, max_tokens=_LITTLE)
+        reply = await _ask(model, done, f"tokens as {form}", request)
+        if reply is None or reply.tokens is None:
+            continue
+        logprobs = logprobs or bool(reply.tokens.logprobs)
+        if reply.tokens.completion_ids and reply.tokens.prompt_ids:
+            return {"logprobs": logprobs, "token_ids": form}
+    return {"logprobs": logprobs, "token_ids": "none"}
 
 
 async def _seed(model: Model, done: Probing) -> dict[str, Any]:

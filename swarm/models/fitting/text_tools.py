@@ -12,14 +12,12 @@ import hashlib
 import json
 from collections.abc import Sequence
 
+from swarm.journal.open_calls import PARSED as PARSED  # it is never sent
 from swarm.models.fitting.text_calls import RESULT_MARK, UNREADABLE, Found
 from swarm.types import JsonObject, Message, ToolCall
 
 PROTOCOL = 1
 """The version of the texts below."""
-
-PARSED = "text_tool_calls"
-"""The key of an assistant's message that holds the calls which were read out of its text. It is never sent."""
 
 BROKEN = "broken_tool_calls"
 """The key of an assistant's message that holds the ids of its calls whose arguments are no JSON object. Some servers

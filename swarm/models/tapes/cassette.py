@@ -80,6 +80,7 @@ class Reply(_Line):
     finish_reason: str
     usage: Usage
     model: str
+    policy_version: str = ""
     fitted: JsonObject = Field(default_factory=dict)
 
 
@@ -150,6 +151,7 @@ def options_of(request: ModelRequest) -> JsonObject:
     options: dict[str, Any] = {
         "response_format": request.response_format,
         "temperature": request.temperature,
+        "top_p": request.top_p,
         "seed": request.seed,
         "max_tokens": request.max_tokens,
         "tokens": request.tokens or None,
@@ -169,6 +171,7 @@ def reply_line(reply: ModelReply) -> Reply:
         finish_reason=reply.finish_reason,
         usage=reply.usage,
         model=reply.model,
+        policy_version=reply.policy_version,
         fitted=reply.fitted,
     )
 
@@ -185,6 +188,7 @@ def reply_of(line: Reply, t_sent: float, now: float) -> ModelReply:
         t_sent=t_sent,
         t_first_token=now,
         t_done=now,
+        policy_version=line.policy_version,
         fitted=line.fitted,
     )
 

@@ -22,6 +22,7 @@ from swarm.calls import Ask, ModelReply, ModelRequest
 from swarm.errors import EndpointError, JournalError, UsageError
 from swarm.journal.redaction import Redactor, redact_with
 from swarm.models.admission.bulletin import Tell
+from swarm.models.capture import gives_tokens
 from swarm.models.tapes.cassette import (
     Done,
     End,
@@ -216,6 +217,10 @@ class RecordedService:
 
     def __repr__(self) -> str:
         return f"<RecordedService {self._service!r}>"
+
+    async def gives_tokens(self) -> bool:
+        """See `swarm.models.capture.TokenGiver`."""
+        return await gives_tokens((self._service,))
 
     @asynccontextmanager
     async def admit(self, ask: Ask) -> AsyncIterator[Model]:

@@ -11,7 +11,7 @@ from swarm.types import ToolCall
 
 def recorded_reply(record: CallFinished) -> ModelReply:
     """The answer that an accepted call gave."""
-    message, content, calls = read_message(record.message)
+    message, content, calls = read_message(record.response)
     if PARSED in message:
         calls = tuple(ToolCall(each["id"], each["name"], each["arguments"]) for each in message[PARSED]["calls"])
     return ModelReply(

@@ -90,6 +90,11 @@ class Tape:
             elif isinstance(event, Done):
                 self._ends.setdefault(event.key, deque()).append((number, event))
 
+    @property
+    def wants_tokens(self) -> bool:
+        """Whether requests were recorded that ask for tokens."""
+        return any(isinstance(event, Sent) and "tokens" in event.options for event in self._events)
+
     def run_of(self, tell: Tell | None) -> int:
         """The number of the run that is told so."""
         return self._runs.setdefault(tell, len(self._runs) + 1)
@@ -220,6 +225,10 @@ class ReplayedService:
 
     def __repr__(self) -> str:
         return f"<ReplayedService {self.name}: {self._tape!r}>"
+
+    async def gives_tokens(self) -> bool:
+        """Whether they were asked for. A recording holds none, but the same is asked again."""
+        return self._tape.wants_tokens
 
     @asynccontextmanager
     async def admit(self, ask: Ask) -> AsyncIterator[Model]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -10,6 +11,9 @@ from pydantic_core import to_json
 
 from swarm.calls import Tokens
 from swarm.types import JsonObject, Message, ToolCall, Usage
+
+POLICY_VERSION = "x-policy-version"
+"""The header by which an endpoint may tell the version of the weights that answered."""
 
 
 class _Function(BaseModel):
@@ -46,6 +50,8 @@ class _Choice(BaseModel):
     error: Any = None
     logprobs: Any = None
     token_ids: Any = None
+    prompt_token_ids: Any = None
+    meta_info: Any = None
 
 
 class Answer(BaseModel):
@@ -56,21 +62,36 @@ class Answer(BaseModel):
     usage: Any = None
     error: Any = None
     prompt_token_ids: Any = None
+    weight_version: Any = None
 
     @property
     def tokens(self) -> Tokens | None:
-        """The tokens, where the answer holds any. Ids and logprobs of different length are kept as they came."""
+        """The tokens, where the answer holds any, in the form of vLLM or of SGLang. Ids and logprobs of different
+        length are kept as they came."""
         choice = self.choices[0]
-        if choice.logprobs is None and choice.token_ids is None and self.prompt_token_ids is None:
-            return None
         content = choice.logprobs.get("content") if isinstance(choice.logprobs, dict) else None
         rows = [row for row in content or () if isinstance(row, dict)]
+        pairs = [(row.get("id"), row.get("logprob")) for row in rows]
+        if isinstance(choice.meta_info, dict):
+            told = choice.meta_info.get("output_token_logprobs")
+            sampled = [row for row in told if isinstance(row, list) and len(row) > 1] if isinstance(told, list) else []
+            pairs = [(row[1], row[0]) for row in sampled] or pairs
         found = Tokens(
-            _numbers(self.prompt_token_ids),
-            _numbers(choice.token_ids) or _numbers([row.get("id") for row in rows]),
-            tuple(float(row["logprob"]) for row in rows if isinstance(row.get("logprob"), int | float)),
+            _numbers(self.prompt_token_ids) or _numbers(choice.prompt_token_ids),
+            _numbers(choice.token_ids) or _numbers([each for each, _ in pairs]),
+            tuple(float(logprob) for _, logprob in pairs if isinstance(logprob, int | float)),
         )
-        return None if found == Tokens() else found
+        if found == Tokens():
+            return None
+        usage = usage_of(self.usage)
+        return replace(found, prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens)
+
+    @property
+    def version(self) -> str:
+        """The version of the weights that answered; empty where the endpoint does not tell it."""
+        meta = self.choices[0].meta_info
+        told = meta.get("weight_version") if isinstance(meta, dict) else None
+        return str(told or self.weight_version or "")
 
 
 def read_message(message: Message) -> tuple[Message, str, tuple[ToolCall, ...]]:

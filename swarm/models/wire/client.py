@@ -29,7 +29,7 @@ from swarm.config import Capabilities, Quirks
 from swarm.errors import EndpointError, EndpointFault
 from swarm.models.admission.rate_headers import of_rates, rate_limits
 from swarm.models.providers import adapted, declared_in
-from swarm.models.wire.answers import Answer, read_message, usage_of, where_wrong
+from swarm.models.wire.answers import POLICY_VERSION, Answer, read_message, usage_of, where_wrong
 from swarm.models.wire.bounded import CLOSE_S, MAX_LIST, bound, read_within
 from swarm.models.wire.faults import fault_of, shown
 from swarm.models.wire.lean import LeanClient, LeanOpenAI
@@ -47,6 +47,12 @@ CONNECT_S = 30.0
 
 _LIST_S = 10.0
 """Seconds that the list of models may take."""
+
+TOKEN_FORMS: dict[str, JsonObject] = {
+    "vllm": {"logprobs": True, "return_token_ids": True},
+    "sglang": {"logprobs": True, "return_prompt_token_ids": True, "return_meta_info": True},
+}
+"""How servers are asked for the tokens of an answer."""
 
 _LIMITS = httpx2.Timeout(None, connect=CONNECT_S)
 
@@ -118,7 +124,8 @@ class OpenAIModel:
             if not response.is_closed:
                 with anyio.move_on_after(CLOSE_S, shield=True):
                     await response.aclose()
-        return self._reply(answer, watch, headers)
+        version = response.headers.get(POLICY_VERSION) or answer.version
+        return self._reply(answer, watch, headers, version)
 
     async def declared(self) -> Capabilities:
         """What the endpoint says in its list of models that this one can do; nothing where it says nothing, which is
@@ -146,11 +153,12 @@ class OpenAIModel:
         optional: JsonObject = {
             "response_format": request.response_format,
             "temperature": request.temperature,
+            "top_p": request.top_p,
             "seed": request.seed,
             "max_tokens": request.max_tokens,
         }
         if request.tokens:
-            optional |= {"logprobs": True, "return_token_ids": True}
+            optional |= TOKEN_FORMS[request.token_form]
         elif request.stream is not None:
             optional |= {"stream": True}
             if self._counts_streams:
@@ -163,7 +171,7 @@ class OpenAIModel:
         parts += [b"," if len(rest) > 2 else b"", rest[1:]]
         return b"".join(parts)
 
-    def _reply(self, answer: Answer, watch: Watch, headers: dict[str, str]) -> ModelReply:
+    def _reply(self, answer: Answer, watch: Watch, headers: dict[str, str], version: str) -> ModelReply:
         choice = answer.choices[0]
         try:
             message, content, calls = read_message(choice.message)
@@ -183,6 +191,7 @@ class OpenAIModel:
             t_done=t_done,
             limits=rate_limits(headers),
             tokens=answer.tokens,
+            policy_version=version or answer.model or self.name,
         )
 
 

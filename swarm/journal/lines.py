@@ -1,0 +1,77 @@
+"""A file of lines that only grows, and the hash of all that is in it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from swarm.errors import JournalError
+
+
+class LineFile:
+    """Whole lines, given to the kernel at once. The first failure is kept: nothing is written after it."""
+
+    def __init__(self, fd: int, path: Path) -> None:
+        self.fd = fd
+        self.path = path
+        self.dirty = False
+        """Whether there are lines that were not synced."""
+        self.failure: JournalError | None = None
+        self._digest = hashlib.sha256()
+
+    def __repr__(self) -> str:
+        return f"<LineFile {self.path.name}{', failed' if self.failure else ''}>"
+
+    @property
+    def sha256(self) -> str:
+        """Of all bytes that are in it."""
+        return self._digest.hexdigest()
+
+    def read_in(self) -> None:
+        """Hash what is there already. Blocks."""
+        at = 0
+        while block := os.pread(self.fd, 1 << 20, at):
+            self._digest.update(block)
+            at += len(block)
+
+    def write(self, line: bytes) -> None:
+        """Give a line to the kernel. It goes to the page cache of a regular file, in microseconds, so that the event
+        loop need not be spared it; a kernel that has too much unwritten slows down whoever writes, which is us."""
+        if self.failure is not None:
+            return
+        left = memoryview(line)
+        try:
+            while left:
+                left = left[os.write(self.fd, left) :]
+        except OSError as error:
+            self.fail(error)
+            return
+        self._digest.update(line)
+        self.dirty = True
+
+    def sync(self) -> None:
+        """Bring it to the disk. Blocks. Raises: OSError."""
+        if self.dirty:
+            self.dirty = False
+            os.fdatasync(self.fd)
+
+    def fail(self, error: OSError) -> None:
+        """Write nothing any more."""
+        self.failure = JournalError(f"{self.path} cannot be written: {error.strerror or error}")
+
+
+def cut_torn_line(fd: int) -> int:
+    """Let a file end with its last whole line; gives how many bytes were cut off."""
+    size = os.fstat(fd).st_size
+    end, block = size, 1 << 16
+    while end > 0:
+        start = max(0, end - block)
+        at = os.pread(fd, end - start, start).rfind(b"\n")
+        if at >= 0:
+            end = start + at + 1
+            break
+        end = start
+    if end < size:
+        os.ftruncate(fd, end)
+    return size - end

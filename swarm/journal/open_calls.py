@@ -1,0 +1,78 @@
+"""Tool calls without an end: each that an accepted answer holds gets exactly one record, also where its agent ended
+before it was used."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from swarm.events import AgentEnded, CallFinished, Event, ToolFinished
+from swarm.types import Message, ToolCall, ToolStatus
+
+PARSED = "text_tool_calls"
+"""The member of an answer with the calls that were read out of its text."""
+
+
+def calls_in(message: Message) -> list[ToolCall]:
+    """The tool calls of an assistant's message, as they were used: its own, or those read out of its text."""
+    read = message.get(PARSED)
+    if isinstance(read, dict):
+        return [ToolCall(each["id"], each["name"], each["arguments"]) for each in read.get("calls") or ()]
+    functions = [(str(each.get("id")), each.get("function") or {}) for each in message.get("tool_calls") or ()]
+    return [ToolCall(name, str(f.get("name")), str(f.get("arguments") or "")) for name, f in functions]
+
+
+def is_turn(call: CallFinished) -> bool:
+    """Whether a call is a turn of its trajectory, and none beside it, such as one for a summary."""
+    return call.call_id == f"{call.trajectory_id}/{call.turn}"
+
+
+class OpenCalls:
+    """Fed with all events of the journal that stand, in order."""
+
+    def __init__(self, events: Iterable[Event] = ()) -> None:
+        self._open: dict[str, list[tuple[str, ToolCall]]] = {}
+        for event in events:
+            self.observe(event)
+
+    def __repr__(self) -> str:
+        return f"<OpenCalls {sum(map(len, self._open.values()))}>"
+
+    def observe(self, event: Event) -> None:
+        """Take in the next event."""
+        match event:
+            case CallFinished(accepted=True) if event.response and is_turn(event):
+                if calls := calls_in(event.response):
+                    self._open.setdefault(event.trajectory_id, []).extend((event.call_id, call) for call in calls)
+            case ToolFinished():
+                calls_of = self._open.get(event.trajectory_id, [])
+                for at, (call_id, call) in enumerate(calls_of):
+                    if (call_id, call.id) == (event.call_id, event.tool_call_id):
+                        del calls_of[at]
+                        break
+            case AgentEnded():
+                self._open.pop(event.trajectory_id, None)
+            case _:
+                pass
+
+    def ended(self, trajectory_id: str) -> list[ToolFinished]:
+        """Records for the calls that nobody will use any more."""
+        now = time.monotonic()
+        return [
+            ToolFinished(
+                trajectory_id=trajectory_id,
+                call_id=call_id,
+                tool_call_id=call.id,
+                name=call.name,
+                arguments=call.arguments,
+                t_start=now,
+                t_end=now,
+                status=ToolStatus.CANCELLED,
+                result_sha256=_NOTHING,
+            )
+            for call_id, call in self._open.get(trajectory_id, ())
+        ]
+
+
+_NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+"""SHA-256 of the empty text."""

@@ -1,0 +1,150 @@
+"""The log of a run that has ended as Parquet, zstd: `events.parquet` and `tokens.parquet`, a row for each line.
+
+The columns follow from the record types, so that every file has the same ones: text, whole numbers, numbers, truth
+values and lists of these as such, whatever else as JSON. What a record's type does not have is null. pyarrow is needed
+(`pip install 'swarm[rl]'`) and imported when it is.
+"""
+
+from __future__ import annotations
+
+import time
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from enum import Enum
+from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+import anyio
+import anyio.to_thread
+from pydantic_core import from_json, to_json
+
+from swarm.events import Event
+from swarm.events.base import EventBase
+from swarm.events.tokens import TokensTaken
+
+ROWS = 2_000
+"""Rows that are held at once, and that are one group of the file."""
+
+CLOSE_S = 5.0
+"""Seconds that the end of a run may take longer for it."""
+
+Kind = Literal["text", "int", "float", "bool", "texts", "ints", "floats", "json"]
+
+_PLAIN: dict[Any, Kind] = {str: "text", int: "int", float: "float", bool: "bool"}
+_LISTS: dict[Kind, Kind] = {"text": "texts", "int": "ints", "float": "floats"}
+_FIRST = ("type", "seq", "run_id", "t", "mono", "v")
+
+
+def columns(records: tuple[type[EventBase], ...]) -> dict[str, Kind]:
+    """The columns of records of these types. A name that two of them use for different things holds JSON."""
+    found: dict[str, Kind] = dict.fromkeys(_FIRST, "text")
+    for record in records:
+        for name, field in record.model_fields.items():
+            kind = _kind(field.annotation)
+            found[name] = kind if found.get(name, kind) == kind or name in EventBase.model_fields else "json"
+    return found
+
+
+def _kind(annotation: Any) -> Kind:
+    origin, given = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (typing.Union, types.UnionType):
+        kinds = {_kind(each) for each in given if each is not type(None)}
+        return kinds.pop() if len(kinds) == 1 else "json"
+    if origin is Literal:
+        return "text"
+    if origin is list:
+        return _LISTS.get(_kind(given[0]), "json")
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return "text"
+    return _PLAIN.get(annotation, "json")
+
+
+EVENT_COLUMNS = columns(typing.get_args(Event))
+TOKEN_COLUMNS = columns((TokensTaken,))
+
+
+def write_parquet(folder: Path, target: Path, goes_on: Callable[[], bool] = lambda: True) -> bool:
+    """Write both files of a run into the folder `target`; gives False where `goes_on` said no, and nothing was written.
+
+    Raises:
+        ImportError: pyarrow is not there.
+        OSError, ValueError: a file cannot be written, or holds something else.
+    """
+    written: list[Path] = []
+    for name, found in (("events", EVENT_COLUMNS), ("tokens", TOKEN_COLUMNS)):
+        partly = target / f"{name}.parquet.tmp"
+        try:
+            if not _write(folder / f"{name}.jsonl", partly, found, goes_on):
+                return False
+            written.append(partly)
+        finally:
+            if partly not in written:
+                for each in (partly, *written):
+                    each.unlink(missing_ok=True)
+    for partly in written:
+        partly.replace(partly.with_suffix(""))
+    return True
+
+
+async def on_close(folder: Path) -> str:
+    """Write both files at the end of a run, where pyarrow is there, within `CLOSE_S`; gives why it could not be done,
+    empty where it was, or where pyarrow is not there. They can be had later: `swarm export --format parquet`."""
+    if find_spec("pyarrow") is None:
+        return ""
+    deadline = time.monotonic() + CLOSE_S
+    try:
+        write = partial(write_parquet, folder, folder, lambda: time.monotonic() < deadline)
+        written = await anyio.to_thread.run_sync(write)
+    except (ImportError, OSError, ValueError) as error:
+        return f"no Parquet was written: {error}"
+    return "" if written else f"no Parquet was written within {CLOSE_S:.0f} s: `swarm export --format parquet` does"
+
+
+def _write(lines: Path, target: Path, found: Mapping[str, Kind], goes_on: Callable[[], bool]) -> bool:
+    pyarrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
+    schema = _schema(pyarrow, found)
+    with parquet.ParquetWriter(target, schema, compression="zstd") as writer:
+        for rows in _groups(lines):
+            if not goes_on():
+                return False
+            table = [
+                pyarrow.array([_cell(row.get(name), kind) for row in rows], schema.field(name).type)
+                for name, kind in found.items()
+            ]
+            writer.write_table(pyarrow.Table.from_arrays(table, schema=schema), row_group_size=ROWS)
+    return True
+
+
+def _schema(pa: Any, found: Mapping[str, Kind]) -> Any:
+    # Logprobs are 32-bit floats; what else is a list of numbers there is not.
+    made: dict[Kind, Any] = {
+        "text": pa.string(),
+        "int": pa.int64(),
+        "float": pa.float64(),
+        "bool": pa.bool_(),
+        "texts": pa.list_(pa.string()),
+        "ints": pa.list_(pa.int64()),
+        "floats": pa.list_(pa.float32()),
+        "json": pa.string(),
+    }
+    return pa.schema([(name, made[kind]) for name, kind in found.items()])
+
+
+def _groups(path: Path) -> Iterator[list[dict[str, Any]]]:
+    rows: list[dict[str, Any]] = []
+    with path.open("rb") as lines:
+        for line in lines:
+            rows.append(from_json(line))
+            if len(rows) == ROWS:
+                yield rows
+                rows = []
+    if rows:
+        yield rows
+
+
+def _cell(value: Any, kind: Kind) -> Any:
+    return to_json(value).decode() if kind == "json" and value is not None else value
