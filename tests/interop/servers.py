@@ -26,9 +26,10 @@ START_S = 180.0
 _STOP_S = 10.0
 
 
-def environment(name: str, packages: Sequence[str], require: Require) -> Path:
-    """The folder of programs of an environment with these packages, made where it is not there yet."""
-    wanted = hashlib.sha256("\n".join((sys.version, *packages)).encode()).hexdigest()[:12]
+def environment(name: str, packages: Sequence[str], require: Require, python: str = sys.executable) -> Path:
+    """The folder of programs of an environment with these packages, made where it is not there yet. `python` is an
+    interpreter, or the version of one that uv looks for."""
+    wanted = hashlib.sha256("\n".join((sys.version, python, *packages)).encode()).hexdigest()[:12]
     folder = CACHE / f"{name}-{wanted}"
     if (folder / "made").exists():
         return folder / "bin"
@@ -39,7 +40,7 @@ def environment(name: str, packages: Sequence[str], require: Require) -> Path:
     # Where wheels lie on this machine, they are to be had; PyTorch's own index has those without CUDA.
     source = [f"--find-links={links}"] if (links := env.get("PIP_FIND_LINKS")) else ["--torch-backend=cpu"]
     install = ["pip", "install", "--quiet", f"--python={folder}/bin/python", *source, *packages]
-    for command in (["venv", "--quiet", f"--python={sys.executable}", str(folder)], install):
+    for command in (["venv", "--quiet", f"--python={python}", str(folder)], install):
         done = subprocess.run([*uv, *command], env=env, capture_output=True, text=True, timeout=INSTALL_S)
         if done.returncode != 0:  # a gigabyte of other people's packages: not every build machine reaches their indexes
             pytest.skip(f"{name} cannot be installed here: {done.stderr[-600:]}")

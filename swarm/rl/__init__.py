@@ -1,0 +1,1 @@
+"""What a trainer takes from the log: rows, rewards, filters, exports, and rollouts."""
