@@ -16,10 +16,8 @@ demo:
 	@scripts/setup demo
 	@$(bin)/python examples/demo.py
 
-test: lint
-	@scripts/test-parts
-	@echo 'test: pytest'
-	@scripts/pytest -n 2 --dist loadfile
+test:
+	@scripts/test
 
 test-interop: setup
 	@if [ -d tests/interop ]; then scripts/pytest tests/interop; else echo 'test-interop: there are none yet'; fi

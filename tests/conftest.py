@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from swarm.removal import remove_tree
+from tests.warm import Warm, warm_servers
 
 pytest_plugins = ("tests.docker_engine", "tests.llama_cpp", "tests.sandboxes_here")
 
@@ -23,6 +24,13 @@ def deep_path(tmp_path: Path) -> Iterator[Path]:
     """The test's own folder, for trees that are too deep for pytest's clean-up: empty afterwards in any case."""
     yield tmp_path
     remove_tree(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator[Warm]:
+    """Starts `swarm` without the time that its imports take."""
+    with warm_servers() as warm:
+        yield warm
 
 
 Require = Callable[[object, str], None]
