@@ -101,8 +101,11 @@ def merged_patches(events: Iterable[Event], store: Path) -> dict[str, Patched]:
             subtasks[event.trajectory_id] = event.subtask.id
         elif isinstance(event, AgentEnded) and event.commit and event.trajectory_id in subtasks:
             commits[subtasks[event.trajectory_id]] = event.commit
-        elif isinstance(event, PatchMerged) and event.merged and event.subtask_id in commits:
-            merged[event.subtask_id] = Patched(store, commits[event.subtask_id], tuple(event.files))
+        elif isinstance(event, PatchMerged):
+            merged.pop(event.subtask_id, None)
+            commit = event.commit if event.repair else commits.get(event.subtask_id)  # a repair began with it all
+            if event.merged and commit:
+                merged[event.subtask_id] = Patched(store, commit, tuple(event.files))
     return merged
 
 

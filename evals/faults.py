@@ -94,7 +94,7 @@ class _Survey:
         """
         dice = random.Random(self.config.seed)
         kinds = list(KINDS)
-        files = sorted(self._lines)
+        files = sorted(file for file in self._lines if not _is_test(Path(file).relative_to(self.root)))
         dice.shuffle(kinds)
         dice.shuffle(files)
         left: dict[str, list[list[Candidate]]] = {}
@@ -251,6 +251,11 @@ async def _together(
             return reply, faults
         faults = faults[:-1]
     return {"failed": []}, faults
+
+
+def _is_test(path: Path) -> bool:
+    """Whether a file of the package is one of its tests, where they stand among its sources."""
+    return not {"test", "tests"}.isdisjoint(path.parts) or path.name.startswith(("test_", "conftest"))
 
 
 def _write(path: Path, fault: Fault) -> None:
