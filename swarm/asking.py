@@ -71,8 +71,8 @@ class Approvals:
         assert self._approve is not None
         assert self._open is not None
         approve, question = self._approve, self._open
-        if self._record.past.answer(question.kind, question.stage) is not None:
-            return True
+        if (agreed := self._record.past.answer(question.kind, question.stage)) is not None:
+            return agreed.plan.model_dump(mode="json") if agreed.plan is not None else True
         answer: object = await unless_stopped(self._stop, lambda: _asked(approve, question))
         if answer is None and self._stop.is_set():
             return False
@@ -83,11 +83,10 @@ class Approvals:
                 f"`approve` answered the question about the {question.kind} with {type(answer).__name__}",
                 remedy=f"give {allowed}",
             )
-        cost = self._totals.cost
-        self._record.sink.emit(
-            Answered(kind=question.kind, stage=question.stage, yes=answer is not False, spent_usd=cost)
-        )
-        return answer.model_dump(mode="json") if isinstance(answer, Plan) else answer
+        own = answer if isinstance(answer, Plan) else None
+        cost, yes = self._totals.cost, answer is not False
+        self._record.sink.emit(Answered(kind=question.kind, stage=question.stage, yes=yes, spent_usd=cost, plan=own))
+        return own.model_dump(mode="json") if own is not None else answer
 
     def plan(
         self,

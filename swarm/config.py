@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -21,7 +18,10 @@ from pydantic import (
     model_validator,
 )
 
+from swarm.addresses import address, addresses
 from swarm.errors import UsageError
+from swarm.misnamed import unknown, wanted
+from swarm.toml_file import read_toml
 
 Mode = Literal["plan", "parl", "single"]
 Aggregate = Literal["auto", "text", "table", "vote"]
@@ -63,7 +63,7 @@ class Capabilities(BaseModel):
     structured: Literal["json_schema", "json_object", "none"] | None = None
     stream_usage: bool | None = None
     logprobs: bool | None = None
-    token_ids: Literal["vllm", "none"] | None = None
+    token_ids: Literal["vllm", "sglang", "none"] | None = None
     reasoning: str | None = None
     seed: bool | None = None
     context_tokens: int | None = Field(default=None, ge=1)
@@ -92,39 +92,13 @@ class Quirks(BaseModel):
     extra_body: dict[str, Any] = Field(default_factory=dict)
 
 
-def _address(url: str) -> str:
-    """The address of an endpoint, as it is.
-
-    Raises:
-        ValueError: a request could not be sent there. The message tells no password.
-    """
-    shown = re.sub(r"//[^/]*@|[?#].*", lambda match: "//" if match[0].endswith("@") else match[0][0] + "...", url)
-    if not re.match(r"https?://[^/\s]", url):
-        raise ValueError(f"{shown!r} is no address like http://host:8000/v1")
-    if re.search(r"[\s\x00-\x1f\x7f]", url):
-        raise ValueError(f"{shown!r} holds a blank or a control character")
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
-        host.encode("idna")
-    except ValueError:  # also UnicodeError
-        raise ValueError(f"{shown!r}: its host or port cannot be used (ports go from 1 to 65535)") from None
-    if not host or port == 0:
-        raise ValueError(f"{shown!r}: its {'port' if host else 'host'} cannot be used")
-    if "%" in host:
-        raise ValueError(f"{shown!r}: a host may hold no %, so no IPv6 zone")
-    if "?" in url or "#" in url:
-        raise ValueError(f"{shown!r}: an endpoint's address takes no query and no fragment")
-    return url
-
-
 class Provider(BaseModel):
     """A known endpoint. `key_env` names the environment variable with its key, `price_id` its prices in the library
     of prices; `like` is a known provider that gives what is not set here (but not its address or key)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    base_url: Annotated[str, AfterValidator(_address)]
+    base_url: Annotated[str, AfterValidator(address)]
     key_env: str | None = None
     key_needed: bool = True
     price_id: str | None = None
@@ -133,17 +107,17 @@ class Provider(BaseModel):
     capabilities: Capabilities = Capabilities()
 
 
-def _addresses(value: Any) -> Any:
-    """One address as it is, several as a tuple; a string may hold several, with commas or blanks between them."""
-    parts = re.split(r"[,\s]+", value.strip()) if isinstance(value, str) else value
-    if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
-        return value
-    if not parts:
-        raise ValueError("nothing is no address like http://host:8000/v1")
-    for part in parts:
-        _address(part)
-    each = tuple(dict.fromkeys(part.rstrip("/") for part in parts)) if len(parts) > 1 else tuple(parts)
-    return each[0] if len(each) == 1 else each
+class Rollout(BaseModel):
+    """What a trainer says of a run, for the record: the group of runs of the same prompt and its place in that, and the
+    weights of PARL's two auxiliary rewards with the step of their annealing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    group_id: str = ""
+    index: int = Field(default=0, ge=0)
+    lambda1: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    lambda2: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    anneal_step: int = Field(default=0, ge=0)
 
 
 class RunConfig(BaseModel):
@@ -158,16 +132,18 @@ class RunConfig(BaseModel):
     aggregator_model: str | None = None
     # With the model `embedded` it names an endpoint that is running already; without, one is started in process.
     # Several are replicas of the same models.
-    base_url: Annotated[str | tuple[str, ...] | None, BeforeValidator(_addresses)] = None
+    base_url: Annotated[str | tuple[str, ...] | None, BeforeValidator(addresses)] = None
     api_key: SecretStr | None = Field(default=None, exclude=True)
     temperature: float | None = Field(default=None, ge=0, le=2)
     seed: int | None = None
+    rollout: Rollout = Field(default=Rollout(), description="what a trainer says of this run")
     record: Path | None = Field(default=None, description="file that every exchange with the models is written to")
     replay: Path | None = Field(default=None, description="file that the models' answers are taken from")
 
     max_agents: int = Field(default=64, ge=1, description="sub-agents of the whole run, all stages together")
     max_depth: int = Field(default=1, ge=1, le=4, description="levels of sub-agents; more than 1 in mode parl alone")
     concurrency: int = Field(default=8, ge=1, description="sub-agents at work at once")
+    repairs: int = Field(default=2, ge=0, le=10, description="tries to repair a patch that was not merged; 0: none")
     max_stages: int | None = Field(default=None, ge=1, description="rounds of the orchestrator (plan: 3, parl: 100)")
     max_orchestrator_steps: int = Field(default=100, ge=1, description="model calls of the orchestrator")
     max_steps: int = Field(default=100, ge=1, description="model calls of one sub-agent")
@@ -215,7 +191,11 @@ class RunConfig(BaseModel):
     web_hosts: tuple[str, ...] = Field(default=(), description="hosts that web_fetch may read")
     search: str | None = Field(default=None, description="package.module:name of what answers web_search")
 
-    test: str | None = None
+    test: str | None = Field(default=None, description="the gate: the command that the merged tree must pass")
+    find_test: bool = Field(default=True, description="find the test command where none is given (command line)")
+    # Why the test command was chosen, where the user did not give it: one that cannot be run is left out then.
+    test_found: str = ""
+    agents_md: bool = Field(default=True, description="AGENTS.md files of the repository reach planner and sub-agents")
     test_timeout: float = Field(default=600.0, gt=0, description="seconds for one run of the gate")
 
     @model_validator(mode="after")
@@ -300,22 +280,35 @@ def load_config(flags: Mapping[str, Any], env: Mapping[str, str] | None = None, 
     try:
         return RunConfig(**merged)
     except ValidationError as error:
-        first = error.errors()[0]
+        wrong = error.errors()
+        first = next((each for each in wrong if each["type"] == "extra_forbidden"), wrong[0])
         key = str(first["loc"][0]) if first["loc"] else "configuration"
         where = ".".join(str(part) for part in first["loc"])
+        said = unknown(str(first["loc"][-1]), _keys_at(first["loc"])) if first["type"] == "extra_forbidden" else ""
         raise UsageError(
-            f"{where} in {origin.get(key, 'the configuration')}: {first['msg']}",
+            f"{where} in {origin.get(key, 'the configuration')}: {said or wanted(first['type'], first['msg'])}",
             remedy="see `swarm run --help` for what is allowed",
         ) from None
 
 
+def _keys_at(place: tuple[int | str, ...]) -> list[str]:
+    """The names that may stand where an unknown one does."""
+    model: type[BaseModel] = RunConfig
+    for part in place[:-1]:
+        field = model.model_fields.get(str(part))
+        inner = (field.annotation, *get_args(field.annotation)) if field is not None else ()
+        model = next((each for each in inner if isinstance(each, type) and issubclass(each, BaseModel)), model)
+    return [name for name in model.model_fields if name != "test_found"]
+
+
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        found = read_toml(path)
+    except (OSError, ValueError) as error:
         raise UsageError(f"{path}: {error}", remedy="mend or remove the file") from None
+    if "test_found" in found:  # what swarm says of its own find
+        raise UsageError(f"test_found in {path}: {unknown('test_found', ())}", remedy="remove the key")
+    return found
 
 
 def _inside(repo: Path, folder: str) -> Path:

@@ -8,6 +8,7 @@ the user is an interrupt of the graph, in a station that does nothing else: goin
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypedDict
@@ -17,26 +18,20 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command
 
-from swarm.agents.board import Board, has_siblings
-from swarm.approval import Approve
+from swarm.agents.board import has_siblings
 from swarm.asking import Approvals, Record
-from swarm.budgets.funds import Funds
-from swarm.budgets.headcount import Headcount
+from swarm.crew import Bounds, Crew
+from swarm.discovery.verdict import unusable
 from swarm.errors import BudgetExhausted, PlanError, SwarmError, UsageError
 from swarm.events import Finished, Notice, StageEnded, StageStarted
-from swarm.forecast.previewer import Previewer
-from swarm.journal.past import Past
+from swarm.gating.gate import missing
 from swarm.journal.totals import Totals
+from swarm.merging.queue import Arrived
 from swarm.mishap import fault_of
-from swarm.places.gate import Gate, missing
 from swarm.preview import Preview
-from swarm.prompts.briefing import Briefing, Occasion
-from swarm.protocols import Aggregator, EventSink, Executor, Orchestrator, Repository
-from swarm.scheduling.controls import Controls
+from swarm.prompts.briefing import Occasion
 from swarm.scheduling.plan_graph import problems
 from swarm.scheduling.scheduler import Scheduler
-from swarm.scheduling.stragglers import StragglerPolicy
-from swarm.scheduling.width import Width
 from swarm.stages import Dispatch, Finish, GateReport, Harvest, Merged, RunState, StageReport
 from swarm.stopping import unless_stopped
 from swarm.types import AgentResult, AgentSpec, Plan, SubTask
@@ -58,41 +53,6 @@ class _Node(Protocol):
     """A node as LangGraph takes it."""
 
     def __call__(self, state: Position) -> Awaitable[Position]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """The limits that the loop itself keeps. A dry run ends with the first plan; `ask_usd` is asked about, not kept."""
-
-    concurrency: int
-    max_stages: int
-    max_steps: int
-    dry_run: bool = False
-    max_agents: int = 64
-    ask_usd: float | None = None
-    stragglers: StragglerPolicy = field(default_factory=StragglerPolicy)
-
-
-@dataclass(frozen=True, slots=True)
-class Crew:
-    """Who does the work of a run. `repository` and `gate` are None where the task has none, `approve` where nobody is
-    asked, `board` where agents share none, `previewer` where no cost is previewed."""
-
-    orchestrator: Orchestrator
-    executor: Executor
-    briefing: Briefing
-    width: Width
-    aggregator: Aggregator
-    sink: EventSink
-    repository: Repository | None
-    gate: Gate | None
-    funds: Funds
-    approve: Approve | None = None
-    controls: Controls = field(default_factory=Controls)
-    board: Board | None = None
-    previewer: Previewer | None = None
-    past: Past = field(default_factory=Past)
-    headcount: Headcount | None = None
 
 
 @dataclass
@@ -180,13 +140,17 @@ class Loop:
     async def _prepare(self, position: Position) -> Step:
         """The gate on the base: what is red before is what planners read first."""
         gate = self._crew.gate
-        if not self._bounds.dry_run:
+        if not (self._bounds.dry_run or self._approvals.asks):  # nothing is prepared for before a yes
             self._crew.executor.expect(self._unplanned(), self.findings.commit)
         if gate is None:
             return "orchestrate"
         report = await unless_stopped(self._stop, lambda: gate.run(self.findings.commit, 0))
         if report is None:
             return "finish"
+        why = unusable(gate.command, report.exit_code, report.output, report.reason) if self._bounds.test_found else ""
+        if why:
+            self._leave_out_the_gate(f"no gate: {gate.command!r} was found, but it tests nothing in the sandbox: {why}")
+            return "orchestrate"
         if missing(report):
             last = report.output.strip().splitlines()[-1:] or [""]
             raise UsageError(
@@ -195,6 +159,13 @@ class Loop:
             )
         self.findings.base_gate = report
         return "orchestrate"
+
+    def _leave_out_the_gate(self, why: str) -> None:
+        self._crew.briefing.forget_test()
+        if self._crew.queue is not None:
+            self._crew.queue.forget_gate()
+        self._crew = replace(self._crew, gate=None)
+        self._crew.sink.emit(Notice(level="warning", message=why, gate_left_out=True))
 
     def _unplanned(self) -> int:
         """Attempts that are prepared for while the plan is being made."""
@@ -248,7 +219,7 @@ class Loop:
         """The user's word on the plan and its cost."""
         stage = position["stage"] + 1
         earlier = self._asked()
-        room = self._bounds.max_agents - len(earlier)
+        room = self._bounds.max_agents - len(earlier) - sum(each.merged.repairs for each in self.findings.stages)
         plan = self._approvals.plan(self._plan, stage, self._bounds.max_steps, earlier, room, self._preview)
         if plan is None:
             return "finish"
@@ -279,7 +250,8 @@ class Loop:
         tree = await crew.repository.listing(crew.repository.base, _LISTING_LINES) if crew.repository else ""
         test = crew.gate.command if crew.gate else None
         closing = self._no_stage_left() or (crew.funds.closing(len(found.stages)) if found.stages else "")
-        return RunState(self._task, test, tree, found.base_gate, tuple(found.stages), found.commit, closing)
+        told = crew.briefing.guidance.shared
+        return RunState(self._task, test, tree, found.base_gate, tuple(found.stages), found.commit, closing, told)
 
     def _no_stage_left(self) -> str:
         most = self._bounds.max_stages
@@ -300,7 +272,8 @@ class Loop:
 
         crew.executor.expect(len(self._plan.subtasks), self.findings.commit)
         scheduler = Scheduler(crew.executor, prepare, crew.sink, crew.width, bounds.stragglers, crew.controls)
-        outcome = await scheduler.run(self._plan, stage, self._stop, crew.past.turns(stage))
+        async with self._trials(stage) as arrived:
+            outcome = await scheduler.run(self._plan, stage, self._stop, crew.past.turns(stage), arrived)
         self._results = outcome.results
         self.findings.fault = outcome.fault
         return "finish" if outcome.fault else "dispatch"
@@ -312,18 +285,24 @@ class Loop:
         if not isinstance(merged, Merged):
             raise UsageError(f"the aggregator gave {type(merged).__name__}, not Merged", remedy="mend the aggregator")
         self._merged = merged
+        found.fault = found.fault or merged.fault
         return "dispatch"
+
+    def _trials(self, stage: int) -> AbstractAsyncContextManager[Arrived | None]:
+        """Whoever is to be told of results as they come."""
+        queue = self._crew.queue
+        return queue.trials(self._plan, stage, self.findings.commit) if queue is not None else nullcontext()
 
     async def _gate(self, position: Position) -> Step:
         found, gate, stage = self.findings, self._crew.gate, len(self.findings.stages) + 1
         before, found.commit = found.commit, self._merged.commit or found.commit
-        report: GateReport | None = None
-        if gate is not None and not self._ended():
+        report = self._merged.gate
+        if report is None and gate is not None and found.fault is None and not self._crew.halt.is_set():
             report = found.stages[-1].gate if found.stages else found.base_gate
             if found.commit != before:
-                report = await unless_stopped(self._stop, lambda: gate.run(found.commit, stage))
+                report = await unless_stopped(self._crew.halt, lambda: gate.run(found.commit, stage))
         posted = self._crew.board.found_in(stage) if self._crew.board else ()
-        self._crew.briefing.remember(self._results)
+        self._crew.briefing.remember(self._results, self._merged)
         found.stages.append(StageReport(stage, self._plan, self._results, self._merged, report, posted))
         texts = (self._merged.text,) if self._merged.whole else (found.answer, self._merged.text)
         found.answer = "\n".join(part for part in texts if part)

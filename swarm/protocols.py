@@ -5,14 +5,14 @@ Whoever implements one needs nothing of swarm but `swarm.types` and `swarm.error
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from swarm.calls import Ask, ModelReply, ModelRequest
 from swarm.events import Event
-from swarm.stages import Captured, Dispatch, Finish, Harvest, Merged, RunState
+from swarm.stages import Captured, Change, Dispatch, Finish, Harvest, Merged, Picked, RunState
 from swarm.types import AgentResult, AgentSpec, BoardAction, ExecResult, JsonObject, SandboxRequest, ToolResult
 
 
@@ -198,11 +198,39 @@ class Repository(Protocol):
         """Three-way merge: the merged commit and "", or None and which files conflict."""
         ...
 
+    async def pick(self, onto: str, patch: str, *, message: str, author: str) -> Picked:
+        """Put what a commit changed of the one below it on top of `onto`, by a three-way merge, as one commit."""
+        ...
+
+    async def record(self, tree: str, parent: str, *, message: str, author: str) -> str:
+        """Commit a tree (or that of a commit) on top of another commit. Gives the same name for the same content."""
+        ...
+
+    async def changes(self, patch: str) -> Sequence[Change]:
+        """What a commit changed of the one below it; a file that was moved is there twice."""
+        ...
+
+    async def holding(self, commit: str, words: Sequence[str]) -> Sequence[str]:
+        """Which files of a commit hold one of the words."""
+        ...
+
     async def diff(self, old: str, new: str) -> bytes:
         """The patch from one commit to another, binary safe, as `git apply` takes it."""
         ...
 
     async def changed_files(self, old: str, new: str) -> Sequence[str]: ...
+
+    async def contents(self, commit: str) -> Mapping[str, str]:
+        """The regular files of a commit, each with the name of its content."""
+        ...
+
+    async def links(self, commit: str) -> Mapping[str, str]:
+        """The symbolic links of a commit, each with the name of its content, which is where it leads."""
+        ...
+
+    async def texts(self, blobs: Iterable[str], most: int) -> Mapping[str, bytes]:
+        """Contents by their names; one of more than `most` bytes is left out."""
+        ...
 
 
 class WorkingCopy(Protocol):

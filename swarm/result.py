@@ -8,6 +8,9 @@ from pydantic import BaseModel, Field
 
 from swarm.types import RunStatus
 
+UNMERGED = "unmerged"
+"""The folder of a run with a patch for each sub-task that is not in its answer."""
+
 
 class Coverage(BaseModel):
     """Sub-tasks that were asked for, those with a useful result, and those without."""

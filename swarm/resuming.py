@@ -13,13 +13,13 @@ from swarm import __version__
 from swarm.budgets.funds import Funds
 from swarm.config import RunConfig, load_config
 from swarm.errors import UsageError
-from swarm.events import CallFinished, CallSent, Event, RunStarted
+from swarm.events import CallFinished, CallSent, Event, Gap, RunStarted
 from swarm.journal.past import Past
 from swarm.journal.said import Unsaid
 from swarm.journal.writer import Journal
+from swarm.mission import Mission
 from swarm.models.pricing import cost
 from swarm.result import RunResult
-from swarm.session import Mission
 from swarm.types import Role, Usage
 from swarm.wiring import head_of
 
@@ -28,6 +28,14 @@ CHANGEABLE = (*_BUDGETS, "max_steps", "timeout", "concurrency", "base_url", "max
 """Keys of the configuration that may be given anew when a run goes on."""
 
 _HIDDEN = "[redacted:"
+_OF_THE_END = (
+    "result.json",
+    "events.parquet",
+    "tokens.parquet",
+    "graph.sqlite",
+    "graph.sqlite-wal",
+    "graph.sqlite-shm",
+)
 
 
 def resumable(past: Past, folder: Path) -> RunStarted:
@@ -39,6 +47,8 @@ def resumable(past: Past, folder: Path) -> RunStarted:
     started = past.course.started
     if started is None:
         raise UsageError(f"{folder.name} was ended before it began", remedy="start it again")
+    if started.mode == "gateway":
+        raise UsageError(f"{folder.name} is the record of a gateway", remedy="start one: swarm endpoint --proxy URL")
     if started.config.get("replay"):
         raise UsageError(f"{folder.name} takes its answers from a file", remedy="run it again: that costs nothing")
     if started.repo and not (folder / "repo.git").is_dir():
@@ -98,8 +108,10 @@ async def go_on(
     if not resumed.config.keys().isdisjoint(_BUDGETS):
         given = mission.config
         funds.allow(given.budget_tokens, given.budget_usd, given.max_critical_steps)
-    for name in ("result.json", "graph.sqlite", "graph.sqlite-wal", "graph.sqlite-shm"):
+    for name in _OF_THE_END:
         await anyio.Path(mission.folder / name).unlink(missing_ok=True)
+    if mission.held.torn:
+        journal.emit(Gap(reason="a last line that was not whole is gone", lost=1))
     journal.emit(resumed)
     past.observe(resumed)
     sink.forget(resumed)
@@ -120,6 +132,7 @@ def _closing(mission: Mission, call: CallSent) -> CallFinished:
         turn=int(turn) if turn.isdecimal() else 0,
         attempt=call.attempt,
         accepted=False,
+        untrainable="failed" if start is not None and start.trainable else "frozen",
         model=mission.models.by_role[role].name,
         usage=usage,
         cost_usd=cost(mission.models.prices[role], usage),

@@ -17,10 +17,12 @@ from pydantic_core import to_json
 from swarm.approval import Approve
 from swarm.config import RunConfig, home
 from swarm.errors import JournalError, MachineError, SwarmError, UsageError
-from swarm.events import Event, RunEnded
+from swarm.events import Event, Notice, RunEnded
 from swarm.executors.substance import says
 from swarm.forecast.measured import Measured
 from swarm.forecast.previewer import keep
+from swarm.journal.parl import StageClock, about_learning
+from swarm.journal.parquet import on_close
 from swarm.journal.past import Past
 from swarm.journal.reader import Held
 from swarm.journal.redaction import Redactor, secrets_of
@@ -28,6 +30,7 @@ from swarm.journal.said import Unsaid
 from swarm.journal.totals import Totals
 from swarm.journal.writer import Journal, open_journal
 from swarm.mishap import fault_of
+from swarm.mission import Mission
 from swarm.models.providers import secrets_in
 from swarm.parts import Parts
 from swarm.prompts.texts import load_prompts
@@ -35,9 +38,10 @@ from swarm.protocols import SandboxBackend
 from swarm.result import RunResult, Spent
 from swarm.resuming import go_on
 from swarm.scheduling.controls import Controls
-from swarm.session import Mission, Session
+from swarm.session import Session
 from swarm.types import Outcome
-from swarm.verdict import EndedBy, coverage_note, gate_verdict, judge
+from swarm.verdict import EndedBy, coverage_note, gate_note, gate_verdict, judge, only_planned
+from swarm.whole_file import write_whole
 from swarm.wiring import Ground, Models, find_repository, run_tools
 
 EventHandler = Callable[[Event], None]
@@ -133,6 +137,10 @@ async def execute(mission: Mission, on_event: EventHandler | None, asked_to_stop
                 # In a task of its own: a native cancellation of the caller's task passes by every shield.
                 watching.start_soon(watch.run)
                 watching.start_soon(to_the_end, watching, journal)
+        with anyio.CancelScope(shield=True):  # bounded in time
+            failure = await on_close(mission.folder)
+        if failure and on_event is not None:
+            watch.shown_to(on_event)(Notice(message=failure, level="warning"))  # the record is closed
         return results[0]
     except BaseExceptionGroup as group:  # not `except*`: what that raises may come in a group again
         failures, rest = group.split(JournalError)
@@ -147,8 +155,9 @@ async def _to_the_envelope(
     started = time.monotonic()
     measured = Measured()
     sink = Unsaid(journal, mission.held.events, redactor) if mission.held is not None else journal
-    session = Session(mission, sink, totals, watch.stop)
-    reducers = (measured.observe, session.board.observe, session.headcount.observe)
+    session = Session(mission, sink, totals, watch.stop, watch.halt)
+    clock = StageClock()
+    reducers = (measured.observe, clock.observe, session.board.observe, session.headcount.observe)
     for reducer in (*reducers, session.funds.observe):
         journal.subscribe(reducer)
     if isinstance(sink, Unsaid):
@@ -161,21 +170,26 @@ async def _to_the_envelope(
     session.fault = session.fault or watch.fault
     try:
         patch = await session.write_patch()
-    except OSError as error:
-        patch, session.fault = None, session.fault or MachineError(f"the patch cannot be written: {error}")
-    gate = gate_verdict(totals, session.commit)
+    except (OSError, MachineError) as error:
+        broken = error if isinstance(error, MachineError) else MachineError(f"the patch cannot be written: {error}")
+        patch, session.fault = None, session.fault or broken
+    gate, gate_told = gate_verdict(totals, session.commit), gate_note(totals, session.commit)
     ended_by = EndedBy[session.declined.upper()] if session.declined else watch.ended_by
     verdict = judge(
         totals,
         session.fault,
         ended_by,
         gate,
-        gated=mission.config.test is not None,
+        gated=mission.config.test is not None and not totals.gate_left_out,
         dry_run=mission.dry_run,
         empty=patch is None and (session.void or not says(session.answer)),
+        note=gate_told,
     )
+    if only_planned(totals, session.fault, ended_by, dry_run=mission.dry_run):
+        gate = None
     note = "" if mission.dry_run else coverage_note(totals)
-    answer = "\n\n".join(part for part in (session.answer, note) if part)
+    tests = f"The test command {'passed' if gate.passed else 'failed'}: {gate_told}." if gate and gate_told else ""
+    answer = "\n\n".join(part for part in (session.answer, note, tests) if part)
     result = RunResult(
         run_id=mission.run_id,
         status=verdict.status,
@@ -197,12 +211,14 @@ async def _to_the_envelope(
     await keep(mission.folder.parent.parent, measured, result, journal)
     details = session.fault.details if session.fault else ""
     why = "\n".join(filter(None, (verdict.reason, details)))
-    journal.emit(_run_ended(result, why, totals.attempts))
+    ended = _run_ended(result, why, totals.attempts)
+    for record in about_learning(ended, clock, totals, mission.config.rollout):
+        journal.emit(record)
     await journal.flush()
     data = to_json(result.model_dump(mode="json"), indent=2)
     target = mission.folder / "result.json"
     try:
-        await anyio.to_thread.run_sync(_write_whole, target, data)
+        await anyio.to_thread.run_sync(write_whole, target, data)
     except OSError as error:
         raise JournalError(f"{target} cannot be written: {error.strerror or error}") from error
     return result
@@ -227,10 +243,12 @@ def _run_ended(result: RunResult, error: str, attempts: Counter[str]) -> RunEnde
 
 
 class _Watch:
-    """Sets `stop` when the caller asks for it, when time is up, or when the caller's scope is cancelled."""
+    """Sets `stop` when the caller asks for it; `halt` too when time is up, or when the caller's scope is cancelled:
+    then nothing is tested any more either."""
 
     def __init__(self, asked: anyio.Event | None, timeout: float | None) -> None:
         self.stop = anyio.Event()
+        self.halt = anyio.Event()
         self.ended_by = EndedBy.NOTHING
         self.done = False
         self.fault: SwarmError | None = None
@@ -243,12 +261,18 @@ class _Watch:
         try:
             with anyio.move_on_after(self._timeout) as limit:
                 await self._asked.wait()
+                self._end(why)
+                await anyio.sleep_forever()
             if limit.cancelled_caught:
                 why = EndedBy.TIME
         finally:
-            if not self.done:
-                self.ended_by = why
-                self.stop.set()
+            self._end(why)
+            self.halt.set()
+
+    def _end(self, why: EndedBy) -> None:
+        if not self.done and not self.stop.is_set():
+            self.ended_by = why
+        self.stop.set()
 
     def shown_to(self, on_event: EventHandler) -> EventHandler:
         """The handler, until it raises: then it is shown no more, and the run ends. Where an event comes from is no
@@ -263,16 +287,6 @@ class _Watch:
                     self.stop.set()
 
         return show
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    """All or nothing: a reader never sees half of it."""
-    partly = path.with_suffix(".tmp")
-    with partly.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    partly.replace(path)
 
 
 def _innermost(group: BaseExceptionGroup[JournalError]) -> JournalError:

@@ -15,7 +15,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from swarm.approval import Approve
-from swarm.config import RunConfig, load_config
+from swarm.config import Rollout, RunConfig, load_config
 from swarm.errors import UsageError
 from swarm.events import Event
 from swarm.journal.past import Past
@@ -90,6 +90,8 @@ class Swarm:
         dry_run: bool = False,
         approve: Approve | None = None,
         controls: Controls | None = None,
+        rollout: Rollout | None = None,
+        seed: int | None = None,
     ) -> RunResult:
         """Run one task to its end.
 
@@ -97,7 +99,8 @@ class Swarm:
         touched. `test` is the gate. `on_event` sees every event as it happens; `stop`, when set, ends the run
         early with what is there; `dry_run` ends it with the first plan. `approve` is asked before each stage, about
         the plan and about spending over `ask_usd`, and at the end about the patch; a no ends the run as cancelled.
-        Without it nothing is asked. `controls` pause it, change its width and stop single agents while it runs. A run
+        Without it nothing is asked. `controls` pause it, change its width and stop single agents while it runs.
+        `rollout` and `seed` take the place of those of the configuration: runs of one `Swarm` differ in them. A run
         that was begun always gives a result, also when the machine failed, or when a part of your own or `on_event`
         raised: it is errored then, and the traceback is in the `error` of `RunEnded`.
 
@@ -108,7 +111,8 @@ class Swarm:
         """
         if self._models is None:
             raise UsageError("this Swarm is not open", remedy="use it in `async with Swarm(...) as swarm:`")
-        config = self.config if test is None else self.config.model_copy(update={"test": test})
+        own = {"test": test, "rollout": rollout, "seed": seed}
+        config = self.config.model_copy(update={key: value for key, value in own.items() if value is not None})
         run_id = new_run_id()
         async with open_lease(run_id) as ground, open_sandboxes(config, ground.lease, self._parts.backend) as backend:
             order = Order(task, repo, config, dry_run, self._parts, approve, controls or Controls())

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import anyio
@@ -21,89 +21,61 @@ from swarm.agents.conversation import Conversation
 from swarm.agents.desk import Desk
 from swarm.agents.trajectory import Trajectory, open_trajectory, sha256
 from swarm.aggregators.chosen import aggregator_for
-from swarm.approval import Approve
 from swarm.budgets.budget import Terms as Kept
 from swarm.budgets.funds import Funds
 from swarm.budgets.headcount import Headcount
 from swarm.budgets.levels import Limits
-from swarm.config import RunConfig
+from swarm.crew import Bounds, Crew
 from swarm.errors import SwarmError
 from swarm.events import AgentStarted, ControlUsed, Notice, RunStarted
 from swarm.executors.local import LocalExecutor
 from swarm.forecast.previewer import Previewer
 from swarm.forecast.terms import terms_of
+from swarm.gating.gate import Gate
+from swarm.journal import redaction
 from swarm.journal.artifacts import Artifacts
-from swarm.journal.past import Past
-from swarm.journal.reader import Held
 from swarm.journal.totals import Totals
+from swarm.merging.queue import MergeQueue
+from swarm.merging.repairs import Crew as RepairCrew
 from swarm.mishap import fault_of
+from swarm.mission import Mission
 from swarm.models.providers import redactor_of
 from swarm.orchestrators.parl import Bench, ParlOrchestrator, own_schemas
 from swarm.orchestrators.plan import PlanOrchestrator
 from swarm.orchestrators.single import SingleOrchestrator
-from swarm.parts import Parts
-from swarm.places.gate import Gate
+from swarm.places.outbox import write_patch, write_unmerged
 from swarm.places.pool import Pool, open_pool
+from swarm.places.refusals import refusals
 from swarm.places.workshop import Workshop
 from swarm.prompts.briefing import Briefing, Terms
-from swarm.prompts.texts import Prompts, own_prompts
-from swarm.protocols import EventSink, Orchestrator, SandboxBackend
-from swarm.scheduling.controls import Command, Controls
+from swarm.prompts.guidance import Guidance, read_guidance
+from swarm.protocols import EventSink, Orchestrator
+from swarm.scheduling.controls import Command
 from swarm.scheduling.stragglers import StragglerPolicy
 from swarm.scheduling.width import Width
 from swarm.teams import Staff, Teams
 from swarm.types import AgentLimits, Outcome, Role
-from swarm.wiring import Models, Tree, open_toolkit, sandbox_site, take_snapshot, working_copies
+from swarm.wiring import Tree, open_toolkit, sandbox_site, take_snapshot, working_copies
 
 ORCHESTRATOR = "orchestrator"
 """The trajectory of the orchestrator."""
-
-MOST_REFUSALS = 50
-"""Refusals of hosts that are told in one run."""
-
-
-@dataclass(frozen=True, slots=True)
-class Mission:
-    """What a run is about and with what it is done. `repo` is the user's checkout, None without one; a dry run
-    ends with the first plan. `notice` is for the user, about what was there before; `approve` answers questions. `past`
-    is what the journal held that the run goes on with, all of which is in `held`."""
-
-    run_id: str
-    folder: Path
-    task: str
-    repo: Path | None
-    config: RunConfig
-    models: Models
-    backend: SandboxBackend
-    lease: Path
-    dry_run: bool = False
-    notice: str = ""
-    parts: Parts = field(default_factory=Parts)
-    approve: Approve | None = None
-    controls: Controls = field(default_factory=Controls)
-    prompts: Prompts = field(default_factory=own_prompts)
-    past: Past = field(default_factory=Past)
-    held: Held | None = None
-
-    @property
-    def single(self) -> bool:
-        """Whether one agent does everything."""
-        return self.config.mode == "single" and self.parts.orchestrator is None
 
 
 class Session:
     """One way through the loop. A fault of ours ends it and is kept in `fault`. Feed `board` and `funds` the
     events of the run."""
 
-    def __init__(self, mission: Mission, sink: EventSink, totals: Totals, stop: anyio.Event) -> None:
+    def __init__(self, mission: Mission, sink: EventSink, totals: Totals, stop: anyio.Event, halt: anyio.Event) -> None:
         self._mission = mission
         self._sink = sink
         self._totals = totals
         self._stop = stop
+        self._halt = halt
         self.funds = _funds(mission, sink)
         self._store: Path | None = None
         self._tree: Tree | None = None
         self.commit: str | None = None
+        self.left: dict[str, str] = {}
         self.answer = ""
         self.void = False  # the answer tells only why there is none
         self.board = Board()
@@ -159,16 +131,20 @@ class Session:
     async def write_patch(self) -> Path | None:
         """Write the difference that the run made to `patch.diff`; None where it made none, or it was declined: then it
         lies in `artifacts/declined.diff`."""
-        if self._tree is None or self.commit is None or self.commit == self._tree.base:
+        if self._tree is None or self.commit is None:
             return None
-        patch = await self._tree.diff(self._tree.base, self.commit)
+        folder, changed = self._mission.folder, self.commit != self._tree.base
+        if changed and self.declined != "patch":
+            await self._tree.set_answer(self.commit)  # found in the store, whatever becomes of the files
+        missing = self._totals.missing
+        reasons = {name: why for name, why in self._totals.unmerged.items() if name in missing}
+        await write_unmerged(folder, self._tree, self.left, reasons)
+        if not changed:
+            return None
         if self.declined == "patch":
-            await anyio.Path(self._mission.folder / "artifacts/declined.diff").write_bytes(patch)
+            await write_patch(self._tree, self.commit, folder / "artifacts/declined.diff")
             return None
-        await self._tree.set_answer(self.commit)
-        path = self._mission.folder / "patch.diff"
-        await anyio.Path(path).write_bytes(patch)
-        return path
+        return await write_patch(self._tree, self.commit, folder / "patch.diff")
 
     def _warn(self, message: str) -> None:
         self._sink.emit(Notice(message=message, level="warning"))
@@ -190,15 +166,30 @@ class Session:
                 config_sha256=sha256(to_json(config).decode()),
                 git_head=self._tree.head if self._tree else "",
                 base_commit=self._tree.base if self._tree else "",
+                group_id=mission.config.rollout.group_id,
+                rollout_index=mission.config.rollout.index,
                 seed=mission.config.seed,
                 models={role.value: model.name for role, model in mission.models.by_role.items()},
                 endpoints={role.value: model.endpoint for role, model in mission.models.by_role.items()},
                 prompts=mission.prompts.versions,
+                redaction_version=redaction.VERSION,
                 repo=str(mission.repo or ""),
                 dry_run=mission.dry_run,
             )
         )
+        for note in self._tree.notes if self._tree else ():
+            self._warn(note)
         await self._sink.flush()
+
+    async def _guidance(self) -> Guidance:
+        if self._tree is None or not self._mission.config.agents_md:
+            return Guidance()
+        guidance = await read_guidance(self._tree)
+        if guidance.cut:
+            self._warn(f"too long, agents are given the beginning: {', '.join(guidance.cut)}")
+        if guidance.unfollowed:
+            self._warn(f"links that do not lead to a file of the repository: {', '.join(guidance.unfollowed)}")
+        return guidance
 
     async def _workshop(self) -> Workshop:
         mission = self._mission
@@ -217,7 +208,7 @@ class Session:
             env=site.env,
             toolchain=site.toolchain,
             network=mission.config.network,
-            refused=_refusals(self._sink),
+            refused=refusals(self._sink),
         )
 
     @asynccontextmanager
@@ -228,11 +219,12 @@ class Session:
         custom, parl = mission.parts.orchestrator, config.mode == "parl"
         system = "" if custom else mission.prompts["orchestrator" if parl else "planner"]
         desk = self._desk(Role.ORCHESTRATOR, ORCHESTRATOR)
+        desk = replace(desk, line=await desk.line.learning(replayed=config.replay is not None, stop=self._stop))
         started = AgentStarted(
             trajectory_id=ORCHESTRATOR,
             role=Role.ORCHESTRATOR,
             name=ORCHESTRATOR,
-            trainable=True,
+            trainable=desk.line.learns,
             model=desk.line.service.name,
             system_prompt_sha256=sha256(system),
             tools=list(own_schemas(tools)) if parl and not custom else [],
@@ -254,25 +246,38 @@ class Session:
                 trajectory.steps, trajectory.usage = conversation.steps, conversation.usage
 
     async def _loop(self, pool: Pool, tools: ToolKit, orchestrator: Orchestrator, parent: str) -> None:
-        from swarm.loop import Bounds, Crew, Loop  # LangGraph: seconds of import, wanted only when a run starts
+        from swarm.loop import Loop  # LangGraph: seconds of import, wanted only when a run starts
 
         mission, config = self._mission, self._mission.config
         line = mission.models.line(Role.SUBAGENT, config, self.funds.work, self._sink, mission.past)
-        gate = Gate(config.test, config.test_timeout, pool, self._sink, mission.past) if config.test else None
+        if mission.single:  # else the orchestrator alone learns
+            line = await line.learning(replayed=config.replay is not None, stop=self._stop)
+        given = (config.test_timeout, pool, self._sink, mission.past, self._artifacts)
+        gate = Gate(config.test, *given) if config.test else None
         shared = self.board if config.board else None
         desk, custom = self._desk(Role.AGGREGATOR, parent), mission.parts.aggregator
         limits = AgentLimits(config.max_steps, config.agent_seconds, config.agent_tokens)
-        terms = Terms(mission.task, mission.single, config.test, limits, mission.prompts, self._tree)
-        briefing, width = Briefing(terms), Width(config.concurrency)
+        terms = Terms(
+            mission.task, mission.single, config.test, limits, mission.prompts, self._tree, await self._guidance()
+        )
+        briefing, width = Briefing(terms, self._sink), Width(config.concurrency)
         stragglers = StragglerPolicy(config.straggler_factor, least_s=config.straggler_seconds, hedge=config.hedge)
         staff = Staff(briefing, self.headcount, width, self._sink, self._tree, stragglers, mission.controls)
         leads = Teams(staff, config.max_depth) if config.max_depth > 1 else None
+        executor = LocalExecutor(pool, line, tools, parent, shared, self._context, self._pace, leads)
+        queue = None
+        if self._tree is not None:  # what one agent alone did is its answer, red or not
+            evicts = (None, None) if mission.single else (gate, config.test)
+            queue = MergeQueue(self._tree, self._sink, self._stop, *evicts, self._halt)
+            seats = (executor, briefing, width, self.funds, self.headcount, self._sink)
+            repairs = RepairCrew(*seats, stragglers, mission.controls, mission.past)
+            queue.repair_with(repairs, 0 if mission.single else config.repairs)
         crew = Crew(
             orchestrator=orchestrator,
             briefing=briefing,
             width=width,
-            executor=LocalExecutor(pool, line, tools, parent, shared, self._context, self._pace, leads),
-            aggregator=aggregator_for(desk, self._tree, custom(desk) if custom else None),
+            executor=executor,
+            aggregator=aggregator_for(desk, queue, custom(desk) if custom else None),
             sink=self._sink,
             repository=self._tree,
             funds=self.funds,
@@ -283,6 +288,8 @@ class Session:
             previewer=self._previewer,
             past=mission.past,
             headcount=self.headcount,
+            queue=queue,
+            halt=self._halt,
         )
         bounds = Bounds(
             config.concurrency,
@@ -292,7 +299,13 @@ class Session:
             config.max_agents,
             config.ask_usd,
             stragglers,
+            bool(config.test_found),
         )
+        if config.test_found:
+            told = (
+                f"the gate is `{config.test}`, found by {config.test_found}; --test CMD gives another, --no-test none"
+            )
+            self._sink.emit(Notice(message=told))
         loop = Loop(mission.task, mission.single, crew, bounds, self._totals, self._stop)
         try:
             with mission.controls.heard_by(self._steered):
@@ -301,6 +314,7 @@ class Session:
             found = loop.findings
             self.commit, self.answer, self.fault = found.commit, found.answer, found.fault
             self.declined, self.void = found.declined, found.void
+            self.left = {name: commit for each in found.stages for name, commit in each.merged.left.items()}
 
     def _steered(self, command: Command) -> None:
         self._sink.emit(ControlUsed(**asdict(command)))
@@ -324,15 +338,3 @@ def _funds(mission: Mission, sink: EventSink) -> Funds:
     last_word = int(config.mode == "parl" and not mission.single)
     kept = Kept(part=0.0 if mission.single else config.reserve, steps=last_word, time=config.reserve)
     return Funds(limits, sink, kept, config.soft_limit)
-
-
-def _refusals(sink: EventSink) -> Callable[[str], None]:
-    """Tells the user what sandboxes asked the network for in vain, each once in a run."""
-    told: set[str] = set()
-
-    def tell(line: str) -> None:
-        if line not in told and len(told) < MOST_REFUSALS:
-            told.add(line)
-            sink.emit(Notice(message=line, level="warning"))
-
-    return tell

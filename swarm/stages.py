@@ -6,22 +6,58 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from swarm.errors import SwarmError
 from swarm.types import AgentResult, Outcome, Plan
+
+FOLDED_FROM = 4
+"""Sub-tasks in a row of which the same is to be said, from which on it is said once for all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class GateTests:
+    """The tests of one verdict by name, as far as the output names them; empty where it does not.
+
+    `failed` are red. Of them `broken` were green on the base or are new, and `before` were red there; of others it is
+    not known. `fixed` were red there, and are not now. `flaky` were red and then green on the same tree, and are not
+    among the failed. `ran` is how many were run, None where nothing tells, `fewer` how many less than on the base; not
+    `complete`: some were left out because of what went wrong before. `runner` is whose output was understood, "" for
+    nobody's.
+    """
+
+    failed: tuple[str, ...] = ()
+    broken: tuple[str, ...] = ()
+    before: tuple[str, ...] = ()
+    fixed: tuple[str, ...] = ()
+    flaky: tuple[str, ...] = ()
+    ran: int | None = None
+    complete: bool = True
+    runner: str = ""
+    fewer: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class GateReport:
-    """One run of the gate. `seconds` is wall time."""
+    """The gate's verdict on a tree. `seconds` is wall time; `exit_code` that of the run which settled it.
+
+    `reason` says what is wrong beside tests that fail: no test was run, a limit, ...; the gate is not passed then.
+    `base_passed`: what the gate said of the base, None where it was not run there. `worse`: as far as can be told,
+    something is red that was green on the base. `artifact` is the handle of the whole output, "" where none is kept.
+    """
 
     command: str
     exit_code: int
     output: str
     timed_out: bool
     seconds: float
+    tests: GateTests = field(default_factory=GateTests)
+    reason: str = ""
+    base_passed: bool | None = None
+    worse: bool = False
+    artifact: str = ""
 
     @property
     def passed(self) -> bool:
-        return self.exit_code == 0 and not self.timed_out
+        return self.exit_code == 0 and not self.timed_out and not self.reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +71,38 @@ class Captured:
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """A file that a patch changes, and in how many lines; in none where it is binary, or only its mode changed."""
+
+    path: str
+    lines: int
+
+
+@dataclass(frozen=True, slots=True)
+class Picked:
+    """A patch on top of a commit. `commit` holds both, and is the one below where the patch adds nothing to it; None
+    where they conflict.
+
+    `conflicts` are the files that do, `notes` what git says of them. `tree` is the merged tree: of a text in conflict
+    it holds both sides between lines that begin with `marks`, of others one side.
+    """
+
+    commit: str | None
+    conflicts: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    tree: str = ""
+    marks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Merged:
     """What the aggregator made of a stage's results: a text, and where there is a repository the merged commit.
 
-    `evicted` maps a sub-task whose patch could not be merged to the reason. A `whole` text stands for all stages so
-    far; another is added to theirs. Of `passed_over` sub-tasks a better one of their group was kept. A text that is
-    `void` is no answer: it tells why there is none.
+    `evicted` maps a sub-task whose patch could not be merged to the reason, `left` to the commit that holds the patch;
+    `repaired` one that a repair sub-agent had to bring in to what that says of it. `repairs` is how many of those were
+    asked for. `gate`: its verdict on the commit, where it was run. `fault` ended the merging early. A `whole` text
+    stands for all stages so far; another is added to theirs. Of `passed_over` sub-tasks a better one of their group was
+    kept. A text that is `void` is no answer: it tells why there is none.
     """
 
     text: str
@@ -49,6 +111,11 @@ class Merged:
     whole: bool = False
     passed_over: frozenset[str] = frozenset()
     void: bool = False
+    left: Mapping[str, str] = field(default_factory=dict)
+    repaired: Mapping[str, str] = field(default_factory=dict)
+    repairs: int = 0
+    gate: GateReport | None = None
+    fault: SwarmError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +160,8 @@ class Harvest:
 @dataclass(frozen=True, slots=True)
 class RunState:
     """What an orchestrator sees when it decides. `tree` is a listing of the repository, empty without one; `commit`
-    is what was merged so far. `closing` says why no further sub-agents can be started, empty while they can."""
+    is what was merged so far. `closing` says why no further sub-agents can be started, empty while they can;
+    `guidance` is what the repository's owner asks of agents."""
 
     task: str
     test: str | None
@@ -102,6 +170,7 @@ class RunState:
     stages: tuple[StageReport, ...] = ()
     commit: str | None = None
     closing: str = ""
+    guidance: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import StrEnum
+from itertools import groupby
 from typing import NamedTuple
 
 from swarm.errors import BudgetExhausted, PlanError, SwarmError
 from swarm.journal.course import OUT_OF_TIME
-from swarm.journal.totals import Totals
+from swarm.journal.gate_words import words
+from swarm.journal.totals import NOT_MERGED, Totals
 from swarm.result import Coverage, GateVerdict
+from swarm.stages import FOLDED_FROM
 from swarm.types import Outcome, RunStatus
 
 INTERRUPTED = 130
@@ -36,8 +40,19 @@ class Verdict(NamedTuple):
 
 def gate_verdict(totals: Totals, commit: str | None) -> GateVerdict | None:
     """The gate's word on this very commit, None where it was not run on it."""
-    gate = totals.last_gate
-    return GateVerdict(command=gate.command, passed=gate.passed) if gate and gate.commit == (commit or "") else None
+    gate = totals.gates.get(commit or "") if not totals.gate_left_out else None
+    return GateVerdict(command=gate.command, passed=gate.passed) if gate else None
+
+
+def only_planned(totals: Totals, fault: SwarmError | None, ended_by: EndedBy, *, dry_run: bool) -> bool:
+    """Whether a run came to no tree of its own: the gate's word on the base is none on an answer."""
+    return dry_run or (not totals.stage and (fault is not None or ended_by is not EndedBy.NOTHING))
+
+
+def gate_note(totals: Totals, commit: str | None) -> str:
+    """What the gate's word on a commit means, where it is not passed as plainly as it should be."""
+    gate = totals.gates.get(commit or "") if not totals.gate_left_out else None
+    return words(gate) if gate and (gate.flaky or gate.fewer or gate.ran == 0 or not gate.passed) else ""
 
 
 def judge(
@@ -49,10 +64,11 @@ def judge(
     gated: bool,
     dry_run: bool = False,
     empty: bool = False,
+    note: str = "",
 ) -> Verdict:
     """How a run ended. `gated` says that the run has a gate, whether or not it was reached; a dry run is done when
     there is a plan. `empty`: there is neither an answer nor a patch, so nothing was completed. An answer of the
-    orchestrator itself is one where it asked nothing of sub-agents."""
+    orchestrator itself is one where it asked nothing of sub-agents. `note`: what the gate's word means."""
     if ended_by not in (EndedBy.NOTHING, EndedBy.TIME):
         return Verdict(RunStatus.CANCELLED, INTERRUPTED, str(fault or ended_by))
     late = isinstance(fault, BudgetExhausted) and fault.what == "seconds"
@@ -69,7 +85,7 @@ def judge(
     passed = gate.passed if gate is not None else not gated
     if something and not coverage.missing and passed and not (empty and coverage.asked):
         return Verdict(RunStatus.COMPLETED, 0)
-    why = str(fault or ended_by) or _lacks(totals, gate, passed, empty)
+    why = str(fault or ended_by) or _lacks(totals, gate, passed, empty, note)
     outcomes = set(totals.outcome_of.values())
     if totals.budget_gone:
         return Verdict(RunStatus.BUDGET_EXHAUSTED, BudgetExhausted.exit_code, f"the budget is used up: {why}")
@@ -78,7 +94,7 @@ def judge(
     return Verdict(RunStatus.PARTIAL if coverage.useful and not empty else RunStatus.FAILED, 1, why)
 
 
-def _lacks(totals: Totals, gate: GateVerdict | None, passed: bool, empty: bool) -> str:
+def _lacks(totals: Totals, gate: GateVerdict | None, passed: bool, empty: bool, note: str) -> str:
     """What a run that came to its end lacks."""
     coverage, lacks = totals.coverage, list[str]()
     if coverage.missing:
@@ -87,7 +103,7 @@ def _lacks(totals: Totals, gate: GateVerdict | None, passed: bool, empty: bool) 
         lacks.append("all sub-tasks were dropped" if totals.subtasks else "nothing was asked of sub-agents")
     if not passed:
         fails = "fails on the result" if gate is not None else "was not run on the result"
-        lacks.append(f"the test command {fails}")
+        lacks.append(f"the test command {fails}" + (f" ({note})" if note else ""))
     if empty:
         lacks.append("there is neither an answer nor a patch")
     return ", and ".join(lacks)
@@ -98,9 +114,24 @@ def coverage_note(totals: Totals) -> str:
     missing = totals.missing
     if not missing:
         return ""
-    named = [f"{name} ({why})" for name, why in missing.items()]
+    named = list(_named(missing))
     more = f", and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
     return f"{_useful(totals.coverage)}. Missing: {', '.join(named[:_MOST_NAMED])}{more}."
+
+
+def _named(missing: dict[str, str]) -> Iterator[str]:
+    """Each by its name; many in a row for the same reason by the first and the last."""
+    for where, group in groupby(missing, lambda name: _where(name, missing[name])):
+        names = list(group)
+        if len(names) >= FOLDED_FROM:
+            yield f"{names[0]} to {names[-1]} ({where})"
+        else:
+            yield from (f"{name} ({where})" for name in names)
+
+
+def _where(name: str, why: str) -> str:
+    """A patch that is not in the answer lies beside it."""
+    return f"{why}: see unmerged/{name}.diff" if why == NOT_MERGED else why
 
 
 def _useful(of: Coverage) -> str:

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 ModelRole = Literal["planner", "subagent", "aggregator"]
 _WORKDIR = "/workspace"
-_OWN_TOOLS = (".venv", "venv", "node_modules")
 _ROLES: dict[ModelRole, Role] = {
     "planner": Role.ORCHESTRATOR,
     "subagent": Role.SUBAGENT,
@@ -282,7 +281,10 @@ class Tree(Repository, Protocol):
     @property
     def head(self) -> str:
         """The user's HEAD."""
-        ...
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What the user should know of how it was taken."""
 
     async def set_answer(self, commit: str) -> None:
         """Let a ref of the store name the commit that the run ended with."""
@@ -304,12 +306,10 @@ async def sandbox_site(backend: SandboxBackend, config: RunConfig, repo: Path | 
     absolute paths and editable installs mean the copy; the user's Python is visible read-only."""
     if backend.name == "docker" and config.image != HOST_IMAGE:
         return Site(_WORKDIR, {}, config.toolchain)
-    from swarm.sandboxes.toolchain import discover
+    from swarm.sandboxes.toolchain import of_repository
 
-    own = [repo / name for name in _OWN_TOOLS if repo and (repo / name).is_dir()] if repo else []
-    path = os.pathsep.join([*(str(folder / "bin") for folder in own), os.environ.get("PATH", "")])
-    found, entries = await discover({"PATH": path, "HOME": os.environ.get("HOME", "/")}, repo)
-    toolchain = tuple(dict.fromkeys((*config.toolchain, *own, *found)))
+    shown, entries = await of_repository(repo)
+    toolchain = tuple(dict.fromkeys((*config.toolchain, *shown)))
     notice = (
         "no isolation: --sandbox process runs commands as you, on this machine" if backend.name == "process" else ""
     )

@@ -40,6 +40,7 @@ class PrivateEngine:
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
+                    *("setpriv", "--pdeathsig", "TERM"),  # with the tests, also where they are killed
                     self._program,
                     *("--data-root", str(self._folder / "data"), "--exec-root", str(self._folder / "exec")),
                     *("--pidfile", str(self._folder / "pid"), "-H", self.address),
@@ -86,10 +87,11 @@ class PrivateEngine:
 def private_engine(require: Require) -> Iterator[PrivateEngine]:
     """An engine that runs; skips the test where none can be started."""
     dockerd = shutil.which("dockerd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-    require(dockerd and os.geteuid() == 0, "no Docker Engine can be started (that takes root and dockerd)")
+    able = dockerd and shutil.which("setpriv") and os.geteuid() == 0
+    require(able, "no Docker Engine can be started (that takes root, dockerd and setpriv)")
     assert dockerd is not None
     # A short path: the engine makes sockets below it.
-    folder = Path(tempfile.mkdtemp(prefix="swarm-engine-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="swarm-engine-", dir=os.environ.get("PYTEST_DEBUG_TEMPROOT", "/tmp")))
     engine = PrivateEngine(dockerd, folder)
     try:
         trouble = engine.start()

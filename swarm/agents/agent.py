@@ -172,6 +172,7 @@ class ToolUser:
                 artifacts=[artifact] if artifact else [],
                 sandbox_id=sandbox_id,
                 child_trajectory_ids=[child] if child else [],
+                first_seen_by=self._conversation.next_call_id if result.submission is None else "",
                 ends=result.submission is not None,
             )
         )

@@ -75,10 +75,11 @@ class Conversation:
     @property
     def recorded(self) -> bool:
         """Whether the next answer is in the journal, with the messages that it answers."""
-        return self._line.past.call(self._next_call_id) is not None
+        return self._line.past.call(self.next_call_id) is not None
 
     @property
-    def _next_call_id(self) -> str:
+    def next_call_id(self) -> str:
+        """The call that is told next what is said now."""
         return self._call_id or f"{self._trajectory_id}/{self.steps + 1}"
 
     def size(self, tools: Sequence[JsonObject] = ()) -> int:
@@ -114,7 +115,7 @@ class Conversation:
             BudgetExhausted: there is no room for another call.
             EndpointError: the call failed, and failed again as often as makes sense.
         """
-        call_id = self._next_call_id
+        call_id = self.next_call_id
         if (recorded := self._line.past.call(call_id)) is not None:
             return self._adopt(recorded, tools)
         self._attempts = max(self._attempts, self._line.past.tries(call_id))
@@ -203,11 +204,13 @@ class Conversation:
             tools=tools,
             encoded_tools=self._prompt.tools(tools),
             response_format=response_format,
-            temperature=line.temperature,
+            temperature=1.0 if line.temperature is None and line.capture else line.temperature,
+            top_p=1.0 if line.capture else None,
             seed=line.seed,
             max_tokens=max_tokens,
             timeout=line.call_timeout,
-            stream=line.stream,
+            stream=None if line.capture else line.stream,
+            tokens=line.capture,
         )
 
     async def _call(
@@ -232,8 +235,9 @@ class Conversation:
             prefix_messages=self._told,
             new_messages=self.messages[self._told :],
             prompt_sha256=self._prompt.sha256,
-            sampling={"temperature": line.temperature, "seed": line.seed, "max_tokens": request.max_tokens},
+            sampling=_sampling(request),
             window_tokens=self.window or line.window.tokens or 0,
+            untrainable="failed" if line.learns else "frozen",
             t_sent=now,
             wait_s=now - waiting_since,
         )
@@ -289,13 +293,20 @@ class Conversation:
 
     def _accept(self, call_id: str, record: CallFinished, reply: ModelReply, dollars: float | None) -> None:
         record.accepted = True
-        record.message = reply.message
+        record.response = reply.message
         record.read_as = reply.content if reply.content != (reply.message.get("content") or "") else None
         record.fitted = reply.fitted
         record.finish_reason = reply.finish_reason
         record.usage = reply.usage
         record.cost_usd = dollars
         record.t_sent, record.t_first_token, record.t_done = reply.t_sent, reply.t_first_token, reply.t_done
+        record.policy_version = reply.policy_version
+        if self._line.learns:
+            record.untrainable = "no_tokens"
+            if reply.tokens is not None and reply.tokens.completion_ids:
+                record.token_source, record.token_exact = "server_ids", reply.tokens.exact
+                record.untrainable = "" if record.token_exact else "inexact"
+                record.with_tokens(reply.tokens)
         self._line.sink.emit(record)
         self.messages.append(reply.message)
         self._told = len(self.messages)
@@ -303,3 +314,16 @@ class Conversation:
         self._attempts = 0
         self.steps += 1
         self.usage = self.usage + reply.usage
+
+
+def _sampling(request: ModelRequest) -> JsonObject:
+    """How an answer was asked for, but for messages and tools."""
+    form = request.response_format or {}
+    return {
+        "temperature": request.temperature,
+        "top_p": request.top_p,
+        "seed": request.seed,
+        "max_tokens": request.max_tokens,
+        "response_format": form.get("type"),
+        "stream": request.stream is not None,
+    }

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+import anyio
 
 from swarm.budgets.budget import Budget
 from swarm.budgets.sizes import Sizes
@@ -11,6 +13,7 @@ from swarm.calls import StreamLimits
 from swarm.config import Price
 from swarm.events import Notice
 from swarm.journal.past import Past
+from swarm.models.capture import gives_tokens
 from swarm.models.fitting.windows import ContextWindow
 from swarm.models.tokens import TokenRatio
 from swarm.protocols import EventSink, ModelService
@@ -35,6 +38,27 @@ class Line:
     stream: StreamLimits | None = None
     rng: random.Random = field(default_factory=random.Random)
     past: Past = field(default_factory=Past)
+    capture: bool = False
+    """Whether tokens are asked for; what learns from them is sampled as the model itself would."""
+    learns: bool = False
+    """Whether the trajectories on this line are to be trained on."""
+
+    async def learning(self, *, replayed: bool, stop: anyio.Event) -> Line:
+        """This line for what is to be trained on, where its endpoint gives tokens; else it stays as it is. A run that
+        goes on does as it began. `stop`: nobody waits any longer."""
+        began = [start.trainable for start in self.past.course.starts.values()]
+        gives = any(began)
+        if not began:
+            async with anyio.create_task_group() as asking:
+                asking.start_soon(_cancel_on, stop, asking.cancel_scope)
+                gives = await gives_tokens((self.service,))
+                asking.cancel_scope.cancel()
+        return replace(self, capture=gives, learns=gives and not replayed)
+
+
+async def _cancel_on(stop: anyio.Event, scope: anyio.CancelScope) -> None:
+    await stop.wait()
+    scope.cancel()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -49,12 +49,13 @@ class Trajectory:
         self.outcome, self.stop, self.output = outcome, stop, output
 
     def event(self) -> AgentEnded:
-        truncated = self.stop in LIMITS or self.outcome in (Outcome.CANCELLED, Outcome.TIMED_OUT)
+        outside = (Outcome.CANCELLED, Outcome.TIMED_OUT, Outcome.ERRORED)
+        truncated = self.stop in LIMITS or self.outcome in outside
         return AgentEnded(
             trajectory_id=self.id,
             outcome=self.outcome,
             stop=self.stop,
-            terminated=not truncated and self.outcome is not Outcome.ERRORED,
+            terminated=not truncated,
             truncated=truncated,
             final_output=self.output,
             commit=self.commit,

@@ -31,6 +31,7 @@ from swarm.events import (
     Event,
     GroupStarted,
     LimitReached,
+    RepairsStarted,
     StageStarted,
     SubTaskSkipped,
 )
@@ -179,6 +180,9 @@ class Funds:
             case SubTaskSkipped():
                 if event.stage in self._shares:
                     self._shares[event.stage].end(event.subtask_id)
+            case RepairsStarted():
+                if event.stage in self._shares:
+                    self._shares[event.stage].then([subtask.id for subtask in event.subtasks])
             case _:
                 pass
 

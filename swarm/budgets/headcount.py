@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from swarm.events import Event, GroupStarted, StageStarted
+from swarm.events import Event, GroupStarted, RepairsStarted, StageStarted
 
 
 class Headcount:
@@ -38,5 +38,5 @@ class Headcount:
         """Take in one event of the run."""
         if isinstance(event, StageStarted):
             self._asked |= {subtask.id for subtask in event.plan.subtasks}
-        elif isinstance(event, GroupStarted):
+        elif isinstance(event, GroupStarted | RepairsStarted):
             self._asked |= {subtask.id for subtask in event.subtasks}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from swarm.budgets.budget import Budget, Terms
 from swarm.budgets.levels import Limits, Room
@@ -50,6 +51,7 @@ class Shares:
             stage.ways = Ways(needs), Ways(needs)
         self._open: dict[str, Budget] = {}
         self._without = {subtask.id for subtask in subtasks if not subtask.budget_share}
+        self._nodes = [_name(subtask.id) for subtask in subtasks]
         shares = {subtask.id: subtask.budget_share for subtask in subtasks if subtask.budget_share}
         total = sum(shares.values())
         whole = total if total > 1 or not self._without else 1.0
@@ -72,6 +74,16 @@ class Shares:
             node = self._open.pop(name, None)
             if node is not None and self._open:
                 self._hand_on(node)
+
+    def then(self, more: Sequence[str]) -> None:
+        """Further sub-tasks of the stage, side by side, when all so far have ended: they draw on what there is."""
+        nodes = [name for subtask_id in more if (name := _name(subtask_id)) not in self._nodes]
+        for ways in self._stage.ways or ():
+            for node in nodes:
+                ways.add(node, tuple(self._nodes))
+        for node in nodes:
+            self._stage.part(node)
+        self._nodes += nodes
 
     def lift(self) -> None:
         """No shares any more: the whole has changed."""

@@ -132,7 +132,7 @@ class LocalExecutor:
         repository = self.pool.workshop.repository
         if spec.base is None or repository is None or copy is None:
             return ended, None
-        message = f"{spec.subtask.title}\n\n{ended.text}\n\nSub-task: {spec.subtask.id}\n"
+        message = f"{spec.subtask.title}\n\n{ended.text}\n\nSwarm-Subtask: {spec.subtask.id}\n"
         captured = await repository.capture(copy.tree, spec.base, author=spec.trajectory_id, message=message)
         if captured.failure:
             text = f"the changed files cannot be recorded: {captured.failure}\n\n{ended.text}"
@@ -149,7 +149,7 @@ class LocalExecutor:
             trajectory_id=spec.trajectory_id,
             role=Role.SUBAGENT,
             name=spec.subtask.id,
-            trainable=not self.parent,
+            trainable=self.line.learns,
             depth=spec.depth if self.parent else 0,
             parent_trajectory_id=self.parent,
             spawned_by_tool_call_id=spec.spawned_by,

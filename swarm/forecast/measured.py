@@ -11,6 +11,7 @@ from swarm.events import (
     CostPreviewed,
     Event,
     PreviewHeld,
+    RewardGiven,
     RunEnded,
     RunResumed,
     RunStarted,
@@ -84,7 +85,7 @@ class Measured:
         return f"<Measured {self._run.run_id}: {len(self._stages)} stages>"
 
     def observe(self, event: Event) -> None:
-        if not isinstance(event, PreviewHeld | RunEnded):  # so that a journal tells the same as the run did
+        if not isinstance(event, PreviewHeld | RewardGiven | RunEnded):  # so that a journal tells the same as the run
             self._clock_broke = self._clock_broke or event.mono < self._now
             self._since, self._now = self._now, event.mono
         match event:

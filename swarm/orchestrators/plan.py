@@ -34,7 +34,8 @@ class PlanOrchestrator:
 
     async def decide(self, state: RunState) -> Dispatch | Finish:
         asked = [subtask.id for stage in state.stages for subtask in stage.plan.subtasks]
-        room, stages = self._max_agents - len(asked), self._max_stages - len(state.stages)
+        repairs = sum(stage.merged.repairs for stage in state.stages)
+        room, stages = self._max_agents - len(asked) - repairs, self._max_stages - len(state.stages)
         if not state.stages:
             self._say(planner_request(state, room, stages))
             plan = await self._plan(asked, room)

@@ -13,7 +13,7 @@ from swarm.scheduling.scopes import shared, strays
 from swarm.stages import edges
 from swarm.types import Plan
 
-_RESERVED = re.compile(r"orchestrator|(?:aggregator|judge|gate|ahead)-\d+(?:[.-].*)?", re.IGNORECASE)
+_RESERVED = re.compile(r"orchestrator|(?:aggregator|judge|gate|ahead)-\d+(?:[.-].*)?|.*\.repair-\d+", re.IGNORECASE)
 """Names of trajectories and sandboxes that are not sub-agents', but for those with a `#` or `~`: no id has one."""
 
 _MADE = re.compile(r"(.+?)_?\.\d+")

@@ -7,7 +7,7 @@ is late and what is not needed any more are decisions of `ordering`, `attempts`,
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, Protocol
 
@@ -87,6 +87,7 @@ class Scheduler:
         self._left = 0
         self._fault: MachineError | None = None
         self._stage = 0
+        self._arrived: Callable[[AgentResult], None] | None = None
         self._progress = Progress(Plan(subtasks=()))
         self._queue = Queue({}, {}, self._took)
 
@@ -100,13 +101,20 @@ class Scheduler:
         waiting = sum(not job.over and not job.running for job in jobs)
         return SchedulerStatistics(self._running, sum(job.over for job in jobs), waiting)
 
-    async def run(self, plan: Plan, stage: int, stop: anyio.Event, before: Sequence[Turn] = ()) -> StageOutcome:
+    async def run(
+        self,
+        plan: Plan,
+        stage: int,
+        stop: anyio.Event,
+        before: Sequence[Turn] = (),
+        arrived: Callable[[AgentResult], None] | None = None,
+    ) -> StageOutcome:
         """Run a valid plan to its end, or until `stop` is set; then what runs is cancelled. `before`: what there was of
-        it in a process that is gone.
+        it in a process that is gone. `arrived` is told of each result that an agent gave, as it comes.
 
         Never raises for a sub-task: each has one result, also those that were cancelled or never started.
         """
-        self._stage, self._left = stage, len(plan.subtasks)
+        self._stage, self._left, self._arrived = stage, len(plan.subtasks), arrived
         self._jobs = {subtask.id: Job(subtask) for subtask in plan.subtasks}
         self._progress = Progress(plan)
         self._queue = Queue(self._progress.edges, {s.id: s.kind for s in plan.subtasks}, self._took)
@@ -200,6 +208,8 @@ class Scheduler:
             else:
                 job.result = result
         elif verdict is Verdict.OVER:
+            if self._arrived is not None and job.result is not None:
+                self._arrived(job.result)
             job.untold = job.result is not None and job.result.stop == UNPAID
             self._settle(job)
         if job.over and not job.running:

@@ -34,7 +34,7 @@ class Ways:
     """
 
     def __init__(self, needs: Mapping[str, Sequence[str]] | None = None) -> None:
-        self._needs = needs or {}
+        self._needs = dict(needs or {})
         self._steps: dict[str, int] = {}
         self._begin: dict[str, int] = {}
         self._after: dict[str, list[str]] = {}
@@ -47,6 +47,10 @@ class Ways:
     def longest(self) -> int:
         """The steps of the longest way."""
         return self._peak.height
+
+    def add(self, node: str, needs: Sequence[str]) -> None:
+        """A node that has not been asked for needs these."""
+        self._needs[node] = needs
 
     def before(self, node: str) -> int:
         """The steps of the longest way that leads to a node."""

@@ -109,13 +109,17 @@ async def test_processors_are_shared(backend: SandboxBackend, lease: Path, tmp_p
         assert int(fields[11]) + int(fields[12]) < 100
 
 
+BIG = "i=0; while head -c 8M /dev/zero >big-$i; do i=$((i+1)); done"
+GROWING = "i=0; while :; do head -c 24M /dev/zero >>f-$((i/2)) || :; i=$((i+1)); done"
+MANY = "i=0; while :; do echo x >small-$i; i=$((i+1)); done"
+
+
+# Who watches is the same for all backends, who ends the commands is not.
 @pytest.mark.parametrize(
-    "fill",
-    [
-        pytest.param("i=0; while head -c 8M /dev/zero >big-$i; do i=$((i+1)); done", id="big"),
-        pytest.param("i=0; while :; do head -c 24M /dev/zero >>f-$((i/2)) || :; i=$((i+1)); done", id="growing"),
-        pytest.param("i=0; while :; do echo x >small-$i; i=$((i+1)); done", id="many"),
-    ],
+    ("backend", "fill"),
+    [("docker", MANY), ("process", MANY), ("bubblewrap", MANY), ("bubblewrap", BIG), ("bubblewrap", GROWING)],
+    ids=["docker-many", "process-many", "bubblewrap-many", "bubblewrap-big", "bubblewrap-growing"],
+    indirect=["backend"],
 )
 async def test_a_disk_filler(backend: SandboxBackend, lease: Path, tmp_path: Path, fill: str) -> None:
     async with bombed(backend, lease, tmp_path) as sandbox:
@@ -128,7 +132,11 @@ async def test_a_disk_filler(backend: SandboxBackend, lease: Path, tmp_path: Pat
         assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("depth", [25, 200])
+@pytest.mark.parametrize(
+    ("backend", "depth"),
+    [("docker", 200), ("process", 200), ("bubblewrap", 200), ("bubblewrap", 25)],
+    indirect=["backend"],
+)
 async def test_a_disk_filler_out_of_sight(backend: SandboxBackend, lease: Path, deep_path: Path, depth: int) -> None:
     """In folders whose paths are longer than the kernel takes, or deeper than anybody counts."""
     name = "x" * 200
@@ -162,7 +170,7 @@ async def test_a_command_beside_a_filler_is_done_or_told_why_not(
     backend: SandboxBackend, lease: Path, tmp_path: Path
 ) -> None:
     async with bombed(backend, lease, tmp_path) as sandbox:
-        for _ in range(12):
+        for _ in range(3 if backend.name == "process" else 12):  # where the machine's init clears up, in its own time
             fill = "while head -c 8M /dev/zero >>big; do :; done"
             await sandbox.exec(f"({fill}) >/dev/null 2>&1 </dev/null & echo $! >filler")
             with anyio.fail_after(60):

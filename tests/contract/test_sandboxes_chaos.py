@@ -66,7 +66,7 @@ def containers(address: str, home: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("backend", "number", "at_once"), [("bubblewrap", 200, 20), ("process", 200, 20), ("docker", 30, 8)]
+    ("backend", "number", "at_once"), [("bubblewrap", 120, 20), ("process", 80, 20), ("docker", 24, 8)]
 )
 async def test_sandboxes_that_are_cancelled_at_any_moment_leave_nothing(
     backend: str, number: int, at_once: int, home: Path, request: pytest.FixtureRequest
@@ -77,7 +77,7 @@ async def test_sandboxes_that_are_cancelled_at_any_moment_leave_nothing(
     if backend == "bubblewrap":
         request.getfixturevalue("bubblewrap_box")
     rng = random.Random(SEED)
-    moments = [rng.uniform(0, 1.5) ** 2 for _ in range(number)]  # more of them early, while it is being opened
+    moments = [rng.uniform(0, 1.2) ** 2 for _ in range(number)]  # more of them early, while it is being opened
     limiter = anyio.CapacityLimiter(at_once)
     opened: list[str] = []
     async with open_lease(home, "chaos") as lease, open_backend(backend, lease.folder) as boxes:

@@ -6,13 +6,14 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.warm import Process, Warm
 
 Files = Mapping[str, str]
 
@@ -116,29 +117,21 @@ class Cli:
     cwd: Path
     env: dict[str, str]
     box: str
+    warm: Warm
 
-    def start(self, *args: str, cwd: Path | None = None) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "swarm", *args],
-            cwd=cwd or self.cwd,
-            env=self.env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+    def start(self, *args: str, cwd: Path | None = None) -> Process:
+        return self.warm.start(args, cwd or self.cwd, self.env)
 
     def __call__(self, *args: str, cwd: Path | None = None) -> Done:
         return self.wait(self.start(*args, cwd=cwd))
 
-    def wait(self, process: subprocess.Popen[str]) -> Done:
+    def wait(self, process: Process) -> Done:
         try:
             out, err = process.communicate(timeout=180)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             raise
-        return Done(process.returncode, out, err)
+        return Done(process.wait(), out, err)
 
     def run(self, task: str, repo: Path | None, *args: str) -> Done:
         where = ["--no-repo"] if repo is None else ["--repo", str(repo)]
@@ -151,11 +144,11 @@ class Cli:
 
 
 @pytest.fixture
-def cli(tmp_path: Path, box: str) -> Cli:
+def cli(tmp_path: Path, box: str, warm: Warm) -> Cli:
     home, user = tmp_path / "home", tmp_path / "user"
     user.mkdir()
     kept = {key: value for key, value in os.environ.items() if key in ("PATH", "LANG", "PYTHONPATH", "DOCKER_HOST")}
-    return Cli(home, user, {**kept, "HOME": str(user), "SWARM_HOME": str(home)}, box)
+    return Cli(home, user, {**kept, "HOME": str(user), "SWARM_HOME": str(home)}, box, warm)
 
 
 @pytest.fixture
@@ -180,3 +173,16 @@ def fresh(tmp_path: Path, counter: Iterator[int]) -> Callable[[], Path]:
         return folder
 
     return make
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path, require: Callable[[object, str], None]) -> Iterator[Path]:
+    """A file system of one megabyte."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", place], capture_output=True, check=False)
+    require(mount.returncode == 0, "no file system can be mounted here")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", place], check=True)

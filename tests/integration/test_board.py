@@ -115,14 +115,12 @@ async def test_a_run_that_is_killed_goes_on_with_its_board(cli: Cli, script: Scr
     both = [subtask("one"), subtask("two")]
     script.planner(plan(*both), plan())
     read = use("board", action="read")
-    slow = {**read, "first_token_s": 6}
+    slow = {**read, "first_token_s": 1000}
     script.agent("one", use("board", action="claim", key="a.py"), read, slow, read, submit("one"))
     first = {**use("board", action="find", text="b.py is empty"), "first_token_s": 0.5}
     again = {**use("board", action="claim", key="./A.py"), "first_token_s": 1}
-    script.agent("two", first, again, {**read, "first_token_s": 4}, read, submit("two"))
+    script.agent("two", first, again, slow, read, submit("two"))
     process = cli.start("run", "go", "--no-repo", "--json", "--model", script.model, "--sandbox", cli.box)
-    assert process.stdout is not None
-    assert process.stderr is not None
     waiting: set[str] = set()
     for line in process.stdout:
         event = json.loads(line)
@@ -133,6 +131,8 @@ async def test_a_run_that_is_killed_goes_on_with_its_board(cli: Cli, script: Scr
     process.wait()
     process.stdout.close()
     process.stderr.close()
+    slow["first_token_s"] = 0
+    assert script.model
     done = cli("resume", cli.runs[0].name, "--json")
     assert (done.code, done.result["status"]) == (0, "completed"), done.err
     events = [json.loads(line) for line in (cli.runs[0] / "events.jsonl").read_text().splitlines()]

@@ -119,7 +119,7 @@ async def test_agents_that_do_not_listen_are_cut_off_and_the_end_is_still_paid(m
     if mode == "plan":
         assert result.coverage.useful == 1
         assert result.answer.startswith("did it")
-        assert "1 of 8 sub-tasks gave a useful result. Missing: t1 (budget exhausted)" in result.answer
+        assert "1 of 8 sub-tasks gave a useful result. Missing: t1 to t7 (budget exhausted)" in result.answer
         assert {end.stop for end in of(AgentEnded, events) if end.trajectory_id in NAMES} == {"submitted", "budget"}
 
 

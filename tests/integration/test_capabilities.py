@@ -86,7 +86,9 @@ PROSE = {"content": "Certainly! About ten meters."}
         ({"content": '{"height": 10}'}, [], {"structured": "json_object"}),
         ({"content": '{"height": 10}'}, lack("json_schema"), {"structured": "json_object"}),
         (PROSE, lack("json_schema", how="fails"), {"structured": "none"}),
-        (PROSE, [], {"structured": "none", "stream_usage": True, "seed": True, "token_ids": "none"}),
+        (PROSE, [], {"structured": "none", "stream_usage": True, "seed": True, "token_ids": "vllm", "logprobs": True}),
+        (PROSE, lack("tokens"), {"token_ids": "none", "logprobs": False}),
+        (PROSE, lack("tokens", how="ignores"), {"token_ids": "none", "logprobs": False}),
         (PROSE, lack("stream_usage", how="ignores"), {"stream_usage": False}),
         (PROSE, lack("seed"), {"seed": False}),
     ],
@@ -333,8 +335,9 @@ def test_a_whole_run_without_tools_or_json_schema(
     planned = calls[0]["fitted"]
     assert planned["structured"] == "none"
     asked = [each["purpose"] for each in planned["exchanges"]]
-    assert asked == [f"probe {what}{how}" for what in ("json_schema", "json_object") for how in ("", ": plain")]
+    probes = [f"probe {what}{how}" for what in ("json_schema", "json_object") for how in ("", ": plain")]
+    assert asked == ["probe tokens as vllm", *probes]
     assert "not a JSON object" in calls[1]["new_messages"][-1]["content"], "the one repair turn"
     assert calls[2]["fitted"]["tools"] == "text"
-    assert calls[2]["message"]["text_tool_calls"]["form"] == "hermes"
+    assert calls[2]["response"]["text_tool_calls"]["form"] == "hermes"
     assert not (cli.home / "capabilities").exists(), "the embedded endpoint has another port each time"

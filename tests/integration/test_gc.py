@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 
 from tests.integration.conftest import Cli, Done, Files, Script, plan, submit, subtask, use
 from tests.machine import cgroups_of, mounts_of, processes_of
+from tests.warm import Process, Warm
 
 BACKENDS = ("docker", "bubblewrap", "process")
 
@@ -24,9 +24,9 @@ def repo(make_repo: Callable[[Files], Path]) -> Path:
 
 
 @pytest.fixture
-def started(cli: Cli) -> Iterator[list[subprocess.Popen[str]]]:
+def started(cli: Cli) -> Iterator[list[Process]]:
     """Runs that are ended at the end, if they are still there."""
-    processes: list[subprocess.Popen[str]] = []
+    processes: list[Process] = []
     yield processes
     for process in processes:
         if process.poll() is None:
@@ -36,22 +36,19 @@ def started(cli: Cli) -> Iterator[list[subprocess.Popen[str]]]:
 
 
 @pytest.fixture
-def begin(
-    cli: Cli, script: Script, repo: Path, started: list[subprocess.Popen[str]]
-) -> Callable[[str], subprocess.Popen[str]]:
+def begin(cli: Cli, script: Script, repo: Path, started: list[Process]) -> Callable[[str], Process]:
     """Starts a run whose agent is at work inside its sandbox, with something in the background, for ever."""
     script.planner(plan(subtask("one")))
     script.agent("one", use("bash", command="sleep 4000 >/dev/null 2>&1 & sleep 4000"), submit())
     model = script.model
 
-    def start(backend: str) -> subprocess.Popen[str]:
+    def start(backend: str) -> Process:
         process = cli.start("run", "x", "--repo", str(repo), "--json", "--sandbox", backend, "--model", model)
         started.append(process)
-        assert process.stdout is not None
         for line in process.stdout:
             if json.loads(line)["type"] == "tool_start":
                 return process
-        raise AssertionError(process.stderr.read() if process.stderr else "")
+        raise AssertionError(process.stderr.read())
 
     return start
 
@@ -64,14 +61,14 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def cli(tmp_path: Path, request: pytest.FixtureRequest, backend: str) -> Cli:
+def cli(tmp_path: Path, warm: Warm, backend: str) -> Cli:
     home, user = tmp_path / "home", tmp_path / "user"
     user.mkdir()
     kept = {key: value for key, value in os.environ.items() if key in ("PATH", "LANG", "PYTHONPATH", "DOCKER_HOST")}
-    return Cli(home, user, {**kept, "HOME": str(user), "SWARM_HOME": str(home)}, "process")
+    return Cli(home, user, {**kept, "HOME": str(user), "SWARM_HOME": str(home)}, "process", warm)
 
 
-def run_of(home: Path, process: subprocess.Popen[str]) -> str:
+def run_of(home: Path, process: Process) -> str:
     """The lease that a process holds."""
     for lock in (home / "leases").glob("*/lock"):
         if json.loads(lock.read_text())["pid"] == process.pid:
@@ -79,7 +76,7 @@ def run_of(home: Path, process: subprocess.Popen[str]) -> str:
     raise AssertionError("it holds no lease")
 
 
-def kill(process: subprocess.Popen[str]) -> None:
+def kill(process: Process) -> None:
     process.kill()
     process.communicate()
 
@@ -105,7 +102,7 @@ def listed(done: Done) -> dict[str, list[str]]:
 
 
 def test_a_killed_run_is_cleared_and_a_living_one_is_not_touched(
-    cli: Cli, backend: str, begin: Callable[[str], subprocess.Popen[str]]
+    cli: Cli, backend: str, begin: Callable[[str], Process]
 ) -> None:
     alive, dead = begin(backend), begin(backend)
     living, killed = run_of(cli.home, alive), run_of(cli.home, dead)
@@ -142,7 +139,7 @@ def test_a_killed_run_is_cleared_and_a_living_one_is_not_touched(
 
 
 def test_the_next_run_clears_up(
-    cli: Cli, backend: str, begin: Callable[[str], subprocess.Popen[str]], repo: Path, tmp_path: Path
+    cli: Cli, backend: str, begin: Callable[[str], Process], repo: Path, tmp_path: Path
 ) -> None:
     dead = [begin(backend), begin(backend)]
     killed = [run_of(cli.home, process) for process in dead]

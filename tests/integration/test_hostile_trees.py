@@ -22,7 +22,7 @@ from swarm.sandboxes.git.workspace import GitRepository, snapshot
 from swarm.stages import Captured
 
 pytestmark = pytest.mark.anyio
-LEVELS = 3_000
+LEVELS = 2_100
 
 
 class Work:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from swarm.preview import Preview, Range
 from swarm.testing import FakeBackend, ScriptedModel
 from swarm.types import Plan
 from tests.integration.conftest import Cli, Done, Script, plan, submit, subtask, use
+from tests.warm import Process
 
 RUNS = 6
 
@@ -103,7 +103,7 @@ def test_a_history_that_cannot_be_used_fails_no_run(cli: Cli, ready: Script) -> 
 
 def test_two_processes_at_once_lose_nothing(cli: Cli, ready: Script) -> None:
     args = ["run", "task", "--no-repo", "--json", "--sandbox", cli.box, "--model", ready.model]
-    processes: list[subprocess.Popen[str]] = [cli.start(*args) for _ in range(3)]
+    processes: list[Process] = [cli.start(*args) for _ in range(3)]
     assert [cli.wait(process).code for process in processes] == [0, 0, 0]
     rows = [json.loads(line)["run"] for line in (cli.home / "history.jsonl").read_text().splitlines()[1:]]
     assert sorted(rows) == sorted(folder.name for folder in cli.runs)

@@ -105,7 +105,7 @@ async def test_a_time_limit_keeps_what_is_done(script: Script, repo: Path, box: 
     script.planner(plan(subtask("one"), subtask("two", depends_on=["one"])))
     script.agent("one", use("write", path="a.txt", content="A\n"), submit())
     script.agent("two", use("bash", command="sleep 1000"), submit())
-    config = RunConfig(model=script.model, sandbox=box, timeout=8)
+    config = RunConfig(model=script.model, sandbox=box, timeout=4)
     with anyio.fail_after(60):
         async with Swarm(config=config) as swarm:
             result = await swarm.run("x", repo=repo)

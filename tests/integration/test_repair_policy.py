@@ -121,8 +121,10 @@ def test_a_comparison_is_repaired_and_nothing_else_changes(tmp_path: Path) -> No
             assert clamp(0, 0, 10) == 0
         """,
     )
+    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --strict-config\n")  # without the plugin, no cache_dir
     before = files(tmp_path)
-    end = bench.work(subtask("tests/test_thing.py::test_clamp[in - side]", "tests/test_thing.py::test_clamp[be[low]"))
+    asked = subtask("tests/test_thing.py::test_clamp[in - side]", "tests/test_thing.py::test_clamp[be[low]")
+    end = bench.work(asked.replace(GATE, f"{GATE} -p no:cacheprovider"))
     assert end["status"] == "done", end
     assert "thing.py:3 `if value > low:` -> `if value < low:`" in end["summary"]
     assert end["turns"] <= 8
@@ -150,7 +152,7 @@ def test_mutants_that_loop_are_ended(tmp_path: Path) -> None:
             assert digits(0) == []
         """,
     )
-    bench.patience = 15.0
+    bench.patience = 4.0
     end = bench.work(subtask("tests/test_thing.py::test_digits"))
     assert end["status"] == "done", end
     assert "number // 10" in (tmp_path / "thing.py").read_text()

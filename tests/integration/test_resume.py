@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from functools import partial
@@ -20,10 +19,11 @@ from swarm.config import SandboxName
 from swarm.events import CallFinished, Event
 from tests.integration.conftest import Cli, Done, Files, Script, plan, submit, subtask, use
 from tests.integration.test_parl import assign, create, turn
+from tests.warm import Process
 
 MakeRepo = Callable[[Files], Path]
 LIMIT_S = 120.0
-SLOW = 0.15
+SLOW = 0.04
 """Seconds to the first token of an answer, so that there is a time in which to kill."""
 
 
@@ -101,15 +101,26 @@ def result_of(done: Done) -> dict[str, Any]:
     return {**kept, "patch": Path(patch).read_text() if patch else ""}
 
 
-def kill_at(
-    cli: Cli, process: subprocess.Popen[str], reached: Callable[[list[dict[str, Any]]], bool], number: int = 1
-) -> Path:
-    """Kill the process when the journal of the run of this number says so; gives the run's folder."""
-    limit = time.monotonic() + LIMIT_S
-    while not (len(cli.runs) == number and reached(journal(cli.runs[-1]))):
-        assert process.poll() is None, "it ended before it could be killed"
+Reached = Callable[[list[dict[str, Any]]], bool]
+
+
+def wait_for(cli: Cli, process: Process, reached: Reached, number: int = 1) -> None:
+    """Until the journal of the run of this number says so."""
+    limit, size = time.monotonic() + LIMIT_S, 0
+    while True:
+        path = cli.runs[-1] / "events.jsonl" if len(cli.runs) == number else None
+        if path is not None and path.is_file() and (now := path.stat().st_size) != size:
+            size = now
+            if reached(journal(path.parent)):
+                return
+        assert process.poll() is None, "it ended before its journal said so"
         assert time.monotonic() < limit
-        time.sleep(0.002)  # another process is waited for
+        time.sleep(0.004)  # another process is waited for
+
+
+def kill_at(cli: Cli, process: Process, reached: Reached, number: int = 1) -> Path:
+    """Kill the process when the journal of the run of this number says so; gives the run's folder."""
+    wait_for(cli, process, reached, number)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     return cli.runs[-1]
@@ -134,7 +145,7 @@ def assert_nothing_twice(folder: Path) -> None:
     assert [event["seq"] for event in journal(folder)] == list(range(len(journal(folder))))
 
 
-def start(cli: Cli, script: Script, repo: Path | None, options: list[str]) -> subprocess.Popen[str]:
+def start(cli: Cli, script: Script, repo: Path | None, options: list[str]) -> Process:
     where = ["--no-repo"] if repo is None else ["--repo", str(repo)]
     return cli.start("run", "make it", *where, "--json", "--sandbox", cli.box, "--model", script.model, *options)
 
@@ -163,8 +174,8 @@ def test_an_agent_goes_on_in_the_tree_that_it_left(cli: Cli, script: Script, mak
     script.agent(
         "one",
         use("bash", command="echo $RANDOM > lot.txt; cat lot.txt"),
-        {**use("bash", command="cat lot.txt"), "first_token_s": 1.0},
-        {**use("bash", command="git status --porcelain"), "first_token_s": 1.0},
+        {**use("bash", command="cat lot.txt"), "first_token_s": 0.3},
+        {**use("bash", command="git status --porcelain"), "first_token_s": 0.3},
         submit("drew lots"),
     )
 
@@ -184,10 +195,7 @@ def test_an_agent_goes_on_in_the_tree_that_it_left(cli: Cli, script: Script, mak
 def test_a_run_that_was_interrupted_goes_on(cli: Cli, script: Script, make_repo: MakeRepo) -> None:
     options = planned(script)
     process = start(cli, script, make_repo({"a.txt": "a\n"}), options)
-    limit = time.monotonic() + LIMIT_S
-    while not (cli.runs and any(event["type"] == "tool" for event in journal(cli.runs[-1]))):
-        assert time.monotonic() < limit
-        time.sleep(0.002)  # another process is waited for
+    wait_for(cli, process, lambda events: any(event["type"] == "tool" for event in events))
     process.send_signal(signal.SIGINT)
     stopped = cli.wait(process)
     assert stopped.code == 130
@@ -235,10 +243,7 @@ def test_a_run_that_lives_or_does_not_exist_is_not_resumed(cli: Cli, script: Scr
     script.planner(plan(subtask("one")))
     script.agent("one", {**use("bash", command="true"), "first_token_s": 1000})
     process = start(cli, script, None, [])
-    limit = time.monotonic() + LIMIT_S
-    while not (cli.runs and any(event["type"] == "call_sent" for event in journal(cli.runs[-1]))):
-        assert time.monotonic() < limit
-        time.sleep(0.002)  # another process is waited for
+    wait_for(cli, process, lambda events: any(event["type"] == "call_sent" for event in events))
     refused = cli("resume", "last")
     assert (refused.code, "at work in another process" in refused.err) == (2, True)
     os.killpg(process.pid, signal.SIGKILL)

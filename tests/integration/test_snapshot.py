@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,7 +48,7 @@ async def test_a_snapshot_holds_the_dirty_tree_and_touches_nothing(tmp_path: Pat
     (repo / "link").symlink_to("kept.txt")
     (repo / "link-out").symlink_to("/etc/hostname")
     (repo / "empty-folder").mkdir()
-    put(repo, {name: name.encode() for name in ODD_NAMES})
+    put(repo, {name: os.fsencode(name) for name in ODD_NAMES})
     put(repo, {"ignored.log": b"no", "secret/key": b"no", "__pycache__/x.pyc": b"no"})
     (tmp_path / "hook-ran").unlink()
     before, index = state(repo), (repo / ".git/index").stat().st_mtime_ns

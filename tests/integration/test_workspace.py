@@ -13,7 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from swarm.errors import UsageError
-from swarm.sandboxes.git.workspace import GitRepository, apply_to, create_branch, snapshot
+from swarm.sandboxes.git.applying import apply_to
+from swarm.sandboxes.git.branch import create_branch
+from swarm.sandboxes.git.workspace import GitRepository, snapshot
 from tests.integration.checkouts import (
     ODD_NAMES,
     git,
@@ -108,6 +110,7 @@ async def test_nested_repositories_run_nothing_and_lose_nothing(tmp_path: Path, 
     repo = make_repository(tmp_path / "repo", {"a": b"1", "pkg/m.py": b"1"})
     git(repo, "-c", "protocol.file.allow=always", "submodule", "add", "-q", str(library), "sub")
     git(repo, "commit", "-q", "-m", "submodule")
+    git(repo, "submodule", "deinit", "-q", "-f", "sub")
     store = await snapshot(repo, tmp_path / "store")
     copy = fresh()
     await store.checkout(store.base, copy)

@@ -28,6 +28,7 @@ from swarm.prompts.messages import (
     subagent_request,
 )
 from swarm.prompts.plan_form import plan_format, read_plan
+from swarm.prompts.repairs import Case, repair_instructions
 from swarm.prompts.texts import own_prompts
 from swarm.scheduling.plan_graph import problems
 from swarm.scheduling.stragglers import FINISH, FINISH_WORK
@@ -176,6 +177,32 @@ def _on_the_way() -> str:
     )
 
 
+def _repair() -> str:
+    diff = "diff --git a/calendar/parse.py b/calendar/parse.py\n@@ -1 +1 @@\n-EPOCH = 1970\n+EPOCH = None"
+    own = "diff --git a/calendar/parse.py b/calendar/parse.py\n@@ -1 +1 @@\n-EPOCH = 1970\n+EPOCH = -1"
+    asked = ("zones", "Zones before 1970", PLAN.subtasks[1].instructions, "offsets take negative timestamps", own)
+    conflict = Case(
+        *asked,
+        applies=False,
+        reason="conflict with what was merged before in calendar/parse.py (changed by parse)",
+        files=["calendar/parse.py"],
+        notes=["CONFLICT (content): Merge conflict in calendar/parse.py"],
+        others=[("parse", "Parse years before 1970", diff)],
+    )
+    test = "tests/test_parse.py::test_old_year"
+    broken = Case(
+        *asked,
+        applies=True,
+        reason=f"semantic conflict with parse: both apply, but {test} fails",
+        tests=[test],
+        others=[("parse", "Parse years before 1970", diff)],
+        output=RED,
+    )
+    return _blocks(
+        instructions=repair_instructions(conflict), instructions_where_tests_break=repair_instructions(broken)
+    )
+
+
 RENDERED: dict[str, Callable[[], str]] = {
     "planner-first": _planner_first,
     "planner-without-repository": _planner_without_repository,
@@ -187,6 +214,7 @@ RENDERED: dict[str, Callable[[], str]] = {
     "aggregator": _aggregator,
     "judge": _judge,
     "on-the-way": _on_the_way,
+    "repair": _repair,
 }
 
 if __name__ == "__main__":

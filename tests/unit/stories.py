@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
+from pathlib import Path
 
-from rich.console import Console
-
-from swarm.cli.render import render
-from swarm.cli.view import RunView
+from swarm.cli.outlook import Watcher
+from swarm.cli.screen.desk import Desk
+from swarm.cli.screen.frame import frame, overview
+from swarm.cli.screen.head import Traffic
+from swarm.cli.screen.paint import Pen, Theme
+from swarm.cli.view import RunView, fold
 from swarm.events import (
     AgentEnded,
     AgentStarted,
@@ -27,9 +29,11 @@ from swarm.events import (
     ToolFinished,
     ToolStarted,
 )
+from swarm.scheduling.controls import Controls
 from swarm.types import Outcome, Plan, RunStatus, SubTask, ToolStatus, Usage
 
 START = 1_000_000.0
+PLAIN = Theme(styles=False)
 HOSTILE = "\x1b[31mred\x1b[0m \x1b]0;title\x07\rbell\x07 \u202eorder \ud800"
 
 
@@ -111,8 +115,25 @@ def stamped(events: Iterator[Event]) -> list[Event]:
 
 
 def drawn(view: RunView, now: float, width: int = 80, height: int = 23) -> list[str]:
-    console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None)
-    console.print(render(view, now, width, height))
-    output = console.file
-    assert isinstance(output, io.StringIO)
-    return output.getvalue().removesuffix("\n").split("\n")
+    """The lines of the overview, without styles."""
+    return overview(view, Watcher(view), desk_of(view), Pen(width, PLAIN), height, now)
+
+
+def desk_of(view: RunView, controls: Controls | None = None, record: Path | None = None) -> Desk:
+    return Desk(view, controls, lambda: record, lambda: None)
+
+
+def shown(view: RunView, desk: Desk, width: int = 80, height: int = 24, traffic: Traffic | None = None) -> str:
+    return "\n".join(frame(view, Watcher(view), desk, Pen(width, PLAIN), height, START + 500, traffic))
+
+
+def in_the_middle(agents: int, ended: int = 0) -> RunView:
+    """So many at work, of whom so many have ended."""
+    events = stamped(told(agents))
+    return fold(events[: [n for n, e in enumerate(events) if isinstance(e, ToolFinished)][ended]])
+
+
+def refused(trajectory: str, error: str, t: float) -> CallFinished:
+    return CallFinished(
+        trajectory_id=trajectory, call_id="x", turn=2, attempt=1, accepted=False, error=error, error_message="wait", t=t
+    )

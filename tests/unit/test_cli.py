@@ -241,31 +241,6 @@ def test_a_reader_that_has_seen_enough(tmp_path: Path, env: dict[str, str]) -> N
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def test_watch_follows_to_the_end(tmp_path: Path, env: dict[str, str]) -> None:
-    folder = keep(tmp_path / "kept", "living", 1_000, upto=2)
-    rest = [event.model_dump_json() + "\n" for event in events("living", 1_000)][2:]
-    with (folder / "events.jsonl").open("a") as journal:
-        watcher = subprocess.Popen([sys.executable, "-m", "swarm", "watch", "last"], stderr=subprocess.PIPE, text=True,
-                                   env=env | {"PYTHONPATH": str(Path(__file__).parents[2])})  # fmt: skip
-        with watcher:
-            assert watcher.stderr is not None
-            first = watcher.stderr.readline()
-            for text in rest:
-                journal.write(text)
-                journal.flush()
-            said = watcher.stderr.read()
-    assert "run living: plan, kimi" in first
-    assert said.endswith("run completed\n")
-    assert watcher.returncode == 0
-
-
-def test_watch_of_a_run_that_died(swarm: Swarm, tmp_path: Path) -> None:
-    keep(tmp_path / "kept", "dead", 1_000, upto=3)
-    done = swarm("watch", "dead")
-    assert done.returncode == 3
-    assert done.stderr.splitlines()[-1].startswith("swarm: the run's process is gone")
-
-
 def test_the_limit_of_open_files_is_raised_but_not_beyond_reason() -> None:
     """In a process of its own: a limit cannot be given back."""
     code = (

@@ -65,11 +65,11 @@ sys.meta_path.insert(0, Interrupted())
 
 
 STUCK = """
-import sys, anyio, swarm.cli.live, swarm.runtime
+import sys, anyio, swarm.cli.interrupts, swarm.runtime
 from swarm.events import RunStarted
-swarm.cli.live.GRACE = 0.1
+swarm.cli.interrupts.ORDERLY = 0.1
 class Stuck:
-    def __init__(self, config): pass
+    def __init__(self, config): self.config = config
     async def __aenter__(self): return self
     async def __aexit__(self, *error): pass
     async def run(self, task, on_event, **more):

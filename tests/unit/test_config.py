@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -26,12 +27,23 @@ def test_flag_beats_environment_beats_project_beats_user_beats_default(tmp_path:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("colour = 1", "colour in .*swarm.toml: Extra inputs"),
+        ("colour = 1", "colour in .*swarm.toml: there is no such key"),
+        ("max_agent = 1", "max_agent in .*swarm.toml: there is no such key; the nearest is 'max_agents'"),
+        ("budget-usd = 1", "the nearest is 'budget_usd'"),
+        ("prices.m.promt = 1", r"prices\.m\.promt in .*; the nearest is 'prompt'"),
         ('concurrency = "many"', "concurrency in .*swarm.toml"),
         ("concurrency = 0", "greater than or equal to 1"),
         ("prices.m.prompt = -1", r"prices\.m\.prompt in .*swarm.toml"),
         ('base_url = "localhost:8000"', "base_url in .*swarm.toml"),
         ("= broken", "swarm.toml: Invalid"),
+        ("model = 7", "model in .*swarm.toml: a text is wanted"),
+        ('table_key = "a"', "table_key in .*: a list is wanted"),
+        ('mode = "plans"', "mode in .*: it should be 'plan'"),
+        ('test_found = "x"', "test_found in .*swarm.toml: there is no such key"),
+        ("a = " + "[" * 5_000, "swarm.toml: it is nested too deeply"),
+        ("a = " + "1" * 5_000, "swarm.toml: Exceeds the limit"),
+        (".".join("a" * 5_000) + " = 1", "swarm.toml: a line has more than 500 dots"),
+        ("#" * 300_000, "swarm.toml: it has more than 262144 characters"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_place(tmp_path: Path, text: str, words: str) -> None:
@@ -39,6 +51,14 @@ def test_what_is_wrong_is_named_with_its_place(tmp_path: Path, text: str, words:
     with pytest.raises(UsageError, match=words) as caught:
         load_config({}, {"HOME": str(tmp_path)}, tmp_path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "zero", "folder"])
+def test_what_is_no_plain_file_is_refused_and_never_waited_for(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "swarm.toml"
+    {"fifo": os.mkfifo, "zero": lambda path: path.symlink_to("/dev/zero"), "folder": Path.mkdir}[kind](path)
+    with pytest.raises(UsageError, match=r"swarm\.toml: it is no plain file"):
+        load_config({}, {"HOME": str(tmp_path)}, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def rebuilt(calls: list[CallFinished]) -> dict[str, list[Message]]:
     prompts: dict[str, list[Message]] = {}
     for call in calls:
         prompts[call.call_id] = [*whole[call.prefix_call_id][: call.prefix_messages], *call.new_messages]
-        whole[call.call_id] = [*prompts[call.call_id], call.message]
+        whole[call.call_id] = [*prompts[call.call_id], call.response]
     return prompts
 
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm.embedded.answers import Answer, clip, count_prompt_tokens, count_tokens, reply_tokens
+from swarm.embedded.answers import Answer, Shown, clip, reply_tokens
 from swarm.embedded.policy import PolicyReply, PolicyToolCall
+from swarm.embedded.tokenizer import count_tokens, decode, encode, prompt_ids, sampled
 from swarm.embedded.wire import ApiError, parse_request
 
 USER = {"role": "user", "content": "hi"}
@@ -115,7 +116,7 @@ def test_any_body_is_taken_or_refused_with_400(request_body: bytes) -> None:
         assert error.status == 400
         json.dumps(error.body)
     else:
-        assert count_prompt_tokens(raw) > 0
+        assert len(prompt_ids(raw)) > 0
 
 
 any_text = st.text(st.characters(exclude_categories=[]))
@@ -174,3 +175,32 @@ def test_a_stop_sequence_ends_the_answer_before_itself() -> None:
 
 def test_tokens_are_bytes_by_four_rounded_up() -> None:
     assert [count_tokens(text) for text in ("", "a", "abcd", "abcde", "ü" * 4)] == [0, 1, 1, 2, 2]
+
+
+@given(st.text(max_size=40), st.text(max_size=40))
+def test_ids_are_text_again_and_a_conversation_of_them_only_grows(content: str, arguments: str) -> None:
+    assert decode(encode(content)) == content
+    reply = PolicyReply(content, (PolicyToolCall("f", arguments),))
+    assert len(sampled(reply)) == reply_tokens(reply)
+    assert decode(sampled(reply)) == content + "f" + arguments
+    first = {"messages": [USER], "tools": [{"type": "function", "function": {"name": "f"}}]}
+    asked = {"id": "c", "type": "function", "function": {"name": "f", "arguments": arguments}}
+    more = [{"role": "assistant", "content": content, "tool_calls": [asked]}, {"role": "tool", "content": "r"}]
+    then = first | {"messages": [USER, *more]}
+    held = prompt_ids(first) + sampled(reply)
+    assert prompt_ids(then)[: len(held)] == held
+
+
+def test_tokens_are_told_in_both_forms_and_only_when_they_are_wanted() -> None:
+    reply = PolicyReply("hello", (PolicyToolCall("f", "{}"),))
+    plain = json.loads(Answer("m", reply, "stop", 2).body())
+    assert "prompt_token_ids" not in plain
+    assert plain["choices"][0]["logprobs"] is None
+    vllm = json.loads(Answer("m", reply, "stop", 2, Shown([3, 4], logprobs=True, vllm=True)).body())
+    assert vllm["prompt_token_ids"] == [3, 4]
+    assert vllm["choices"][0]["token_ids"] == sampled(reply)
+    assert len(vllm["choices"][0]["logprobs"]["content"]) == vllm["usage"]["completion_tokens"]
+    sglang = json.loads(Answer("m", reply, "stop", 2, Shown([3], logprobs=True, sglang=True, version="v7")).body())
+    meta = sglang["choices"][0]["meta_info"]
+    assert [row[1] for row in meta["output_token_logprobs"]] == sampled(reply)
+    assert (meta["weight_version"], sglang["choices"][0]["prompt_token_ids"]) == ("v7", [3])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import shutil
 import subprocess
 import sys
@@ -71,6 +72,10 @@ def test_take():
 
 def test_drain():
     assert Queue([1, 2, 3]).drain() == [1, 2, 3]
+
+def test_temp(tmp_path):
+    import pathlib  # what others left in the machine's own folder must not matter
+    assert pathlib.Path.home() in tmp_path.parents
 """
 
 
@@ -89,23 +94,28 @@ def package(tmp_path: Path) -> Path:
     return root
 
 
-CONFIG = FaultConfig("pkg", count=4, seed=3, share=1.0, try_timeout=1.0)
+CONFIG = FaultConfig("pkg", count=4, seed=3, share=1.0, try_timeout=1.0, workers=1)
 
 
 def failing(root: Path) -> set[str]:
-    command = [sys.executable, "-m", "pytest", "-q", "-rf", "--tb=no", "-p", "no:cacheprovider"]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=60)
+    temp = root.parent / "temp"
+    command = [sys.executable, "-m", "pytest", "-q", "-rf", "--tb=no", "-p", "no:cacheprovider", f"--basetemp={temp}"]
+    env = {"PATH": os.environ["PATH"], "HOME": str(root.parent)}
+    done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, timeout=60)
     return {line.split(" ")[1] for line in done.stdout.splitlines() if line.startswith("FAILED ")}
 
 
-async def test_each_fault_is_one_line_that_the_tests_notice(package: Path, tmp_path: Path) -> None:
-    sound = tmp_path / "sound"
-    shutil.copytree(package, sound)
+async def test_the_seed_decides_and_each_fault_is_one_line_that_the_tests_notice(package: Path, tmp_path: Path) -> None:
+    sound, again, other = (tmp_path / name for name in ("sound", "again", "other"))
+    for copy in (sound, again, other):
+        shutil.copytree(package, copy)
 
     planted = await plant(package, CONFIG)
+    assert planted == await plant(again, replace(CONFIG, workers=2))
+    assert planted.faults[:2] != (await plant(other, replace(CONFIG, seed=4, count=2))).faults
 
     assert len(planted.faults) == 4
-    assert planted.tests == 4
+    assert planted.tests == 5
     assert len({(fault.file, fault.function) for fault in planted.faults}) == 4
     assert len({fault.file for fault in planted.faults}) == 2
     assert failing(package) == set(planted.failing)
@@ -126,17 +136,6 @@ async def test_each_fault_is_one_line_that_the_tests_notice(package: Path, tmp_p
         assert failing(alone) == set(fault.failing), fault
 
 
-async def test_the_seed_decides(package: Path, tmp_path: Path) -> None:
-    copies = [tmp_path / "a", tmp_path / "b", tmp_path / "c"]
-    for copy in copies:
-        shutil.copytree(package, copy)
-    first = await plant(copies[0], CONFIG)
-    again = await plant(copies[1], replace(CONFIG, workers=1))
-    other = await plant(copies[2], replace(CONFIG, seed=4))
-    assert first == again
-    assert first.faults != other.faults
-
-
 async def test_what_cannot_be_planted_is_said(package: Path) -> None:
     with pytest.raises(UsageError, match="no such folder"):
         await plant(package, replace(CONFIG, package="missing"))
@@ -146,15 +145,6 @@ async def test_what_cannot_be_planted_is_said(package: Path) -> None:
     with pytest.raises(UsageError, match="do not pass as they are: tests/test_all"):
         await plant(package, CONFIG)
     assert (package / "pkg/shapes.py").read_text(encoding="utf-8") == SHAPES
-
-
-async def test_the_tests_keep_their_temporary_files_in_a_folder_of_their_own(package: Path) -> None:
-    """What others left in the machine's own folder must not matter to them."""
-    path = package / "tests/test_all.py"
-    path.write_text(
-        TESTS + "\ndef test_temp(tmp_path):\n    import pathlib\n    assert pathlib.Path.home() in tmp_path.parents\n"
-    )
-    assert (await plant(package, CONFIG)).tests == 5
 
 
 async def test_a_suite_that_never_ends_is_refused(package: Path) -> None:

@@ -17,23 +17,25 @@ PACKAGE = ROOT / "swarm"
 # From the bottom up. Rooms of one row do not know each other. A new module must be given its place here.
 ROWS: tuple[tuple[str, ...], ...] = (
     # values
-    ("errors", "steering", "preview"),
-    ("types", "removal", "stopping", "retry", "mishap"),
+    ("errors", "steering", "preview", "misnamed", "addresses"),
+    ("types", "removal", "whole_file", "toml_file", "legible", "stopping", "retry", "mishap"),
     ("calls", "stages", "result", "approval"),
     ("events",),
     ("protocols",),
     ("config",),
     # record, bounds
     ("journal",),
-    ("prompts", "scheduling", "verdict"),
+    ("prompts", "scheduling", "verdict", "discovery"),
     ("budgets",),
     ("models", "sandboxes"),
     ("tools",),
     # core: what it needs of the rooms named in GIVEN, it is given
     ("places", "asking", "forecast"),
-    ("agents",),
-    ("orchestrators", "aggregators", "executors", "parts"),
+    ("agents", "gating"),
+    ("merging",),
+    ("orchestrators", "aggregators", "executors", "parts", "crew"),
     ("teams", "loop", "wiring"),
+    ("mission",),
     ("session",),
     ("resuming",),
     ("run",),

@@ -55,7 +55,7 @@ def ended(name: str, outcome: Outcome = Outcome.COMPLETED, stop: str = "") -> Ag
 
 def call(name: str, turn: int, **more: object) -> CallFinished:
     answer = {"role": "assistant", "content": f"answer {turn}"}
-    given = {"accepted": True, "attempt": 1, "message": answer, "usage": Usage(prompt_tokens=1, calls=1), **more}
+    given = {"accepted": True, "attempt": 1, "response": answer, "usage": Usage(prompt_tokens=1, calls=1), **more}
     return CallFinished.model_validate(
         {"trajectory_id": name, "call_id": f"{name}/{turn}", "turn": turn, "prefix_call_id": "", **given}
     )
@@ -100,7 +100,7 @@ def test_a_prompt_is_put_together_again_also_after_a_rewind() -> None:
 
 def test_what_was_read_out_of_an_answer_is_read_again() -> None:
     raw = {"id": "c1", "type": "function", "function": {"name": "bash", "arguments": '{"command": "ls"}'}}
-    record = call("a", 1, message={"role": "assistant", "content": None, "tool_calls": [raw]}, read_as="{}")
+    record = call("a", 1, response={"role": "assistant", "content": None, "tool_calls": [raw]}, read_as="{}")
     reply = recorded_reply(record)
     assert [(each.id, each.name, each.arguments) for each in reply.tool_calls] == [("c1", "bash", '{"command": "ls"}')]
     assert reply.content == "{}"

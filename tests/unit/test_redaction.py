@@ -72,7 +72,7 @@ def events(text: str) -> list[Event]:
             attempt=1,
             accepted=True,
             new_messages=told,
-            message=answer,
+            response=answer,
             error_message=text,
         ),
         ToolStarted(trajectory_id="t", call_id="t/1", tool_call_id="c1", name="shell", arguments=arguments),
@@ -153,8 +153,8 @@ def test_a_secret_that_is_a_word_of_ours_changes_free_text_only(secret: str, tex
         kept = {"type", "status", "outcome", "role", "name", "trajectory_id", "task_sha256", "tool_call_id", "dropped"}
         assert shown.model_dump(include=kept) == event.model_dump(include=kept)
         if isinstance(shown, CallFinished) and isinstance(event, CallFinished):
-            assert shown.message["role"] == "assistant"
-            assert shown.message["tool_calls"][0]["type"] == "function"
+            assert shown.response["role"] == "assistant"
+            assert shown.response["tool_calls"][0]["type"] == "function"
 
 
 @given(st.text())

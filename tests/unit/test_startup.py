@@ -44,6 +44,14 @@ def test_help_is_light(arguments: list[str], tmp_path: Path) -> None:
     assert not loaded & HEAVY
 
 
+def test_a_command_loads_no_other(tmp_path: Path) -> None:
+    code = "import sys; from swarm.cli.main import main; main(['gc', '--help']); print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], capture_output=True, text=True)
+    loaded = set(done.stderr.split())
+    assert "swarm.cli.gc" in loaded
+    assert not loaded & {f"swarm.cli.{name}" for name in ("run", "doctor", "image", "completion")}
+
+
 def test_listing_runs_needs_no_model_library(tmp_path: Path) -> None:
     loaded = imported_by(["runs"], tmp_path)
     assert not loaded & {"openai", "langgraph", "langchain_core", "docker", "httpx", "httpx2", "starlette", "uvicorn"}

@@ -19,7 +19,7 @@ from swarm.events import (
 from swarm.journal.totals import Totals
 from swarm.result import Coverage, GateVerdict
 from swarm.types import Outcome, Plan, Role, RunStatus, SubTask, Usage
-from swarm.verdict import EndedBy, coverage_note, gate_verdict, judge
+from swarm.verdict import EndedBy, coverage_note, gate_verdict, judge, only_planned
 
 
 def started(name: str, role: Role = Role.SUBAGENT, stage: int = 1) -> AgentStarted:
@@ -222,10 +222,21 @@ def test_what_is_missing_is_named_with_the_reason() -> None:
     assert coverage_note(sums(*HALF)) == "1 of 2 sub-tasks gave a useful result. Missing: b (failed)."
     assert coverage_note(some) == (
         "0 of 4 sub-tasks gave a useful result. "
-        "Missing: a (not merged), b (not run), c (budget exhausted), d (not run)."
+        "Missing: a (not merged: see unmerged/a.diff), b (not run), c (budget exhausted), d (not run)."
     )
     many = sums(staged(1, *(f"t{n}" for n in range(30))))
-    assert coverage_note(many).endswith("t19 (not run), and 10 more.")
+    assert coverage_note(many).endswith("Missing: t0 to t29 (not run).")
+    skips = [SubTaskSkipped(stage=1, subtask_id=f"t{n}", outcome=Outcome.SKIPPED, reason="") for n in range(0, 60, 2)]
+    assert coverage_note(sums(staged(1, *(f"t{n}" for n in range(60))), *skips)).endswith("t19 (not run), and 40 more.")
+
+
+def test_the_gate_has_no_word_on_the_answer_of_a_run_that_was_only_planned() -> None:
+    before, begun = sums(), sums(staged(1, "a"))
+    assert only_planned(begun, None, EndedBy.NOTHING, dry_run=True)
+    assert only_planned(before, None, EndedBy.PLAN, dry_run=False)
+    assert only_planned(before, None, EndedBy.CALLER, dry_run=False)
+    assert not only_planned(before, None, EndedBy.NOTHING, dry_run=False)  # the orchestrator answered by itself
+    assert not only_planned(begun, None, EndedBy.CALLER, dry_run=False)
 
 
 def test_sub_tasks_that_wait_for_each_other_are_one_way() -> None:

@@ -1,0 +1,43 @@
+"""Text that came from models, files and tools, made fit to be read: in what is told, without what controls a terminal
+or hides the order of characters; in what is reviewed, with all of that to be seen."""
+
+from __future__ import annotations
+
+import re
+
+_ORDER = "\u202a-\u202e\u2066-\u2069"
+_HOSTILE = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor, clearing
+    r"|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?"  # OSC, DCS and kin: titles, links, the clipboard
+    r"|\x1b[ -/]*[0-~]?"
+    r"|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
+    f"|[\u2028\u2029{_ORDER}\ufeff\ud800-\udfff]"  # breaks lines, hides order, cannot be encoded
+)
+_UNSEEN = re.compile(
+    r"[\x00-\x08\x0a-\x1f\x7f-\x9f"
+    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"  # soft hyphen, joiners, fillers, Mongolian selectors
+    f"\u200b-\u200f\u2028\u2029{_ORDER}\u2060-\u2065\u206a-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff\ud800-\udfff]"  # the last but one: tags, selectors
+)
+
+
+def clean(text: str) -> str:
+    """Without terminal controls; lines and tabs are kept."""
+    if text.isascii() and text.isprintable():  # most are: names, words, one line
+        return text
+    return _HOSTILE.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def visible(line: str) -> str:
+    """A line of a patch, or the name of a file, with what cannot be seen in it written out: `^M`, `<U+202E>`, and
+    `<E9>` for a byte that is no UTF-8 (decoded with `surrogateescape`). Tabs are kept."""
+    if line.isascii() and line.isprintable():
+        return line
+    return _UNSEEN.sub(_written_out, line)
+
+
+def _written_out(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if code < 0x20 or code == 0x7F:
+        return f"^{chr(code ^ 0x40)}"
+    return f"<{code - 0xDC00:02X}>" if 0xDC80 <= code <= 0xDCFF else f"<U+{code:04X}>"
