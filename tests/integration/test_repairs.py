@@ -33,7 +33,7 @@ FILES = {
     "test_it.py": "from price import price\n\n\ndef test_price():\n    assert price(2) == 4\n",
     "check.py": CHECK,
 }
-TEST = "python check.py"
+TEST = "python3 check.py"
 
 
 def conflict(script: Script, *names: str) -> None:
