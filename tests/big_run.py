@@ -24,6 +24,7 @@ from swarm.events import (
     ToolFinished,
     ToolStarted,
 )
+from swarm.journal.lines import sealed
 from swarm.types import Outcome, Plan, RunStatus, SubTask, ToolStatus, Usage
 
 LAYERS = 6
@@ -72,10 +73,10 @@ def write_run(folder: Path, events: Iterable[Event]) -> Path:
     """A run's folder with these events in its journal, in the order of their times. Their `t` is made of `mono`."""
     folder.mkdir(parents=True)
     ordered = sorted(events, key=lambda event: event.mono)
-    with (folder / "events.jsonl").open("w", encoding="utf-8") as file:
+    with (folder / "events.jsonl").open("wb") as file:
         for seq, event in enumerate(ordered):
             told = event.model_copy(update={"seq": seq, "run_id": folder.name, "t": 1.7e9 + event.mono})
-            file.write(told.model_dump_json() + "\n")
+            file.write(sealed(told.model_dump_json().encode()))
     return folder
 
 

@@ -111,7 +111,9 @@ class CallFinished(EventBase):
 
     def take_tokens(self) -> Tokens | None:
         """The tokens that go along, once: a record that was written holds none."""
-        tokens, self._tokens = self._tokens, None
+        tokens = self._tokens
+        if tokens is not None:
+            self._tokens = None
         return tokens
 
 
@@ -254,6 +256,21 @@ class BoardPosted(EventBase):
     key: str = ""
     text: str = ""
     holder: str = ""
+
+    @property
+    def words(self) -> str:
+        """What the agent did; empty where it only looked."""
+        match self.action:
+            case "claim" if self.holder:
+                return f"leaves {self.key} to {self.holder}"
+            case "claim":
+                return f"claims {self.key}"
+            case "release":
+                return f"gives up {self.key}"
+            case "find":
+                return f"found{f' ({self.key})' if self.key else ''}: {self.text}"
+            case "read":
+                return ""
 
 
 class SubTaskSkipped(EventBase):

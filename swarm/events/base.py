@@ -6,7 +6,8 @@ from pydantic import BaseModel, ConfigDict
 
 
 class EventBase(BaseModel):
-    """What every record carries."""
+    """What every record carries. `crc` is the CRC-32 of its line without it, in hexadecimal: whatever happens to a line
+    is found, also in the record of a run that never came to its end."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -15,3 +16,4 @@ class EventBase(BaseModel):
     run_id: str = ""
     t: float = 0.0
     mono: float = 0.0
+    crc: str = ""

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from swarm.events.base import EventBase
 from swarm.types import Plan, RunStatus
 
 
 class RunStarted(EventBase):
+    """The first record. `models` and `endpoints` (their hosts) are by role; `engine`, `tokenizer_sha256` and
+    `chat_template_sha256` are of the policy that learns, "" where nobody told; `prompts` are hashes of what agents are
+    told, `redaction_version` is that of the rules by which secrets are taken out."""
+
     type: Literal["run_start"] = "run_start"
     task: str
     task_sha256: str
@@ -25,6 +29,9 @@ class RunStarted(EventBase):
     seed: int | None = None
     models: dict[str, str] = Field(default_factory=dict)
     endpoints: dict[str, str] = Field(default_factory=dict)
+    engine: str = ""
+    tokenizer_sha256: str = ""
+    chat_template_sha256: str = ""
     prompts: dict[str, str] = Field(default_factory=dict)
     redaction_version: int = 1
     repo: str = ""
@@ -108,7 +115,8 @@ class ControlUsed(EventBase):
 
 
 class LimitReached(EventBase):
-    """A limit of the run is near or used up: `used` of `limit`, from which the part is taken off that is kept back.
+    """A limit of the run, or of the evaluation that it is one of, is near or used up: `used` of `limit`, from which the
+    part is taken off that is kept back.
 
     `soft`: agents at work are told to finish. `hard`: a call was not sent. `over`: an endpoint counted more than it was
     asked for. `closed`: after `stage` nothing further could be started, whatever was left to be done.
@@ -120,6 +128,7 @@ class LimitReached(EventBase):
     used: float
     limit: float
     stage: int = 0
+    scope: Literal["run", "evaluation"] = "run"
 
 
 class Notice(EventBase):
@@ -136,15 +145,15 @@ class Notice(EventBase):
 
 
 class RewardGiven(EventBase):
-    """One raw component of a reward; weights stand beside values and are never folded in. Of several with the same
-    scope, target, name, source and version the last one counts."""
+    """One raw component of a reward; weights stand beside values and are never folded in. Of several of one name for
+    one target the last one counts, so that a verifier's takes the place of the run's own."""
 
     type: Literal["reward"] = "reward"
     scope: Literal["call", "trajectory", "run"]
     target_id: str
     name: str
-    value: float
-    weight: float
+    value: FiniteFloat
+    weight: FiniteFloat
     source: str
     formula_version: int
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from swarm.events.base import EventBase
 
@@ -17,6 +17,8 @@ class TokensTaken(EventBase):
     integers, lowest byte first. `completion_logprobs` are 32-bit floats. `prompt_tokens` and `completion_tokens` are
     what the endpoint's usage said of this exchange alone.
     """
+
+    model_config = ConfigDict(ser_json_inf_nan="constants")  # so that what is no number is found as such
 
     type: Literal["tokens"] = "tokens"
     trajectory_id: str

@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from math import isfinite
+from math import inf, isfinite
 from typing import Any
 
 from pydantic_core import to_json
@@ -21,11 +21,16 @@ from swarm.events import (
     RunResumed,
     StageEnded,
     ToolFinished,
+    ToolStarted,
 )
 from swarm.journal.open_calls import calls_in, is_turn
 from swarm.journal.past import is_undone
+from swarm.types import ToolStatus
 
 HIDDEN = "[redacted:"
+
+_SOON = 1e-3
+"""Seconds that two clocks may differ."""
 
 Finding = tuple[int, str]
 """The number of a line, and what is wrong with it."""
@@ -71,8 +76,12 @@ class Calls:
             case AgentStarted():
                 self._starts.setdefault(event.trajectory_id, event)
             case CallSent():
-                if event.attempt <= self._tries.get(event.call_id, 0) or event.call_id in self.accepted:
-                    yield line, f"{event.call_id}, attempt {event.attempt}, was made before, or the call was answered"
+                last = self._tries.get(event.call_id, 0)
+                if event.attempt != last + 1 or event.call_id in self.accepted:
+                    yield line, f"{event.call_id}, attempt {event.attempt} after {last}, or the call was answered"
+                if not event.call_id.startswith(f"{event.trajectory_id}/"):
+                    yield line, f"{event.call_id} is no call of {event.trajectory_id}"
+                self._tries[event.call_id] = max(event.attempt, last)
                 self._flying[event.call_id, event.attempt] = line
             case CallFinished():
                 yield from ((line, f"{event.call_id}: {text}") for text in self._finished(event))
@@ -91,7 +100,6 @@ class Calls:
             yield f"attempt {call.attempt} was not sent, or has ended before"
         if call.call_id in self.accepted:
             yield "a second attempt is accepted" if call.accepted else "an attempt after the accepted one"
-        self._tries[call.call_id] = max(call.attempt, self._tries.get(call.call_id, 0))
         if call.accepted == bool(call.error):
             yield f"accepted: {call.accepted}, but its error is {call.error!r}"
         if call.accepted and call.response.get("role") != "assistant":
@@ -99,6 +107,10 @@ class Calls:
         times = (call.t_sent, call.t_first_token, call.t_done)
         if not all(map(isfinite, times)) or (call.accepted and list(times) != sorted(times)):
             yield f"its times are {times}"
+        if call.t_done > call.mono + _SOON or not (isfinite(call.wait_s) and call.wait_s >= 0):
+            yield f"it was done at {call.t_done}, recorded at {call.mono}, and waited {call.wait_s}"
+        if min(call.usage.model_dump().values()) < 0 or not 0 <= (call.cost_usd or 0.0) < inf:
+            yield "its usage or its cost is below 0, or no number"
         yield from _learning(call, start.trainable)
         yield from self._prompt(call)
         if call.accepted:
@@ -132,9 +144,20 @@ class Calls:
             trunk.turns = call.turn
 
 
+def _why(call: CallFinished) -> str:
+    """Why a call of one that learns cannot be trained on."""
+    if not call.accepted:
+        return "failed"
+    if call.redacted:
+        return "redacted"
+    return "no_tokens" if call.token_source == "none" else "" if call.token_exact else "inexact"
+
+
 def _learning(call: CallFinished, trainable: bool) -> Iterator[str]:
     if (call.untrainable == "frozen") == trainable:
         yield f"its agent is {'' if trainable else 'not '}to be trained on, and it is {call.untrainable or 'trainable'}"
+    if trainable and call.untrainable != (why := _why(call)):
+        yield f"it is {call.untrainable or 'trainable'}, and what it says of itself makes it {why or 'trainable'}"
     if call.token_exact and call.token_source == "none":
         yield "its tokens are exact, and there are none"
     if call.redacted and call.token_source != "none":
@@ -182,6 +205,8 @@ class Tools:
                     asked = _Asked(line, event.call_id, call.id, call.name, call.arguments)
                     self._asked.setdefault(event.trajectory_id, []).append(asked)
                     self.ids.setdefault(event.trajectory_id, set()).add(call.id)
+            case ToolStarted() if self._waiting(event) is None:
+                yield line, f"{event.name} ({event.tool_call_id}): {event.call_id} holds no such call without a record"
             case ToolFinished():
                 yield from ((line, f"{event.name} ({event.tool_call_id}): {text}") for text in self._used(event, line))
             case AgentEnded():
@@ -209,6 +234,13 @@ class Tools:
                 f"the agent {name} was started by {start.spawned_by_tool_call_id}, which no turn of {parent} holds",
             )
 
+    def _waiting(self, start: ToolStarted) -> _Asked | None:
+        for asked in self._asked.get(start.trajectory_id, ()):
+            if (asked.call_id, asked.id) == (start.call_id, start.tool_call_id):
+                hidden = HIDDEN in asked.arguments or HIDDEN in start.arguments
+                return asked if hidden or (asked.name, asked.arguments) == (start.name, start.arguments) else None
+        return None
+
     def _used(self, tool: ToolFinished, line: int) -> Iterator[str]:
         waiting = self._asked.get(tool.trajectory_id, [])
         found = next((each for each in waiting if (each.call_id, each.id) == (tool.call_id, tool.tool_call_id)), None)
@@ -227,6 +259,14 @@ class Tools:
             yield "the result has another hash"
         if not (isfinite(tool.t_start) and isfinite(tool.t_end) and tool.t_start <= tool.t_end):
             yield f"it ended at {tool.t_end}, and began at {tool.t_start}"
+        if tool.t_end > tool.mono + _SOON:
+            yield f"it ended at {tool.t_end}, and was recorded at {tool.mono}"
+        if len(set(tool.child_trajectory_ids)) < len(tool.child_trajectory_ids):
+            yield "it started one agent twice"
+        if tool.status is ToolStatus.COMPLETED and tool.error:
+            yield f"it is completed, and its error is {tool.error.value!r}"
+        if tool.redacted and HIDDEN not in tool.result and HIDDEN not in tool.arguments:
+            yield "a secret was taken out of it, and nothing shows where"
         if tool.first_seen_by and not tool.first_seen_by.startswith(f"{tool.trajectory_id}/"):
             yield f"{tool.first_seen_by} is no call of {tool.trajectory_id}"
         self._children += [(line, child) for child in tool.child_trajectory_ids]

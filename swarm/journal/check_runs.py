@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import isclose, isfinite
 
+from pydantic import ValidationError
 from pydantic_core import to_json
 
 from swarm.config import Rollout
@@ -14,6 +15,7 @@ from swarm.events import (
     AgentStarted,
     CallFinished,
     Event,
+    Finished,
     RewardGiven,
     RunEnded,
     RunResumed,
@@ -23,9 +25,14 @@ from swarm.events import (
 )
 from swarm.journal.check_calls import HIDDEN, Finding
 from swarm.journal.open_calls import is_turn
+from swarm.journal.parl import SOURCE as PARL
 from swarm.journal.parl import StageClock, about_learning
+from swarm.journal.redaction import VERSION as REDACTION
 from swarm.journal.totals import Totals
-from swarm.types import Outcome, Usage
+from swarm.types import Outcome, RunStatus, Usage
+
+MODE_GATEWAY = "gateway"
+"""Of a run that is a record of other agents: nobody says what their work was worth."""
 
 
 class Agents:
@@ -82,6 +89,10 @@ class Agents:
             yield f"terminated and truncated are both {end.terminated}"
         if end.outcome is Outcome.ERRORED and end.terminated:
             yield "a failure of the machine is no end of its own"
+        if end.outcome is Outcome.COMPLETED and end.truncated:
+            yield "it is completed, and was truncated"
+        if not (isfinite(end.seconds) and end.seconds >= 0):
+            yield f"it took {end.seconds} seconds"
         turns, usage = self._turns.get(end.trajectory_id, 0), self._usage.get(end.trajectory_id, Usage())
         if end.terminated and not self._resumed:
             if end.steps != turns:
@@ -108,6 +119,10 @@ class Ends:
         self._rollout = Rollout()
         self._totals = Totals()
         self._clock = StageClock()
+        self._mode = ""
+        self._given: dict[str, RewardGiven] = {}
+        self._over: set[int] = set()
+        self._finished = False
 
     def see(self, event: Event, line: int, before: str) -> Iterator[Finding]:
         if self.ended is not None and event.type not in ("run_resume", "gap"):
@@ -118,10 +133,36 @@ class Ends:
         match event:
             case RunStarted():
                 self.started += 1
+                self._mode = event.mode
                 if self.started > 1:
                     yield line, "a second start of the run"
                 yield from ((line, text) for text in _hashes(event))
-                self._rollout = Rollout.model_validate(event.config.get("rollout") or {})
+                try:
+                    self._rollout = Rollout.model_validate(event.config.get("rollout") or {})
+                except ValidationError:
+                    yield line, "the rollout of the configuration is none"
+                else:
+                    yield from ((line, text) for text in _configured(event, self._rollout))
+            case StageStarted() if event.stage != self._totals.stage or self._totals.stage != len(self._totals.plans):
+                yield line, f"stage {event.stage}, after {len(self._totals.plans) - 1}"
+            case StageEnded():
+                if event.stage in self._over:
+                    yield line, f"a second end of stage {event.stage}"
+                self._over.add(event.stage)
+                if (event.main_steps, event.sub_steps) != self._totals.steps_of_stage(event.stage):
+                    yield line, f"the end of stage {event.stage} tells other steps than there are"
+            case RewardGiven() if event.source == PARL:
+                if event.name in self._given:
+                    yield line, f"a second reward {event.name} of the run itself"
+                self._given[event.name] = event
+            case Finished():
+                if self._finished:
+                    yield line, "a second decision to end"
+                self._finished = True
+            case RunResumed():
+                self._given.clear()
+                self._finished = False
+                self._over = {stage for stage in self._over if not 0 < event.stage <= stage}
             case RunEnded():
                 self.ended = event
                 if event.log_sha256 != before:
@@ -144,7 +185,7 @@ class Ends:
                 "critical_steps": totals.critical_steps,
             }
         )
-        about_learning(told, self._clock, totals, self._rollout)
+        *rewards, _ = about_learning(told, self._clock, totals, self._rollout)
         for name in RunEnded.model_fields:
             one, other = getattr(ended, name), getattr(told, name)
             same = isclose(one, other, abs_tol=1e-9) if isinstance(one, float) else one == other
@@ -163,8 +204,48 @@ class Ends:
             "n_subagents": totals.n_subagents,
             "peak_concurrency": totals.peak_concurrency,
             "outcomes": dict(totals.outcomes),
+            "coverage": totals.coverage.model_dump(),
+            "cost_usd": totals.cost,
         }
         yield from (f"result.{name}" for name, value in follows.items() if result.get(name) != value)
+        if (ended.error == "") != (ended.status is RunStatus.COMPLETED) or ended.exit_code not in _EXITS[ended.status]:
+            yield f"status: {ended.status.value}, with exit code {ended.exit_code} and the error {ended.error[:80]!r}"
+        if ended.status is RunStatus.COMPLETED and len(self._over) < totals.stage:
+            yield f"status: completed, and {totals.stage - len(self._over)} stages have no end"
+        if self._mode != MODE_GATEWAY:
+            given = {name: _worth(reward) for name, reward in self._given.items()}
+            if given != {each.name: _worth(each) for each in rewards if isinstance(each, RewardGiven)}:
+                yield "reward than the records of rewards before it"
+
+
+_EXITS: Mapping[RunStatus, tuple[int, ...]] = {
+    RunStatus.COMPLETED: (0,),
+    RunStatus.PARTIAL: (1,),
+    RunStatus.FAILED: (1,),
+    RunStatus.ERRORED: (2, 3),
+    RunStatus.BUDGET_EXHAUSTED: (4,),
+    RunStatus.CANCELLED: (130,),
+}
+
+
+def _worth(reward: RewardGiven) -> tuple[str, str, float, float, int]:
+    return reward.scope, reward.target_id, reward.value, reward.weight, reward.formula_version
+
+
+def _configured(started: RunStarted, rollout: Rollout) -> Iterator[str]:
+    """What stands by itself of the configuration is what stands in it."""
+    config = started.config
+    follows = {
+        "group_id": rollout.group_id,
+        "rollout_index": rollout.index,
+        **rollout.policy,
+        "seed": config.get("seed"),
+        "mode": config.get("mode") if started.mode != MODE_GATEWAY else MODE_GATEWAY,
+        "redaction_version": REDACTION,
+    }
+    for name, value in follows.items():
+        if getattr(started, name) != value:
+            yield f"{name}: {getattr(started, name)!r} where the configuration has {value!r}"
 
 
 def _hashes(started: RunStarted) -> Iterator[str]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
-from math import isfinite
 from typing import NamedTuple
 
-from swarm.calls import Tokens
+from swarm.calls import Tokens, is_logprob
 from swarm.events import CallFinished, Event
 from swarm.events.tokens import TokensTaken
 from swarm.journal.check_calls import Finding
@@ -36,6 +35,7 @@ class TokenLines:
         self._orphans: list[tuple[int, str]] = []
         self._last: dict[str, tuple[str, array[int]]] = {}
         self._seen: set[str] = set()
+        self._at = 0
 
     def call(self, event: Event, line: int) -> None:
         """Take in an event."""
@@ -100,8 +100,8 @@ class TokenLines:
             yield "the ids that it begins with are not as many as could be"
         if len(prompt) != record.prompt_len or ids_sha256(prompt) != record.prompt_ids_sha256:
             yield "the prompt that is rebuilt has another length or hash"
-        if not all(map(isfinite, record.completion_logprobs)):
-            yield "a logprob that is no number"
+        if not all(map(is_logprob, record.completion_logprobs)):
+            yield "a logprob that is none"
         yield from self._against(record, prompt, orphan=orphan)
         self._seen.add(record.call_id)
 
@@ -112,6 +112,9 @@ class TokenLines:
                 yield "the call says that it has no tokens"
             return
         call = self._calls[record.call_id]
+        if call.line < self._at:
+            yield f"it stands behind that of a later call, line {self._at} of events.jsonl"
+        self._at = max(self._at, call.line)
         own = (call.trajectory_id, call.lineage_id, call.attempt, call.policy_version)
         if (record.trajectory_id, record.lineage_id, record.attempt, record.policy_version) != own:
             yield f"agent, lineage, attempt or version are not those of the call, line {call.line} of events.jsonl"

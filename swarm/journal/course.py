@@ -240,7 +240,7 @@ class Course:
             case RunEnded():
                 self.ended = event
                 self._late = self._late or event.error == OUT_OF_TIME
-            case LimitReached() if event.level != "soft":
+            case LimitReached(scope="run") if event.level != "soft":
                 self._met[event.what] = None
                 self._late = self._late or (event.what == "seconds" and event.level != "over")
             case RunResumed():

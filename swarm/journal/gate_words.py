@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from swarm.events import GateFinished
+from swarm.journal.gate_record import report_of
 from swarm.stages import GateReport, GateTests
 
 MOST_NAMED = 5
 
 
-def words(gate: GateFinished | GateReport) -> str:
+def words(said_by: GateFinished | GateReport) -> str:
     """All that is to be said beside passed or failed, in clauses; empty where there is nothing."""
-    tests = gate.tests if isinstance(gate, GateReport) else _tests(gate)
+    gate = said_by if isinstance(said_by, GateReport) else report_of(said_by)
+    tests = gate.tests
     said: list[str] = []
     if gate.reason:
         said.append(gate.reason)
@@ -29,6 +31,12 @@ def words(gate: GateFinished | GateReport) -> str:
     if gate.passed and tests.ran == 0:
         said.append("though there was no test to run")
     return "; ".join(said)
+
+
+def ended(gate: GateFinished) -> str:
+    """How a run of it ended."""
+    how = "timed out" if gate.timed_out else f"failed with exit code {gate.exit_code}"
+    return f"passed in {gate.seconds:.1f} s" if gate.passed else f"{how} after {gate.seconds:.1f} s"
 
 
 def named(tests: Sequence[str]) -> str:
@@ -57,18 +65,6 @@ def _blame(tests: GateTests, worse: bool, base_passed: bool) -> list[str]:
     if not tests.failed and not worse:
         said.append("it failed before, too, and its output names no tests: whether anything broke cannot be told")
     return said
-
-
-def _tests(event: GateFinished) -> GateTests:
-    return GateTests(
-        failed=tuple(event.failed),
-        broken=tuple(event.broken),
-        before=tuple(event.before),
-        fixed=tuple(event.fixed),
-        flaky=tuple(event.flaky),
-        ran=event.ran,
-        fewer=event.fewer,
-    )
 
 
 def _tests_are(number: int) -> str:

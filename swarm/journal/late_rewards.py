@@ -15,9 +15,9 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
-from swarm.errors import JournalError
+from swarm.errors import JournalError, UsageError
 from swarm.events import RewardGiven
-from swarm.journal.lines import cut_torn_line
+from swarm.journal.lines import cut_torn_line, sealed
 
 REWARDS_FILE = "rewards.jsonl"
 
@@ -28,9 +28,16 @@ def give_rewards(folder: Path, rewards: Sequence[RewardGiven]) -> None:
     """Append to the rewards of the run in `folder`, all of these and on disk when it returns. Blocks.
 
     Raises:
+        UsageError: one is of another run.
         JournalError: they cannot be written.
     """
     path = folder / REWARDS_FILE
+    for each in rewards:
+        if each.scope == "run" and each.target_id != folder.name:
+            raise UsageError(
+                f"{each.name} is a reward of the run {each.target_id!r}, this is {folder.name}",
+                remedy="its target_id is the run's id, which is the name of its folder",
+            )
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
@@ -73,5 +80,5 @@ def late_rewards(folder: Path) -> Iterator[RewardGiven]:
 
 
 def _line(reward: RewardGiven, seq: int, run_id: str) -> bytes:
-    placed = {"seq": seq, "run_id": run_id, "t": time.time(), "mono": time.monotonic()}
-    return to_json(reward.model_copy(update=placed).model_dump()) + b"\n"
+    placed = {"seq": seq, "run_id": run_id, "t": time.time(), "mono": time.monotonic(), "crc": ""}
+    return sealed(to_json(reward.model_copy(update=placed).model_dump()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import zlib
 from pathlib import Path
 
 from swarm.errors import JournalError
@@ -40,10 +41,10 @@ class LineFile:
         loop need not be spared it; a kernel that has too much unwritten slows down whoever writes, which is us."""
         if self.failure is not None:
             return
-        left = memoryview(line)
         try:
-            while left:
-                left = left[os.write(self.fd, left) :]
+            written = os.write(self.fd, line)
+            while written < len(line):  # the disk is nearly full
+                written += os.write(self.fd, memoryview(line)[written:])
         except OSError as error:
             self.fail(error)
             return
@@ -59,6 +60,26 @@ class LineFile:
     def fail(self, error: OSError) -> None:
         """Write nothing any more."""
         self.failure = JournalError(f"{self.path} cannot be written: {error.strerror or error}")
+
+
+def checksum(line: bytes) -> str:
+    """The `crc` of a record's line of JSON, in which it is empty yet; without the line's end."""
+    return f"{zlib.crc32(line):08x}"
+
+
+def sealed(line: bytes, crc: str = "") -> bytes:
+    """The line with its checksum in it, and with its end."""
+    return line.replace(_EMPTY, b'"crc":"%s"' % (crc or checksum(line)).encode(), 1) + b"\n"
+
+
+def is_intact(line: bytes, crc: object) -> bool:
+    """Whether a line, with its end, is as it was written, by the `crc` that it holds."""
+    if not isinstance(crc, str) or not crc.isascii():
+        return False
+    return checksum(line[:-1].replace(b'"crc":"%s"' % crc.encode(), _EMPTY, 1)) == crc
+
+
+_EMPTY = b'"crc":""'
 
 
 def cut_torn_line(fd: int) -> int:

@@ -59,6 +59,8 @@ _OURS = frozenset(
         "untrainable",
         "log_sha256",
         "tokens_sha256",
+        "tokenizer_sha256",
+        "chat_template_sha256",
     ]
 )
 # Words that a model or an endpoint wrote: changed only for what cannot be a word (`Finder.wordlike`).
@@ -87,7 +89,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 def mask(event: Event, redactor: Redactor) -> tuple[Event, bytes]:
     """The event as it may be shown, and its line of JSON. The event itself is never changed."""
     try:
-        line = _line(event)
+        line = event.__pydantic_serializer__.to_json(event)
         finders = redactor.suspects(line)
     except PydanticSerializationError:  # a lone surrogate: a file name or an argument that is not UTF-8
         line, finders = b"", redactor.finders
@@ -102,11 +104,7 @@ def mask(event: Event, redactor: Redactor) -> tuple[Event, bytes]:
         withhold(event)
     elif masker.found and isinstance(event, ToolFinished):
         event.redacted = True
-    return event, _line(event)
-
-
-def _line(event: Event) -> bytes:
-    return event.model_dump_json().encode()
+    return event, event.__pydantic_serializer__.to_json(event)
 
 
 def _dump(event: Event) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 
 from swarm.events import AgentEnded, CallFinished, Event, ToolFinished
-from swarm.types import Message, ToolCall, ToolStatus
+from swarm.types import Message, ToolCall, ToolErrorKind, ToolStatus
 
 PARSED = "text_tool_calls"
 """The member of an answer with the calls that were read out of its text."""
@@ -25,6 +25,18 @@ def calls_in(message: Message) -> list[ToolCall]:
 def is_turn(call: CallFinished) -> bool:
     """Whether a call is a turn of its trajectory, and none beside it, such as one for a summary."""
     return call.call_id == f"{call.trajectory_id}/{call.turn}"
+
+
+def was_used(status: ToolStatus, error: ToolErrorKind, *, ends: bool) -> bool:
+    """Whether a tool did something: what it did, and nobody else. Handing in at the end is no use of one."""
+    return not ends and status is not ToolStatus.CANCELLED and error not in _NOBODY
+
+
+_NOBODY = (ToolErrorKind.UNKNOWN_TOOL, ToolErrorKind.BAD_ARGUMENTS, ToolErrorKind.DENIED)
+
+
+FOLLOWED = frozenset((CallFinished, ToolFinished, AgentEnded))
+"""What `OpenCalls` follows: others it need not be shown."""
 
 
 class OpenCalls:

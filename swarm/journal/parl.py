@@ -107,7 +107,8 @@ class StageClock:
 def about_learning(ended: RunEnded, clock: StageClock, totals: Totals, rollout: Rollout) -> list[Event]:
     """The raw components of a run's reward, and its end with them and their weights."""
     gate = totals.last_gate.passed if totals.last_gate is not None else None
-    ends = [end for name, end in totals.outcome_of.items() if name in totals.subtasks and end not in NOT_COUNTED]
+    begun = totals.begun & totals.subtasks.keys()
+    ends = [end for name, end in totals.outcome_of.items() if name in begun and end not in NOT_COUNTED]
     values = {
         "r_parallel": r_parallel(len(ends)),
         "r_finish": r_finish(len(ends), ends.count(Outcome.COMPLETED)),

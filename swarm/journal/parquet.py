@@ -27,7 +27,10 @@ from swarm.events.base import EventBase
 from swarm.events.tokens import TokensTaken
 
 ROWS = 2_000
-"""Rows that are held at once, and that are one group of the file."""
+"""Rows that are held at once at the most, and that are one group of the file."""
+
+BYTES = 32 << 20
+"""Bytes of the log after which such a group is full: its lines differ in length."""
 
 CLOSE_S = 5.0
 """Seconds that the end of a run may take longer for it."""
@@ -36,7 +39,7 @@ Kind = Literal["text", "int", "float", "bool", "texts", "ints", "floats", "json"
 
 _PLAIN: dict[Any, Kind] = {str: "text", int: "int", float: "float", bool: "bool"}
 _LISTS: dict[Kind, Kind] = {"text": "texts", "int": "ints", "float": "floats"}
-_FIRST = ("type", "seq", "run_id", "t", "mono", "v")
+_FIRST = ("type", "seq", "run_id", "t", "mono", "v", "crc")
 
 
 def columns(records: tuple[type[EventBase], ...]) -> dict[str, Kind]:
@@ -136,12 +139,14 @@ def _schema(pa: Any, found: Mapping[str, Kind]) -> Any:
 
 def _groups(path: Path) -> Iterator[list[dict[str, Any]]]:
     rows: list[dict[str, Any]] = []
+    held = 0
     with path.open("rb") as lines:
         for line in lines:
             rows.append(from_json(line))
-            if len(rows) == ROWS:
+            held += len(line)
+            if len(rows) == ROWS or held >= BYTES:
                 yield rows
-                rows = []
+                rows, held = [], 0
     if rows:
         yield rows
 

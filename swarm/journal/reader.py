@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from swarm.errors import JournalError, UsageError
+from swarm.errors import JournalError, RunAtWork, UsageError
 from swarm.events import ANY_EVENT, Event
 from swarm.journal.lines import cut_torn_line
 
@@ -53,7 +53,8 @@ def hold_journal(path: Path) -> Iterator[Held]:
     """Take up a journal that a run left, for the length of the block; a torn last line is cut off.
 
     Raises:
-        UsageError: there is none, nothing is in it, or the run that writes it lives.
+        RunAtWork: the run that writes it lives.
+        UsageError: there is none, or nothing is in it.
         JournalError: it cannot be read, or a whole line of it is no event.
     """
     try:
@@ -67,7 +68,7 @@ def hold_journal(path: Path) -> Iterator[Held]:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             name = path.parent.name
-            raise UsageError(
+            raise RunAtWork(
                 f"{name} is at work in another process", remedy=f"follow it with `swarm watch {name}`"
             ) from None
         events = tuple(read_events(path))
@@ -76,6 +77,21 @@ def hold_journal(path: Path) -> Iterator[Held]:
         yield Held(fd, events, cut_torn_line(fd))
     finally:
         os.close(fd)
+
+
+def is_at_work(path: Path) -> bool:
+    """Whether the run that writes a journal lives: it holds a lock on it, as `hold_journal` does."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
 
 
 def parse_line(line: bytes, where: str) -> Event:

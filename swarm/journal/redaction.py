@@ -1,8 +1,9 @@
 """Secrets in texts: found, and replaced by `[redacted:NAME]`.
 
 Two nets: the *values* of environment variables whose names sound secret (and of the configured key), and the shapes
-of well-known keys. Each has an anchor, a piece of plain text without which it cannot match; most texts hold none, so
-that they cost a few fast searches. Every pattern is bounded: time is linear in the text, whatever it holds.
+of well-known keys. Each has an anchor, a piece of plain text without which it cannot match, and a probe, which holds of
+whatever it matches; most texts hold no probe, and cost one search for all of them. Every pattern is bounded: time is
+linear in the text, whatever it holds.
 """
 
 from __future__ import annotations
@@ -11,10 +12,15 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from pydantic_core import SchemaValidator, core_schema
+
 VERSION = 1
 
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|PRIVATE", re.IGNORECASE)
 _MIN_LENGTH = 8
+_PROBED = 64
+"""Characters of a value that are enough to search for."""
+
 _WORD = re.compile(r"[\w.:/-]{1,23}", re.ASCII)
 _ARMOR = "[A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----"
 
@@ -25,29 +31,38 @@ def _begins(prefix: str) -> str:
     return f"{prefix}(?:{'|'.join(before)})"
 
 
+# label, anchors, probe, pattern
 _SHAPES = (
     # without its end it is taken for a key up to 8 kB; with it up to 16 kB, the largest RSA keys
     (
         "private-key",
         ["-----BEGIN "],
+        "-----BEGIN ",
         rf"-----BEGIN {_ARMOR}(?:(?s:.){{0,16384}}?-----END {_ARMOR}|(?s:.){{0,8192}})",
     ),
-    ("openai-key", ["sk-"], _begins("sk-") + r"[A-Za-z0-9_-]{20,}"),
-    ("github-token", [f"gh{kind}_" for kind in "pousr"], _begins("gh[pousr]_") + r"[A-Za-z0-9]{30,}"),
-    ("github-token", ["github_pat_"], _begins("github_pat_") + r"[A-Za-z0-9_]{30,}"),
-    ("aws-key", ["AKIA", "ASIA"], _begins("A[KS]IA") + r"[0-9A-Z]{16}(?![A-Za-z0-9])"),
-    ("slack-token", ["xox"], _begins("xox[abprs]-") + r"[A-Za-z0-9-]{10,}"),
-    ("hf-token", ["hf_"], _begins("hf_") + r"[A-Za-z0-9]{30,}"),
-    ("url-password", ["://"], r"://(?P<secret>[^/\s:@\"]{1,256}:[^/\s:@\"]{1,256})@"),
+    ("openai-key", ["sk-"], "sk-[A-Za-z0-9_-]{20}", _begins("sk-") + r"[A-Za-z0-9_-]{20,}"),
+    (
+        "github-token",
+        [f"gh{kind}_" for kind in "pousr"],
+        "gh[pousr]_[A-Za-z0-9]{30}",
+        _begins("gh[pousr]_") + r"[A-Za-z0-9]{30,}",
+    ),
+    ("github-token", ["github_pat_"], "github_pat_", _begins("github_pat_") + r"[A-Za-z0-9_]{30,}"),
+    ("aws-key", ["AKIA", "ASIA"], "A[KS]IA[0-9A-Z]{16}", _begins("A[KS]IA") + r"[0-9A-Z]{16}(?![A-Za-z0-9])"),
+    ("slack-token", ["xox"], "xox[abprs]-", _begins("xox[abprs]-") + r"[A-Za-z0-9-]{10,}"),
+    ("hf-token", ["hf_"], "hf_[A-Za-z0-9]{30}", _begins("hf_") + r"[A-Za-z0-9]{30,}"),
+    ("url-password", ["://"], '://[^/@"]+@', r"://(?P<secret>[^/\s:@\"]{1,256}:[^/\s:@\"]{1,256})@"),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Finder:
-    """Finds one kind of secret. A `wordlike` one is a known value that might as well be an identifier."""
+    """Finds one kind of secret. A `wordlike` one is a known value that might as well be an identifier. What it finds in
+    a text holds its `probe`, also where that text stands in JSON; that is an expression of Rust's kind."""
 
     label: str
     anchors: tuple[str, ...]
+    probe: str
     pattern: re.Pattern[str]
     wordlike: bool = False
 
@@ -64,10 +79,15 @@ class Redactor:
     def __init__(self, secrets: Mapping[str, str]) -> None:
         named = {value.strip(): name for name, value in secrets.items() if len(value.strip()) >= _MIN_LENGTH}
         values = [_value_finder(value, name) for value, name in named.items()]
-        shapes = [Finder(label, tuple(anchors), re.compile(pattern)) for label, anchors, pattern in _SHAPES]
+        shapes = [
+            Finder(label, tuple(anchors), probe, re.compile(pattern)) for label, anchors, probe, pattern in _SHAPES
+        ]
         self._values = len(values)
         self.finders = (*values, *shapes)
         self._anchors = [(anchor.encode(), finder) for finder in self.finders for anchor in finder.anchors]
+        # All probes in one pass of Rust's expressions, some 50 times as fast as a search for each anchor.
+        probes = "|".join(finder.probe for finder in self.finders)
+        self._probe = SchemaValidator(core_schema.str_schema(pattern=probes, regex_engine="rust-regex"))
 
     def __repr__(self) -> str:
         return f"<Redactor {self._values} known values>"
@@ -77,7 +97,9 @@ class Redactor:
         return redact_with(self.finders, text)
 
     def suspects(self, line: bytes) -> Sequence[Finder]:
-        """Those that may find something in the strings of a line of JSON; all others cannot."""
+        """Those that may find something in the strings of a line of JSON; all others cannot. The line is UTF-8."""
+        if not self._probe.isinstance_python(line):
+            return ()
         found = [finder for anchor, finder in self._anchors if anchor in line]
         return found if len(found) < 2 else list({id(finder): finder for finder in found}.values())
 
@@ -102,7 +124,8 @@ def _value_finder(value: str, name: str) -> Finder:
     # what no encoder of JSON escapes; a value without any has the empty anchor, which stands in every text
     anchor = max(re.findall(r"[A-Za-z0-9_.]+", value), key=len, default="")
     parts = re.findall(r"[\w.-]+|\\+|.", value, re.DOTALL | re.ASCII)
-    return Finder(name, (anchor,), re.compile("".join(map(_escapable, parts))), bool(_WORD.fullmatch(value)))
+    pattern = re.compile("".join(map(_escapable, parts)))
+    return Finder(name, (anchor,), anchor[:_PROBED].replace(".", r"\."), pattern, bool(_WORD.fullmatch(value)))
 
 
 def _escapable(part: str) -> str:

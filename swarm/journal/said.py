@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from swarm.errors import EVALUATION
 from swarm.events import (
     AgentEnded,
     AgentStarted,
@@ -21,6 +22,7 @@ from swarm.events import (
     Gap,
     GateFinished,
     GateStarted,
+    LimitReached,
     MergeTried,
     PatchMerged,
     RepairsStarted,
@@ -151,7 +153,7 @@ class Unsaid:
             )
 
     def _is_known(self, event: Event) -> bool:
-        if isinstance(event, _ALWAYS_NEW):
+        if isinstance(event, _ALWAYS_NEW) or (isinstance(event, LimitReached) and event.scope == EVALUATION):
             return False
         if type(event) not in _KEYS:
             event, _ = mask(event, self._redactor)  # as it was written

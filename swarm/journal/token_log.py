@@ -16,9 +16,8 @@ from pydantic_core import to_json
 
 from swarm.calls import Tokens
 from swarm.events import AgentEnded, AgentStarted, CallFinished, Event
-from swarm.events.tokens import TokensTaken
-from swarm.journal.lines import LineFile
-from swarm.types import JsonObject
+from swarm.events.tokens import TOKENS, TokensTaken
+from swarm.journal.lines import LineFile, sealed
 
 _HIDDEN = b"[redacted:"
 
@@ -53,10 +52,10 @@ class TokenLog:
         if isinstance(event, AgentEnded):
             self._last.pop(event.trajectory_id, None)
         if isinstance(event, CallFinished) and tokens is not None and not event.redacted:
-            self.file.write(to_json(self._record(event, tokens)) + b"\n")
+            self.file.write(sealed(TOKENS.serializer.to_json(self._record(event, tokens))))
             self._next_seq += 1
 
-    def _record(self, call: CallFinished, tokens: Tokens) -> JsonObject:
+    def _record(self, call: CallFinished, tokens: Tokens) -> TokensTaken:
         prompt = array("q", tokens.prompt_ids)
         before, known = self._last.get(call.trajectory_id, ("", array("q")))
         shared = common(known, prompt)
@@ -80,7 +79,7 @@ class TokenLog:
             prompt_tokens=tokens.prompt_tokens,
             completion_tokens=tokens.completion_tokens,
             policy_version=call.policy_version,
-        ).model_dump(warnings=False)
+        )
 
     def _stain(self, event: Event) -> None:
         if isinstance(event, CallFinished) and event.redacted:

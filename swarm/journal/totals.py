@@ -11,6 +11,7 @@ from swarm.events import (
     AgentStarted,
     AgentTold,
     CallFinished,
+    CallSent,
     Event,
     Finished,
     GateFinished,
@@ -23,6 +24,9 @@ from swarm.events import (
     RunResumed,
     StageStarted,
     SubTaskSkipped,
+    ToolFinished,
+    ToolStarted,
+    TreeKept,
 )
 from swarm.journal.critical import CriticalSteps
 from swarm.result import Coverage
@@ -31,6 +35,8 @@ from swarm.types import Outcome, Plan, Role, SubTask, Usage
 
 NOT_MERGED = "not merged"
 """Why a sub-task is missing that completed."""
+
+_UNCOUNTED = frozenset((CallSent, ToolStarted, ToolFinished, TreeKept))
 
 _BUDGETS = {"budget_tokens", "budget_usd", "max_critical_steps", "max_steps"}
 
@@ -79,6 +85,8 @@ class Totals:
     _sub_steps: CriticalSteps = field(default_factory=CriticalSteps)
 
     def observe(self, event: Event) -> None:
+        if type(event) in _UNCOUNTED:  # most are, and each further test costs
+            return
         match event:
             case StageStarted():
                 self.stage = event.stage
@@ -139,6 +147,11 @@ class Totals:
                 self.gate_left_out = True
             case _:
                 pass
+
+    @property
+    def begun(self) -> set[str]:
+        """The sub-tasks that a sub-agent has worked on."""
+        return {agent.subtask_id for agent in self._agents.values() if agent.role == Role.SUBAGENT}
 
     @property
     def outcomes(self) -> Counter[str]:

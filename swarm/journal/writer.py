@@ -19,11 +19,12 @@ import anyio
 import anyio.to_thread
 from pydantic_core import from_json
 
+from swarm.calls import Tokens
 from swarm.errors import JournalError
-from swarm.events import AgentEnded, CallFinished, Event, RunEnded, RunResumed
-from swarm.journal.lines import LineFile
+from swarm.events import AgentEnded, AgentStarted, CallFinished, Event, RunEnded, RunResumed
+from swarm.journal.lines import LineFile, checksum, sealed
 from swarm.journal.masking import mask
-from swarm.journal.open_calls import OpenCalls
+from swarm.journal.open_calls import FOLLOWED, OpenCalls
 from swarm.journal.reader import Held
 from swarm.journal.redaction import Redactor
 from swarm.journal.said import standing
@@ -31,6 +32,8 @@ from swarm.journal.token_log import TokenLog
 
 GROUP_RECORDS = 64
 GROUP_SECONDS = 0.2
+
+_WITH_TOKENS = frozenset((AgentStarted, CallFinished, AgentEnded, RunEnded))
 
 
 class Journal:
@@ -73,36 +76,46 @@ class Journal:
 
         It never fails for what is in the event or for the disk: that is told by `flush`.
         """
-        if isinstance(event, RunResumed):
+        kind = type(event)  # one look-up in place of many tests: whatever is done here, is done for each event
+        if kind is RunResumed:
             self._open, self._past = OpenCalls(standing((*self._past, event))), ()
-        elif isinstance(event, AgentEnded):
+        elif kind is AgentEnded:
+            assert isinstance(event, AgentEnded)
             for left in self._open.ended(event.trajectory_id):
                 self._take(left)
         self._take(event)
 
     def _take(self, event: Event) -> None:
-        event.seq = self._next_seq
-        event.run_id = self._run_id
-        event.t = time.time()
-        event.mono = time.monotonic()
+        # What pydantic does at each assignment would be a good part of a journal's cost.
+        vars(event).update(seq=self._next_seq, run_id=self._run_id, t=time.time(), mono=time.monotonic(), crc="")
+        kind, tokens = type(event), None
+        if kind in _WITH_TOKENS:
+            tokens = self._before(event)
+        event, line = mask(event, self._redactor)
+        self._next_seq += 1
+        if kind in _WITH_TOKENS and self._tokens is not None:
+            self._tokens.take(event, tokens)
+        failed = self._failure is not None
+        if not failed:  # else `flush` tells; what can no longer be written is not kept
+            vars(event)["crc"] = crc = checksum(line)
+            self._file.write(sealed(line, crc))
+        if kind in FOLLOWED:
+            self._open.observe(event)
+        self._wake.set()
+        if self._next_seq - self._synced_seq >= GROUP_RECORDS or failed:
+            self._hurry.set()
+        for subscriber in self._subscribers:
+            subscriber(event)
+
+    def _before(self, event: Event) -> Tokens | None:
+        """What is done to few events before they are masked; gives the tokens that go along."""
         tokens = event.take_tokens() if isinstance(event, CallFinished) else None
         if isinstance(event, RunEnded):
             event.log_sha256 = self._file.sha256
             event.tokens_sha256 = self._tokens.file.sha256 if self._tokens is not None else ""
         if self._tokens is not None:
             self._tokens.before(event)
-        event, line = mask(event, self._redactor)
-        self._next_seq += 1
-        if self._tokens is not None:
-            self._tokens.take(event, tokens)
-        if self._failure is None:  # else `flush` tells; what can no longer be written is not kept
-            self._file.write(line + b"\n")
-        self._open.observe(event)
-        self._wake.set()
-        if self._next_seq - self._synced_seq >= GROUP_RECORDS or self._failure is not None:
-            self._hurry.set()
-        for subscriber in self._subscribers:
-            subscriber(event)
+        return tokens
 
     async def flush(self) -> None:
         """Wait until everything emitted so far is on disk.
@@ -151,7 +164,8 @@ class Journal:
     def _failure(self) -> JournalError | None:
         if self._closed:
             return JournalError(f"{self._file.path} is closed")
-        return next((file.failure for file in self._files if file.failure is not None), None)
+        tokens = self._tokens
+        return self._file.failure or (tokens.file.failure if tokens is not None else None)
 
     def close(self) -> None:
         """Let the writer write what is left and end."""
@@ -213,7 +227,15 @@ def _read_in(events: LineFile, tokens: LineFile, past: Sequence[Event]) -> int:
     size = count = 0
     with tokens.path.open("rb") as lines:
         for line in lines:
-            if not line.endswith(b"\n") or from_json(line)["call_id"] not in known:
+            if not line.endswith(b"\n"):
+                break
+            try:
+                call_id = from_json(line)["call_id"]
+            except (ValueError, TypeError, LookupError) as error:
+                raise JournalError(
+                    f"{tokens.path}, line {count + 1}: no tokens: {error}", remedy="run it again"
+                ) from None
+            if call_id not in known:
                 break
             size += len(line)
             count += 1

@@ -194,3 +194,14 @@ async def test_tokens_whose_call_was_lost_are_cut_off_when_it_goes_on(tmp_path: 
             journal.emit(call)
     assert [(line["seq"], line["completion_ids"]) for line in tokens_in(tmp_path)] == [(0, [2]), (1, [3])]
     assert [event.seq for event in read_events(path)] == [0, 1]
+
+
+async def test_damaged_tokens_are_told_by_their_place(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    async with open_journal(path, "r", NOTHING) as journal:
+        journal.emit(learner(1))
+    for damage in ("\0\0\n", "{}\n"):
+        (tmp_path / "tokens.jsonl").write_text(damage)
+        with hold_journal(path) as held, pytest.raises(JournalError, match=r"tokens\.jsonl, line 1: no tokens"):
+            async with open_journal(path, "r", NOTHING, held):
+                pass

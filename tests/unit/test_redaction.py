@@ -38,6 +38,7 @@ SHAPES = [
     "AKIAABCDEFGHIJKLMNOP",
     "xoxb-123456789012-abc",
     "hf_" + "aB3d" * 9,
+    "https://me:hunter22@example.org/",
     KEY_BLOCK,
 ]
 
@@ -139,6 +140,12 @@ def test_a_known_value_is_found_in_every_free_text(secret: str, before: str, aft
 def test_a_shape_is_found_in_every_free_text(secret: str, before: str, after: str) -> None:
     for event in events(f"{before}{secret}{after}"):
         check(event, Redactor({}), secret)
+
+
+@pytest.mark.parametrize("secret", ["k1.9-" * 60, "a.b.c.d.e.f", "%%%%%%%%%%", "(a|b)*c[d-e]{9}\\f$"])
+def test_a_value_that_is_long_or_no_word_is_found_too(secret: str) -> None:
+    for event in events(f"it is {secret}, they say"):
+        check(event, Redactor({"S": secret, "OTHER": "nowhere-1"}), secret)
 
 
 words = st.sampled_from(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+import random
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from swarm.cli.main import main
+from swarm.events import RewardGiven
+from swarm.journal.late_rewards import give_rewards
 from swarm.journal.validation import Problem, validate
 from tests.rollouts import Log, make_run
 
@@ -70,6 +74,7 @@ def without(log: Log, kind: str) -> None:
     log.events.remove(log.of(kind)[0])
 
 
+# fmt: off
 DAMAGES: dict[str, tuple[Damage, str]] = {
     "two accepted attempts": (lambda log: again(log, "call", attempt=2), "a second attempt is accepted"),
     "no tool record": (lambda log: without(log, "tool"), "has no record"),
@@ -131,8 +136,55 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "tokens twice": (lambda log: log.tokens.append(copy.deepcopy(log.tokens[2])), "told before"),
     "tokens of no call": (lambda log: log.tokens[2].update(call_id="orchestrator/9"), "there is no such call"),
     "no tokens": (lambda log: log.tokens.pop(), "its tokens are not in tokens.jsonl"),
+    "another group": (lambda log: log.events[0].update(group_id="g2"), "group_id: 'g2' where the configuration has"),
+    "another rollout": (lambda log: log.events[0].update(rollout_index=3), "rollout_index: 3 where"),
+    "another model": (lambda log: log.of("agent_start")[0].update(model="m"), "its model is m, that of its role"),
+    "another model of a call": (lambda log: call(log).update(model="m"), "its model is m, that of its agent"),
+    "another depth": (lambda log: log.of("agent_start", depth=1)[0].update(depth=2), "its depth is 2, that of its"),
+    "a sub-agent that learns": (lambda log: log.of("agent_start", depth=1)[0].update(trainable=True), "is frozen"),
+    "another system prompt": (lambda log: log.of("agent_start")[0].update(system_prompt_sha256="0"), "system prompt"),
+    "another sub-task": (lambda log: log.of("agent_start", depth=1)[0]["subtask"].update(title="x"), "was planned"),
+    "uses of no tool": (lambda log: log.of("agent_end")[-1].update(tool_calls=9), "it tells 9 uses of tools"),
+    "a result that nobody saw": (lambda log: log.of("tool")[0].update(first_seen_by=""), "no record of a tool says so"),
+    "another result than was seen": (
+        lambda log: call(log, 1)["new_messages"][0].update(content="x"), "is not what the record of the tool tells",
+    ),
+    "a child that its parent does not know": (
+        lambda log: log.of("tool", name="assign_task")[0].update(child_trajectory_ids=[]), "and does not say so",
+    ),
+    "a parent that its child does not know": (
+        lambda log: log.of("agent_start", depth=1)[0].update(spawned_by_tool_call_id=""), "does not say that",
+    ),
+    "a tool that was not asked for": (lambda log: log.of("tool_start")[0].update(name="x"), "holds no such call"),
+    "one agent twice": (
+        lambda log: log.of("tool", name="assign_task")[0].update(child_trajectory_ids=["w-1"] * 2), "one agent twice",
+    ),
+    "another reason": (lambda log: call(log).update(untrainable="no_tokens"), "makes it trainable"),
+    "a lineage out of nothing": (lambda log: call(log, 2).update(lineage_id=1), "a conversation that was shortened"),
+    "an attempt left out": (lambda log: [c.update(attempt=3) for c in log.of("call_sent", attempt=2)], "3 after"),
+    "a call before its time": (lambda log: call(log).update(t_done=9e9), "it was done at"),
+    "a cost below 0": (lambda log: call(log).update(cost_usd=-1.0), "below 0"),
+    "less than nothing": (lambda log: call(log).update(window_tokens=-1), "window_tokens below 0"),
+    "other steps of a stage": (lambda log: log.of("stage_end")[0].update(main_steps=7), "tells other steps"),
+    "another stage": (lambda log: log.of("stage_start")[0].update(stage=2), "stage 2, after 0"),
+    "a changed reward": (lambda log: log.of("reward")[0].update(value=0.9), "another reward than the records"),
+    "a changed weight": (lambda log: log.of("reward")[0].update(weight=0.9), "another reward than the records"),
+    "a reward too few": (lambda log: without(log, "reward"), "another reward than the records"),
+    "a reward twice": (lambda log: again(log, "reward"), "a second reward"),
+    "a stage that ends twice": (lambda log: again(log, "stage_end"), "a second end of stage 1"),
+    "a stage without an end": (lambda log: without(log, "stage_end"), "1 stages have no end"),
+    "two decisions to end": (lambda log: again(log, "finish"), "a second decision to end"),
+    "tokens in another order": (lambda log: log.tokens.reverse(), "it stands behind that of a later call"),
+    "other coverage": (lambda log: log.of("run_end")[0]["result"]["coverage"].update(useful=0), "result.coverage"),
+    "done, and failed": (lambda log: log.of("run_end")[0].update(exit_code=1), "status: completed, with exit code 1"),
+    "a logprob above 0": (lambda log: log.tokens[2]["completion_logprobs"].__setitem__(0, 0.5), "that is none"),
+    "a logprob unknown": (lambda log: log.tokens[2]["completion_logprobs"].__setitem__(0, -9999.0), "that is none"),
+    "a key of a part too few": (lambda log: call(log)["usage"].pop("cached_tokens"), "without usage.cached_tokens"),
+    "a number that is none": (lambda log: call(log).update(turn=True), "turn: Input should be a valid integer"),
+    "nobody's run": (lambda log: log.events[3].update(run_id=""), "of the run ''"),
     "tokens of another version": (lambda log: log.tokens[1].update(policy_version="v9"), "not those of the call"),
 }
+# fmt: on
 
 
 @pytest.mark.parametrize("name", DAMAGES)
@@ -166,6 +218,72 @@ def _overwritten(lines: list[bytes], number: int, place: int, data: bytes) -> li
     at = place % len(line)
     line[at : at + len(data)] = data
     return [*lines[:number], bytes(line), *lines[number + 1 :]]
+
+
+def field_damages(lines: list[bytes]) -> Iterator[st.SearchStrategy[list[bytes]]]:
+    """Lines that are still in good form, of which one says something else."""
+    places = st.integers(0, len(lines) - 1)
+    yield st.tuples(places, st.randoms(use_true_random=False)).map(lambda at: _changed(lines, *at))
+    yield st.tuples(places, places, st.randoms(use_true_random=False)).map(lambda at: _exchanged(lines, *at))
+    yield places.map(lambda n: _numbered(lines[:n] + lines[n + 1 :]))
+
+
+def _changed(lines: list[bytes], number: int, chance: random.Random) -> list[bytes]:
+    record = json.loads(lines[number])
+    place: Any = record
+    while True:
+        key = chance.choice(list(place) if isinstance(place, dict) else range(len(place)))
+        if not isinstance(place[key], dict | list) or not place[key]:
+            break
+        place = place[key]
+    place[key] = _other(place[key])
+    return [*lines[:number], _line(record), *lines[number + 1 :]]
+
+
+def _other(value: Any) -> Any:
+    if isinstance(value, bool):
+        return not value
+    return value + 1 if isinstance(value, int | float) else f"{value}x" if isinstance(value, str) else 1
+
+
+def _exchanged(lines: list[bytes], one: int, other: int, chance: random.Random) -> list[bytes]:
+    first, second = json.loads(lines[one]), json.loads(lines[other])
+    key = chance.choice(sorted(first.keys() & second.keys() - {"crc"}))
+    first[key], second[key] = second[key], first[key]
+    changed = list(lines)
+    changed[one], changed[other] = _line(first), _line(second)
+    return changed if one != other else lines
+
+
+def _numbered(lines: list[bytes]) -> list[bytes]:
+    return [_line(json.loads(line) | {"seq": seq}) for seq, line in enumerate(lines)]
+
+
+def _line(record: dict[str, Any]) -> bytes:
+    return json.dumps(record, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+
+
+@pytest.mark.parametrize("name", (*FILES, "rewards.jsonl"))
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_nothing_that_says_something_else_is_valid_though_the_run_was_killed(
+    name: str, data: st.DataObject, run: Path, tmp_path: Path
+) -> None:
+    """Without an end there is no hash of all, and each line speaks for itself. Only lines that are gone from the end
+    nobody misses: that is what a crash leaves."""
+    folder = tmp_path / run.name
+    folder.mkdir(exist_ok=True)
+    for each in FILES:
+        lines = (run / each).read_bytes().splitlines(keepends=True)
+        (folder / each).write_bytes(b"".join(lines[:-1] if each == "events.jsonl" else lines))
+    (folder / "rewards.jsonl").unlink(missing_ok=True)
+    given = RewardGiven(scope="run", target_id=run.name, name="r", value=0.5, weight=1, source="t", formula_version=1)
+    give_rewards(folder, [given, given])
+    whole = (folder / name).read_bytes().splitlines(keepends=True)
+    damaged = [line for line in data.draw(st.one_of(*raw_damages(whole), *field_damages(whole))) if line]
+    (folder / name).write_bytes(b"".join(damaged))
+    gone = name != "tokens.jsonl" and damaged == whole[: len(damaged)] and (damaged or name == "rewards.jsonl")
+    assert bool(list(validate(folder))) != bool(gone or damaged == whole)
 
 
 @pytest.mark.parametrize("name", FILES)
