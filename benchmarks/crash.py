@@ -1,13 +1,14 @@
 """What `kill -9` at random moments of a run costs when it is resumed: what is done twice, what comes out otherwise.
 
     python benchmarks/crash.py [--kills 200] [--mode plan|parl|single] [--no-repo] [--sandbox bubblewrap|process|docker]
-                               [--again 0.3] [--latency 0.1] [--seed 1] [--json FILE]
+                               [--again 0.3] [--latency 0.1] [--seed 1] [--warm] [--json FILE]
 
 One run is made undisturbed. Then, for each kill, the same run is begun anew in a process group of its own, killed at a
 random moment (a moment after its journal has reached a random part of its length, so that a busy machine does not move
 them to the start), and resumed; with the probability `--again` the resumed one is killed as well, and so on. The model
 is a script behind an endpoint in a process of its own, which notes every request and every answer that it sent to its
-end. Counted, over all kills:
+end. With `--warm` the
+runs are forked from a process that has imported all, which spares two seconds each. Counted, over all kills:
 
   calls paid twice     requests beyond those whose answer is in the journal and those that were in flight at a kill
   in flight            calls that were under way at a kill: nobody read their answer. Of these, `answered` had been sent
@@ -36,6 +37,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tests.warm import Process, Warm, warm_servers
+
+Run = subprocess.Popen[bytes] | Process
 
 SUBTASKS = 6
 LIMIT_S = 300.0
@@ -96,16 +103,21 @@ def script(mode: str, latency: float) -> dict[str, Any]:
 
 @dataclass
 class Case:
-    """Where and how the run is made."""
+    """Where and how the run is made; forked by `warm`, where that is given."""
 
     folder: Path
     options: list[str]
+    warm: Warm | None = None
 
     def environment(self, home: Path) -> dict[str, str]:
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("SWARM_", "OPENAI_"))}
         return {**kept, "SWARM_HOME": str(home)}
 
-    def start(self, home: Path, *command: str) -> subprocess.Popen[bytes]:
+    def start(self, home: Path, *command: str) -> Run:
+        if self.warm is not None:
+            with (home / "stderr.txt").open("ab") as said, Path(os.devnull).open("wb") as nowhere:
+                io = (None, nowhere.fileno(), said.fileno())
+                return self.warm.start(command, self.folder, self.environment(home), io=io)
         return subprocess.Popen(
             [sys.executable, "-m", "swarm", *command],
             cwd=self.folder,
@@ -116,7 +128,7 @@ class Case:
             start_new_session=True,
         )
 
-    def begin(self, home: Path) -> subprocess.Popen[bytes]:
+    def begin(self, home: Path) -> Run:
         return self.start(home, "run", "make the files", "--json", *self.options)
 
 
@@ -159,7 +171,7 @@ def size(home: Path) -> int:
     return sum(path.stat().st_size for path in (home / "runs").glob("*/events.jsonl"))
 
 
-def kill(process: subprocess.Popen[bytes], home: Path, whole: int, chance: random.Random) -> bool:
+def kill(process: Run, home: Path, whole: int, chance: random.Random) -> bool:
     """Kill it when its journal has reached a part of `whole` bytes, or a little later; unless it ended by then."""
     there = size(home)
     wanted = chance.uniform(there, max(whole, there))
@@ -237,7 +249,7 @@ def prepare(folder: Path) -> Path:
     return repo
 
 
-def measure(args: argparse.Namespace, folder: Path) -> Found:
+def measure(args: argparse.Namespace, folder: Path, warm: Warm | None) -> Found:
     path, log = folder / "script.json", folder / "log"
     path.write_text(json.dumps(script(args.mode, args.latency)))
     log.write_bytes(b"")
@@ -247,7 +259,7 @@ def measure(args: argparse.Namespace, folder: Path) -> Found:
         if not args.no_repo and args.mode == "plan":
             where += ["--test", f"test -f t{SUBTASKS - 1}.txt"]
         model = ["--model", "embedded", "--base-url", url, "--mode", args.mode, "--sandbox", args.sandbox]
-        case = Case(folder, [*where, *model, "--concurrency", "3"])
+        case = Case(folder, [*where, *model, "--concurrency", "3"], warm)
         home = folder / "home-0"
         home.mkdir()
         started = time.monotonic()
@@ -282,11 +294,13 @@ def main() -> int:
     parser.add_argument("--again", type=float, default=0.3, help="probability that a resumed run is killed as well")
     parser.add_argument("--latency", type=float, default=0.1, help="median seconds of a model call")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--warm", action="store_true", help="fork the runs from a process that has imported all")
     parser.add_argument("--json", metavar="FILE")
     parser.add_argument("--keep", action="store_true", help="keep the folders of runs that differ")
     args = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="swarm-crash-"))
-    found = measure(args, folder)
+    with warm_servers() if args.warm else contextlib.nullcontext() as warm:
+        found = measure(args, folder, warm)
     middle = sorted(found.resume_s)[len(found.resume_s) // 2] if found.resume_s else 0.0
     figures = {
         "kills": found.kills,

@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypedDict
 
 import anyio
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.runtime import Runtime
 from langgraph.types import Command
 
 from swarm.agents.board import has_siblings
@@ -47,12 +50,6 @@ class Position(TypedDict):
 
     stage: int
     step: Step
-
-
-class _Node(Protocol):
-    """A node as LangGraph takes it."""
-
-    def __call__(self, state: Position) -> Awaitable[Position]: ...
 
 
 @dataclass
@@ -87,55 +84,33 @@ class Loop:
         self._approvals = Approvals(crew.approve, bounds.ask_usd, totals, stop, Record(crew.sink, crew.past))
         self.findings = Findings(commit=crew.repository.base if crew.repository else None)
 
-    async def run(self, checkpoint: Path, run_id: str) -> None:
-        """Go the whole way, to `findings`. A fault of ours is among them; what a part raises comes out of here."""
-        async with AsyncSqliteSaver.from_conn_string(str(checkpoint)) as saver:
-            graph = self._graph().compile(checkpointer=saver)
+    async def run(self, checkpoint: Path | None, run_id: str) -> None:
+        """Go the whole way, to `findings`. A fault of ours is among them; what a part raises comes out of here. Without
+        a place for its checkpoint the graph keeps none, and nobody can be asked."""
+        opening = AsyncSqliteSaver.from_conn_string(str(checkpoint)) if checkpoint is not None else nullcontext()
+        async with opening as saver:
+            graph = _graph().copy({"checkpointer": saver})
             way: Any = Position(stage=0, step="orchestrate")
             while way is not None:
                 at = await graph.ainvoke(
                     way,
                     {"configurable": {"thread_id": run_id}, "recursion_limit": 10 + 6 * self._bounds.max_stages},
-                    durability="exit",
+                    context=_Way(self),
+                    durability="exit" if saver is not None else None,
                 )
                 way = Command(resume=await self._approvals.answer()) if "__interrupt__" in at else None
 
-    def _graph(self) -> StateGraph[Position, None, Position, Position]:
-        graph = StateGraph(Position)
-        stations: dict[str, Callable[[Position], Awaitable[Step]]] = {
-            "prepare": self._prepare,
-            "orchestrate": self._orchestrate,
-            "approve": self._approve,
-            "dispatch": self._dispatch,
-            "aggregate": self._aggregate,
-            "gate": self._gate,
-            "deliver": self._deliver,
-        }
-        for name, station in stations.items():
-            graph.add_node(name, self._node(station))
-        graph.add_edge(START, "prepare")
-        graph.add_edge("dispatch", "aggregate")
-        graph.add_edge("aggregate", "gate")
-        graph.add_edge("deliver", END)
-        ways: dict[Any, str] = {"orchestrate": "orchestrate", "dispatch": "approve", "finish": "deliver"}
-        for name in ("prepare", "orchestrate", "gate"):
-            graph.add_conditional_edges(name, lambda position: position["step"], ways)
-        graph.add_conditional_edges("approve", lambda position: position["step"], {**ways, "dispatch": "dispatch"})
-        return graph
-
-    def _node(self, station: Callable[[Position], Awaitable[Step]]) -> _Node:
-        async def node(state: Position) -> Position:
-            try:
-                if self._crew.controls.paused:
-                    await unless_stopped(self._stop, self._crew.controls.running)
-                step = await station(state)
-            except SwarmError as fault:
-                self.findings.fault, step = fault, "finish"
-            except OSError as broken:  # a full disk, no more descriptors: the machine, wherever it shows
-                self.findings.fault, step = fault_of(broken, "the run's files"), "finish"
-            return Position(stage=len(self.findings.stages), step=step)
-
-        return node
+    async def at(self, station: _Station, position: Position) -> Position:
+        """Do what a station of the graph is there for; gives where the run stands then."""
+        try:
+            if self._crew.controls.paused:
+                await unless_stopped(self._stop, self._crew.controls.running)
+            step = await station(self, position)
+        except SwarmError as fault:
+            self.findings.fault, step = fault, "finish"
+        except OSError as broken:  # a full disk, no more descriptors: the machine, wherever it shows
+            self.findings.fault, step = fault_of(broken, "the run's files"), "finish"
+        return Position(stage=len(self.findings.stages), step=step)
 
     async def _prepare(self, position: Position) -> Step:
         """The gate on the base: what is red before is what planners read first."""
@@ -316,3 +291,52 @@ class Loop:
 
     def _ended(self) -> bool:
         return self._stop.is_set() or self.findings.fault is not None
+
+
+_Station = Callable[[Loop, Position], Awaitable[Step]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """Whose way through the graph it is."""
+
+    loop: Loop
+
+
+class _Node(Protocol):
+    """A node as LangGraph takes it."""
+
+    def __call__(self, state: Position, runtime: Runtime[_Way]) -> Awaitable[Position]: ...
+
+
+def _node(station: _Station) -> _Node:
+    async def node(state: Position, runtime: Runtime[_Way]) -> Position:
+        return await runtime.context.loop.at(station, state)
+
+    return node
+
+
+@cache
+def _graph() -> CompiledStateGraph[Position, _Way, Position, Position]:
+    """The graph, for all runs of this process; whose way it is stands in the context."""
+    graph = StateGraph(Position, context_schema=_Way)
+    stations: dict[str, _Station] = {
+        "prepare": Loop._prepare,
+        "orchestrate": Loop._orchestrate,
+        "approve": Loop._approve,
+        "dispatch": Loop._dispatch,
+        "aggregate": Loop._aggregate,
+        "gate": Loop._gate,
+        "deliver": Loop._deliver,
+    }
+    for name, station in stations.items():
+        graph.add_node(name, _node(station))
+    graph.add_edge(START, "prepare")
+    graph.add_edge("dispatch", "aggregate")
+    graph.add_edge("aggregate", "gate")
+    graph.add_edge("deliver", END)
+    ways: dict[Any, str] = {"orchestrate": "orchestrate", "dispatch": "approve", "finish": "deliver"}
+    for name in ("prepare", "orchestrate", "gate"):
+        graph.add_conditional_edges(name, lambda position: position["step"], ways)
+    graph.add_conditional_edges("approve", lambda position: position["step"], {**ways, "dispatch": "dispatch"})
+    return graph.compile()

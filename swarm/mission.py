@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from swarm.approval import Approve
+from swarm.budgets.budget import Budget
 from swarm.config import RunConfig
+from swarm.ground import Ground
 from swarm.journal.past import Past
 from swarm.journal.reader import Held
 from swarm.parts import Parts
 from swarm.prompts.texts import Prompts, own_prompts
-from swarm.protocols import SandboxBackend
 from swarm.scheduling.controls import Controls
 from swarm.wiring import Models
 
@@ -19,8 +20,8 @@ from swarm.wiring import Models
 @dataclass(frozen=True, slots=True)
 class Mission:
     """What a run is about and with what it is done. `repo` is the user's checkout, None without one; a dry run
-    ends with the first plan. `notice` is for the user, about what was there before; `approve` answers questions. `past`
-    is what the journal held that the run goes on with, all of which is in `held`."""
+    ends with the first plan. `approve` answers questions. `past` is what the journal held that the run goes on with,
+    all of which is in `held`. `purse` pays it together with other runs."""
 
     run_id: str
     folder: Path
@@ -28,16 +29,15 @@ class Mission:
     repo: Path | None
     config: RunConfig
     models: Models
-    backend: SandboxBackend
-    lease: Path
+    ground: Ground
     dry_run: bool = False
-    notice: str = ""
     parts: Parts = field(default_factory=Parts)
     approve: Approve | None = None
     controls: Controls = field(default_factory=Controls)
     prompts: Prompts = field(default_factory=own_prompts)
     past: Past = field(default_factory=Past)
     held: Held | None = None
+    purse: Budget | None = None
 
     @property
     def single(self) -> bool:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from swarm.agents.desk import Desk, Dialogue
+from swarm.budgets.budget import Budget
+from swarm.config import RunConfig
 from swarm.protocols import Aggregator, Model, Orchestrator, SandboxBackend, Tool
 
 
@@ -25,3 +28,19 @@ class Parts:
     aggregator: Callable[[Desk], Aggregator] | None = None
     tools: tuple[Tool, ...] = ()
     backend: SandboxBackend | None = None
+
+    def with_tools(self, more: tuple[Tool, ...]) -> Parts:
+        """These, and more tools."""
+        return replace(self, tools=(*self.tools, *more)) if more else self
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """What is one run's own, among the runs of one `Swarm`: its folder, which is made and whose name is the run's id,
+    its configuration (the models stay those of the `Swarm`), tools beside those of all, and a budget that it shares
+    with runs of other Swarms. None, or nothing: as all have it."""
+
+    folder: Path | None = None
+    config: RunConfig | None = None
+    tools: tuple[Tool, ...] = ()
+    purse: Budget | None = None

@@ -8,11 +8,12 @@ from typing import Any
 
 import anyio
 from pydantic import ValidationError
+from pydantic_core import to_json
 
 from swarm import __version__
 from swarm.budgets.funds import Funds
 from swarm.config import RunConfig, load_config
-from swarm.errors import UsageError
+from swarm.errors import JournalError, UsageError
 from swarm.events import CallFinished, CallSent, Event, Gap, RunStarted
 from swarm.journal.past import Past
 from swarm.journal.said import Unsaid
@@ -21,6 +22,7 @@ from swarm.mission import Mission
 from swarm.models.pricing import cost
 from swarm.result import RunResult
 from swarm.types import Role, Usage
+from swarm.whole_file import write_whole
 from swarm.wiring import head_of
 
 _BUDGETS = ("budget_usd", "budget_tokens", "max_critical_steps")
@@ -57,8 +59,18 @@ def resumable(past: Past, folder: Path) -> RunStarted:
 
 
 def finished(past: Past, folder: Path) -> RunResult:
-    """The result of a run that came to its end."""
+    """The result of a run that came to its end, written to its folder where the run was killed before it could. Blocks.
+
+    Raises:
+        JournalError: it cannot be written.
+    """
     assert past.course.ended is not None
+    target = folder / "result.json"
+    if not target.exists():
+        try:
+            write_whole(target, to_json(past.course.ended.result, indent=2))
+        except OSError as error:
+            raise JournalError(f"{target} cannot be written: {error.strerror or error}") from error
     return RunResult.model_validate({**past.course.ended.result, "run_dir": str(folder)})
 
 

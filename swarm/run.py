@@ -15,12 +15,14 @@ from anyio.abc import TaskGroup
 from pydantic_core import to_json
 
 from swarm.approval import Approve
+from swarm.budgets.budget import Budget
 from swarm.config import RunConfig, home
 from swarm.errors import JournalError, MachineError, SwarmError, UsageError
 from swarm.events import Event, Notice, RunEnded
 from swarm.executors.substance import says
 from swarm.forecast.measured import Measured
 from swarm.forecast.previewer import keep
+from swarm.ground import Ground
 from swarm.journal.parl import StageClock, about_learning
 from swarm.journal.parquet import on_close
 from swarm.journal.past import Past
@@ -33,16 +35,16 @@ from swarm.mishap import fault_of
 from swarm.mission import Mission
 from swarm.models.providers import secrets_in
 from swarm.parts import Parts
-from swarm.prompts.texts import load_prompts
-from swarm.protocols import SandboxBackend
+from swarm.prompts.texts import Prompts, load_prompts
 from swarm.result import RunResult, Spent
 from swarm.resuming import go_on
 from swarm.scheduling.controls import Controls
 from swarm.session import Session
+from swarm.stopping import Stops
 from swarm.types import Outcome
 from swarm.verdict import EndedBy, coverage_note, gate_note, gate_verdict, judge, only_planned
 from swarm.whole_file import write_whole
-from swarm.wiring import Ground, Models, find_repository, run_tools
+from swarm.wiring import Models, find_repository, run_tools
 
 EventHandler = Callable[[Event], None]
 
@@ -58,11 +60,12 @@ class Order:
     parts: Parts = field(default_factory=Parts)
     approve: Approve | None = None
     controls: Controls = field(default_factory=Controls)
+    purse: Budget | None = None
 
 
 def new_run_id() -> str:
-    """A name for a run, by which runs sort in time."""
-    return f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+    """A name for a run, by which runs sort in time; no two of a thousand that begin in one second share it."""
+    return f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(5)}"
 
 
 def run_folder(run: str) -> Path:
@@ -70,9 +73,7 @@ def run_folder(run: str) -> Path:
     return Path(run).absolute() if os.sep in run else home(os.environ).absolute() / "runs" / run
 
 
-async def begin(
-    order: Order, folder: Path, models: Models, backend: SandboxBackend, ground: Ground, held: Held | None = None
-) -> Mission:
+async def begin(order: Order, folder: Path, models: Models, ground: Ground, held: Held | None = None) -> Mission:
     """Check the task and its repository, and make the run's folder; `held` is what there is of it already.
 
     Raises:
@@ -85,12 +86,17 @@ async def begin(
     if root is not None and held is None:
         root = await find_repository(root)
     run_tools(order.config, root is not None, order.parts.tools)
-    prompts = await anyio.to_thread.run_sync(load_prompts, order.config.prompts)
-    try:
-        await anyio.Path(folder).mkdir(parents=True, mode=0o700, exist_ok=held is not None)
-        await anyio.Path(folder / "artifacts").mkdir(exist_ok=held is not None)
-    except OSError as error:
-        raise UsageError(f"{folder} cannot be made: {error.strerror}", remedy="set SWARM_HOME") from None
+
+    def prepare() -> Prompts:
+        prompts = load_prompts(order.config.prompts)
+        try:
+            folder.mkdir(parents=True, mode=0o700, exist_ok=held is not None)
+            (folder / "artifacts").mkdir(exist_ok=held is not None)
+        except OSError as error:
+            raise UsageError(f"{folder} cannot be made: {error.strerror}", remedy="set SWARM_HOME") from None
+        return prompts
+
+    prompts = await anyio.to_thread.run_sync(prepare)
     return Mission(
         run_id=folder.name,
         folder=folder,
@@ -98,13 +104,12 @@ async def begin(
         repo=root,
         config=order.config,
         models=models,
-        backend=backend,
-        lease=ground.lease,
+        ground=ground,
         dry_run=order.dry_run,
-        notice=ground.notice,
         parts=order.parts,
         approve=order.approve,
         controls=order.controls,
+        purse=order.purse,
         prompts=prompts,
         past=Past(held.events if held is not None else ()),
         held=held,
@@ -155,7 +160,7 @@ async def _to_the_envelope(
     started = time.monotonic()
     measured = Measured()
     sink = Unsaid(journal, mission.held.events, redactor) if mission.held is not None else journal
-    session = Session(mission, sink, totals, watch.stop, watch.halt)
+    session = Session(mission, sink, totals, watch.stops)
     clock = StageClock()
     reducers = (measured.observe, clock.observe, session.board.observe, session.headcount.observe)
     for reducer in (*reducers, session.funds.observe):
@@ -208,7 +213,8 @@ async def _to_the_envelope(
         gate=gate,
         run_dir=str(mission.folder),
     )
-    await keep(mission.folder.parent.parent, measured, result, journal)
+    if not mission.config.rollout.group_id:  # nobody looks at the forecast of a rollout, nor should it shape others
+        await keep(mission.folder, measured, result, journal)
     details = session.fault.details if session.fault else ""
     why = "\n".join(filter(None, (verdict.reason, details)))
     ended = _run_ended(result, why, totals.attempts)
@@ -247,8 +253,7 @@ class _Watch:
     then nothing is tested any more either."""
 
     def __init__(self, asked: anyio.Event | None, timeout: float | None) -> None:
-        self.stop = anyio.Event()
-        self.halt = anyio.Event()
+        self.stops = Stops()
         self.ended_by = EndedBy.NOTHING
         self.done = False
         self.fault: SwarmError | None = None
@@ -267,12 +272,14 @@ class _Watch:
                 why = EndedBy.TIME
         finally:
             self._end(why)
-            self.halt.set()
+            self.stops.halt.set()
 
     def _end(self, why: EndedBy) -> None:
-        if not self.done and not self.stop.is_set():
+        if not self.done and not self.stops.stop.is_set():
             self.ended_by = why
-        self.stop.set()
+            if why is EndedBy.TIME:
+                self.stops.late.set()
+        self.stops.stop.set()
 
     def shown_to(self, on_event: EventHandler) -> EventHandler:
         """The handler, until it raises: then it is shown no more, and the run ends. Where an event comes from is no
@@ -284,7 +291,7 @@ class _Watch:
                     on_event(event)
                 except Exception as error:  # noqa: BLE001  it is the caller's, and kept as the run's fault
                     self.fault = fault_of(error)
-                    self.stop.set()
+                    self.stops.stop.set()
 
         return show
 

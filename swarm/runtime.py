@@ -12,20 +12,22 @@ from types import TracebackType
 from typing import Any, Self
 
 import anyio
+import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from swarm.approval import Approve
 from swarm.config import Rollout, RunConfig, load_config
 from swarm.errors import UsageError
 from swarm.events import Event
+from swarm.ground import Grounds, open_grounds
 from swarm.journal.past import Past
 from swarm.journal.reader import hold_journal
-from swarm.parts import Parts
+from swarm.parts import Own, Parts
 from swarm.result import RunResult
 from swarm.resuming import config_of, finished, resumable
 from swarm.run import Order, begin, execute, new_run_id, run_folder
 from swarm.scheduling.controls import Controls
-from swarm.wiring import Models, open_lease, open_models, open_sandboxes
+from swarm.wiring import Models, open_models
 
 
 class Swarm:
@@ -59,12 +61,14 @@ class Swarm:
         self._parts = parts or Parts()
         self._stack = AsyncExitStack()
         self._models: Models | None = None
+        self._grounds: Grounds | None = None
         self._streams: TaskGroup | None = None  # runs whose events are being streamed
 
     async def __aenter__(self) -> Self:
         await self._stack.__aenter__()
         try:
             self._models = await self._stack.enter_async_context(open_models(self.config, self._parts.model))
+            self._grounds = await self._stack.enter_async_context(open_grounds(self._parts.backend))
             self._streams = await self._stack.enter_async_context(anyio.create_task_group())
         except BaseException:
             await self._stack.aclose()
@@ -76,7 +80,7 @@ class Swarm:
     ) -> None:
         if self._streams is not None:
             self._streams.cancel_scope.cancel()
-        self._models, self._streams = None, None
+        self._models, self._grounds, self._streams = None, None, None
         await self._stack.aclose()  # without the error: the task groups in there would wrap it in a group
 
     async def run(
@@ -92,6 +96,7 @@ class Swarm:
         controls: Controls | None = None,
         rollout: Rollout | None = None,
         seed: int | None = None,
+        own: Own | None = None,
     ) -> RunResult:
         """Run one task to its end.
 
@@ -100,7 +105,8 @@ class Swarm:
         early with what is there; `dry_run` ends it with the first plan. `approve` is asked before each stage, about
         the plan and about spending over `ask_usd`, and at the end about the patch; a no ends the run as cancelled.
         Without it nothing is asked. `controls` pause it, change its width and stop single agents while it runs.
-        `rollout` and `seed` take the place of those of the configuration: runs of one `Swarm` differ in them. A run
+        `rollout` and `seed` take the place of those of the configuration: runs of one `Swarm` differ in them; `own` is
+        what else they differ in. A run
         that was begun always gives a result, also when the machine failed, or when a part of your own or `on_event`
         raised: it is errored then, and the traceback is in the `error` of `RunEnded`.
 
@@ -109,14 +115,16 @@ class Swarm:
             SandboxError: the sandbox cannot be used on this machine; no run was begun.
             JournalError: the run's record can no longer be written.
         """
-        if self._models is None:
-            raise UsageError("this Swarm is not open", remedy="use it in `async with Swarm(...) as swarm:`")
-        own = {"test": test, "rollout": rollout, "seed": seed}
-        config = self.config.model_copy(update={key: value for key, value in own.items() if value is not None})
-        run_id = new_run_id()
-        async with open_lease(run_id) as ground, open_sandboxes(config, ground.lease, self._parts.backend) as backend:
-            order = Order(task, repo, config, dry_run, self._parts, approve, controls or Controls())
-            mission = await begin(order, run_folder(run_id), self._models, backend, ground)
+        models, grounds = self._opened()
+        own = own or Own()
+        given = {"test": test, "rollout": rollout, "seed": seed}
+        given = {key: value for key, value in given.items() if value is not None}
+        config = (own.config or self.config).model_copy(update=given)
+        folder = own.folder or run_folder(new_run_id())
+        async with grounds.ground(_lease_of(folder), config) as ground:
+            parts = self._parts.with_tools(own.tools)
+            order = Order(task, repo, config, dry_run, parts, approve, controls or Controls(), own.purse)
+            mission = await begin(order, folder, models, ground)
             return await execute(mission, on_event, stop)
 
     async def resume(
@@ -128,20 +136,22 @@ class Swarm:
         stop: anyio.Event | None = None,
         approve: Approve | None = None,
         controls: Controls | None = None,
+        own: Own | None = None,
     ) -> RunResult:
         """Go on with a run that was killed, stopped, or ended for want of budget or of a machine: what was done is not
         done again, and no answered model call is paid again. One that came to its end gives its result.
 
         `run` is its id or its folder. It keeps its own configuration (see `resumed_config` for one with other limits)
-        and goes on with the models of this Swarm. `on_event` sees what happens from now on. The rest is as in `run`.
+        and goes on with the models of this Swarm. `on_event` sees what happens from now on. The rest is as in `run`;
+        of `own` the tools and the budget are taken.
 
         Raises:
-            UsageError: there is no such run, it lives in another process, or it cannot be gone on with.
+            RunAtWork: it lives in another process.
+            UsageError: there is no such run, or it cannot be gone on with.
             SandboxError: the sandbox cannot be used on this machine.
             JournalError: the run's record cannot be read, or no longer be written.
         """
-        if self._models is None:
-            raise UsageError("this Swarm is not open", remedy="use it in `async with Swarm(...) as swarm:`")
+        models, grounds = self._opened()
         folder = run_folder(run)
         with hold_journal(folder / "events.jsonl") as held:
             past = Past(held.events)
@@ -149,15 +159,13 @@ class Swarm:
             config = config or config_of(past, {}, os.environ)
             past.course.widen(config.model_dump())
             if past.course.over:
-                return finished(past, folder)
-            repo, lease = started.repo or None, f"{folder.name}.{secrets.token_hex(3)}"
-            controls = controls or Controls()
-            async with (
-                open_lease(lease) as ground,
-                open_sandboxes(config, ground.lease, self._parts.backend) as backend,
-            ):
-                order = Order(started.task, repo, config, started.dry_run, self._parts, approve, controls)
-                mission = await begin(order, folder, self._models, backend, ground, held)
+                return await anyio.to_thread.run_sync(finished, past, folder)
+            repo, controls = started.repo or None, controls or Controls()
+            async with grounds.ground(_lease_of(folder), config) as ground:
+                own = own or Own()
+                parts = self._parts.with_tools(own.tools)
+                order = Order(started.task, repo, config, started.dry_run, parts, approve, controls, own.purse)
+                mission = await begin(order, folder, models, ground, held)
                 return await execute(mission, on_event, stop)
 
     async def stream(
@@ -190,8 +198,8 @@ class Swarm:
                 except Exception as fault:  # noqa: BLE001  raised below: it is this stream's, not the others'
                     faults.append(fault)
 
-        if self._streams is None:
-            raise UsageError("this Swarm is not open", remedy="use it in `async with Swarm(...) as swarm:`")
+        self._opened()
+        assert self._streams is not None
         self._streams.start_soon(work)
         try:
             with events:
@@ -202,6 +210,11 @@ class Swarm:
         for fault in faults:
             raise fault
 
+    def _opened(self) -> tuple[Models, Grounds]:
+        if self._models is None or self._grounds is None:
+            raise UsageError("this Swarm is not open", remedy="use it in `async with Swarm(...) as swarm:`")
+        return self._models, self._grounds
+
     def run_sync(self, task: str, *, repo: str | Path | None = None, test: str | None = None) -> RunResult:
         """`run` for programs without an event loop: opens this Swarm, runs one task, closes it again."""
 
@@ -210,3 +223,8 @@ class Swarm:
                 return await self.run(task, repo=repo, test=test)
 
         return anyio.run(whole)
+
+
+def _lease_of(folder: Path) -> str:
+    """A name for the lease of a run; folders of one name may be at work at once."""
+    return f"{folder.name}.{secrets.token_hex(3)}"

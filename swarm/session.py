@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import anyio
 from pydantic_core import to_json
 
 from swarm import __version__
@@ -19,6 +18,7 @@ from swarm.agents.checkpoints import Pace
 from swarm.agents.context import ContextPolicy
 from swarm.agents.conversation import Conversation
 from swarm.agents.desk import Desk
+from swarm.agents.line import Line
 from swarm.agents.trajectory import Trajectory, open_trajectory, sha256
 from swarm.aggregators.chosen import aggregator_for
 from swarm.budgets.budget import Terms as Kept
@@ -53,8 +53,10 @@ from swarm.protocols import EventSink, Orchestrator
 from swarm.scheduling.controls import Command
 from swarm.scheduling.stragglers import StragglerPolicy
 from swarm.scheduling.width import Width
+from swarm.stopping import Stops
 from swarm.teams import Staff, Teams
-from swarm.types import AgentLimits, Outcome, Role
+from swarm.types import AgentLimits, Role
+from swarm.verdict import orchestrators_end
 from swarm.wiring import Tree, open_toolkit, sandbox_site, take_snapshot, working_copies
 
 ORCHESTRATOR = "orchestrator"
@@ -65,12 +67,11 @@ class Session:
     """One way through the loop. A fault of ours ends it and is kept in `fault`. Feed `board` and `funds` the
     events of the run."""
 
-    def __init__(self, mission: Mission, sink: EventSink, totals: Totals, stop: anyio.Event, halt: anyio.Event) -> None:
+    def __init__(self, mission: Mission, sink: EventSink, totals: Totals, stops: Stops) -> None:
         self._mission = mission
         self._sink = sink
         self._totals = totals
-        self._stop = stop
-        self._halt = halt
+        self._stop, self._halt, self._late = stops.stop, stops.halt, stops.late
         self.funds = _funds(mission, sink)
         self._store: Path | None = None
         self._tree: Tree | None = None
@@ -86,7 +87,7 @@ class Session:
         names = {role: model.name for role, model in mission.models.by_role.items()}
         terms = terms_of(mission.config, str(mission.repo or ""), names, mission.models.prices)
         asks, worked = mission.approve is not None, mission.past.seconds()
-        self._previewer = Previewer(mission.folder.parent.parent, terms, totals, sink, asks=asks, worked=worked)
+        self._previewer = Previewer(mission.folder.parent, terms, totals, sink, asks=asks, worked=worked)
         self.fault: SwarmError | None = None
         self.declined = ""
 
@@ -118,15 +119,22 @@ class Session:
                 self._sink.emit(Notice(message=text, level="warning"))
 
     async def _orchestrate(self, pool: Pool, tools: ToolKit) -> None:
-        if self._mission.single:
-            await self._loop(pool, tools, SingleOrchestrator(), "")
+        mission, config = self._mission, self._mission.config
+        workers = mission.models.line(Role.SUBAGENT, config, self.funds.work, self._sink, mission.past)
+        desk = self._desk(Role.ORCHESTRATOR, ORCHESTRATOR)
+        asks = workers if mission.single else desk.line  # it learns, and nobody else
+        line = await asks.learning(replayed=config.replay is not None, stop=self._stop)
+        if line is None:
             return
-        async with self._orchestrator_trajectory(pool, tools) as (trajectory, orchestrator):
-            await self._loop(pool, tools, orchestrator, trajectory.id)
-            outcome = Outcome.CANCELLED if self._stop.is_set() else Outcome.COMPLETED
-            if self.fault is not None:
-                outcome = Outcome.ERRORED
-            trajectory.end(outcome, type(self.fault).__name__ if self.fault else "finished", self.answer)
+        if config.rollout.group_id and not line.learns:
+            self._warn(f"{line.service.endpoint} gives no tokens of its answers: nothing can be trained on them")
+        if mission.single:
+            await self._loop(pool, tools, line, SingleOrchestrator(), "")
+            return
+        async with self._orchestrator_trajectory(pool, tools, replace(desk, line=line)) as (trajectory, orchestrator):
+            await self._loop(pool, tools, workers, orchestrator, trajectory.id)
+            stopped = self._stop.is_set()
+            trajectory.end(*orchestrators_end(self.fault, stopped=stopped, late=self._late.is_set()), self.answer)
 
     async def write_patch(self) -> Path | None:
         """Write the difference that the run made to `patch.diff`; None where it made none, or it was declined: then it
@@ -171,6 +179,7 @@ class Session:
                 seed=mission.config.seed,
                 models={role.value: model.name for role, model in mission.models.by_role.items()},
                 endpoints={role.value: model.endpoint for role, model in mission.models.by_role.items()},
+                **mission.config.rollout.policy,
                 prompts=mission.prompts.versions,
                 redaction_version=redaction.VERSION,
                 repo=str(mission.repo or ""),
@@ -193,33 +202,33 @@ class Session:
 
     async def _workshop(self) -> Workshop:
         mission = self._mission
-        site = await sandbox_site(mission.backend, mission.config, mission.repo)
+        ground = mission.ground
+        site = await sandbox_site(ground.backend, mission.config, mission.repo)
         if site.notice:
             self._warn(site.notice)
-        if mission.notice:
-            self._sink.emit(Notice(message=mission.notice))
+        if ground.notice:
+            self._sink.emit(Notice(message=ground.notice))
         return Workshop(
             run_id=mission.run_id,
-            lease=mission.lease,
-            backend=mission.backend,
-            copies=await working_copies(mission.backend, mission.lease, self._store),
+            lease=ground.lease,
+            backend=ground.backend,
+            copies=await working_copies(ground.backend, ground.lease, self._store),
             repository=self._tree,
             workdir=site.workdir,
             env=site.env,
             toolchain=site.toolchain,
             network=mission.config.network,
             refused=refusals(self._sink),
+            hold=ground.hold,
         )
 
     @asynccontextmanager
     async def _orchestrator_trajectory(
-        self, pool: Pool, tools: ToolKit
+        self, pool: Pool, tools: ToolKit, desk: Desk
     ) -> AsyncIterator[tuple[Trajectory, Orchestrator]]:
         mission, config = self._mission, self._mission.config
         custom, parl = mission.parts.orchestrator, config.mode == "parl"
         system = "" if custom else mission.prompts["orchestrator" if parl else "planner"]
-        desk = self._desk(Role.ORCHESTRATOR, ORCHESTRATOR)
-        desk = replace(desk, line=await desk.line.learning(replayed=config.replay is not None, stop=self._stop))
         started = AgentStarted(
             trajectory_id=ORCHESTRATOR,
             role=Role.ORCHESTRATOR,
@@ -244,14 +253,12 @@ class Session:
                     yield trajectory, PlanOrchestrator(conversation, config.max_agents, config.rounds, self._context)
             finally:
                 trajectory.steps, trajectory.usage = conversation.steps, conversation.usage
+                trajectory.tool_calls = conversation.tool_calls
 
-    async def _loop(self, pool: Pool, tools: ToolKit, orchestrator: Orchestrator, parent: str) -> None:
+    async def _loop(self, pool: Pool, tools: ToolKit, line: Line, orchestrator: Orchestrator, parent: str) -> None:
         from swarm.loop import Loop  # LangGraph: seconds of import, wanted only when a run starts
 
         mission, config = self._mission, self._mission.config
-        line = mission.models.line(Role.SUBAGENT, config, self.funds.work, self._sink, mission.past)
-        if mission.single:  # else the orchestrator alone learns
-            line = await line.learning(replayed=config.replay is not None, stop=self._stop)
         given = (config.test_timeout, pool, self._sink, mission.past, self._artifacts)
         gate = Gate(config.test, *given) if config.test else None
         shared = self.board if config.board else None
@@ -285,7 +292,7 @@ class Session:
             approve=mission.approve,
             controls=mission.controls,
             board=shared,
-            previewer=self._previewer,
+            previewer=None if mission.config.rollout.group_id else self._previewer,
             past=mission.past,
             headcount=self.headcount,
             queue=queue,
@@ -307,9 +314,11 @@ class Session:
             )
             self._sink.emit(Notice(message=told))
         loop = Loop(mission.task, mission.single, crew, bounds, self._totals, self._stop)
+        rollout = bool(config.rollout.group_id) and mission.approve is None  # thousands, of which none goes back
+        checkpoint = None if rollout else mission.folder / "graph.sqlite"
         try:
             with mission.controls.heard_by(self._steered):
-                await loop.run(mission.folder / "graph.sqlite", mission.run_id)
+                await loop.run(checkpoint, mission.run_id)
         finally:  # what the stages before have come to is not lost when a part raises
             found = loop.findings
             self.commit, self.answer, self.fault = found.commit, found.answer, found.fault
@@ -337,4 +346,4 @@ def _funds(mission: Mission, sink: EventSink) -> Funds:
     limits = Limits(config.budget_tokens, config.budget_usd, config.max_critical_steps, config.timeout)
     last_word = int(config.mode == "parl" and not mission.single)
     kept = Kept(part=0.0 if mission.single else config.reserve, steps=last_word, time=config.reserve)
-    return Funds(limits, sink, kept, config.soft_limit)
+    return Funds(limits, sink, kept, config.soft_limit, mission.purse)

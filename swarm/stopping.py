@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import anyio
@@ -12,6 +13,16 @@ from anyio.abc import TaskGroup
 from swarm.errors import SwarmError
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Stops:
+    """What ends a run from outside: `stop` asks it to, `halt` leaves no time for tests either, `late` says that it is
+    for its time."""
+
+    stop: anyio.Event = field(default_factory=anyio.Event)
+    halt: anyio.Event = field(default_factory=anyio.Event)
+    late: anyio.Event = field(default_factory=anyio.Event)
 
 
 async def unless_stopped(stop: anyio.Event, work: Callable[[], Awaitable[T]]) -> T | None:

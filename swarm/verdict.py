@@ -38,6 +38,25 @@ class Verdict(NamedTuple):
     reason: str = ""
 
 
+def orchestrators_end(fault: SwarmError | None, *, stopped: bool, late: bool) -> tuple[Outcome, str]:
+    """How the orchestrator's trajectory ended, and why. A model that decides nothing usable has failed, and one that
+    comes to a limit is cut off: a trainer must tell both from what the machine did. `late`: it was
+    stopped for the time of the run."""
+    match fault:
+        case None if late:
+            return Outcome.TIMED_OUT, "timeout"
+        case None:
+            return (Outcome.CANCELLED if stopped else Outcome.COMPLETED), "finished"
+        case PlanError():
+            return Outcome.FAILED, "no_decision"
+        case BudgetExhausted(what="seconds"):
+            return Outcome.TIMED_OUT, "timeout"
+        case BudgetExhausted():
+            return Outcome.BUDGET_EXHAUSTED, "budget"
+        case _:
+            return Outcome.ERRORED, type(fault).__name__
+
+
 def gate_verdict(totals: Totals, commit: str | None) -> GateVerdict | None:
     """The gate's word on this very commit, None where it was not run on it."""
     gate = totals.gates.get(commit or "") if not totals.gate_left_out else None

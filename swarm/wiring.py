@@ -151,6 +151,7 @@ async def _open_model(stack: AsyncExitStack, name: str, config: RunConfig) -> tu
     from swarm.models.router import RoutedModel
     from swarm.models.warmth import WarmedModel
     from swarm.models.wire.client import OpenAIModel, open_client
+    from swarm.retry import RetryPolicy
 
     replicas: list[GovernedModel | WarmedModel] = []
     places = await _places(stack, name, config)
@@ -160,7 +161,7 @@ async def _open_model(stack: AsyncExitStack, name: str, config: RunConfig) -> tu
         client = await stack.enter_async_context(open_client(where.base_url, key))
         plain = OpenAIModel(client, where.model, where.quirks)
         model = FittedModel(plain, knowledge, where.quirks, plain.declared)
-        service = GovernedModel(model, await stack.enter_async_context(governor))
+        service = GovernedModel(model, await stack.enter_async_context(governor), RetryPolicy(park=config.park > 0))
         caches = config.warm_prefix and where.model != EMBEDDED
         replicas.append(WarmedModel(service) if caches else service)
     window = window_of([knowledge for _, knowledge in places])
@@ -197,49 +198,6 @@ async def _how_to_name_one(config: RunConfig) -> str:
     ways.append("or a known provider with its model, such as --model moonshot/kimi-k2.5")
     ways.append("or --model embedded for the repair of Python programs without a language model")
     return "; ".join(ways)
-
-
-@asynccontextmanager
-async def open_sandboxes(
-    config: RunConfig, lease: Path, given: SandboxBackend | None = None
-) -> AsyncIterator[SandboxBackend]:
-    """The backend that the configuration names, or the given one, proved to work here. `lease` as in `SandboxRequest`.
-
-    Raises:
-        SandboxError: it cannot be used on this machine.
-    """
-    if given is not None:
-        await given.check(lease)
-        yield given
-        return
-    from swarm.sandboxes.catalog import open_backend
-
-    async with open_backend(config.sandbox, lease, image=config.image, network=config.network) as backend:
-        yield backend
-
-
-@dataclass(frozen=True, slots=True)
-class Ground:
-    """What a run stands on: its lease's folder, and what the user should know of how it was cleared."""
-
-    lease: Path
-    notice: str
-
-
-@asynccontextmanager
-async def open_lease(run_id: str) -> AsyncIterator[Ground]:
-    """The folder for whatever a run makes on this machine beside its record; gone at the end. What earlier runs left
-    behind that were killed is removed first, in bounded time.
-
-    Raises on entering:
-        MachineError: it cannot be made.
-    """
-    from swarm.sandboxes.leases import lease
-    from swarm.sandboxes.leases.reaper import reap
-
-    place = home(os.environ)
-    async with lease.open_lease(place, run_id) as held:
-        yield Ground(held.folder, await reap(place))
 
 
 async def find_repository(start: Path) -> Path:
@@ -305,7 +263,7 @@ async def sandbox_site(backend: SandboxBackend, config: RunConfig, repo: Path | 
     """The site for a backend. On the machine's own root the copy stands at the repository's own path, so that
     absolute paths and editable installs mean the copy; the user's Python is visible read-only."""
     if backend.name == "docker" and config.image != HOST_IMAGE:
-        return Site(_WORKDIR, {}, config.toolchain)
+        return Site(config.workdir or _WORKDIR, config.sandbox_env, config.toolchain)
     from swarm.sandboxes.toolchain import of_repository
 
     shown, entries = await of_repository(repo)
@@ -313,7 +271,8 @@ async def sandbox_site(backend: SandboxBackend, config: RunConfig, repo: Path | 
     notice = (
         "no isolation: --sandbox process runs commands as you, on this machine" if backend.name == "process" else ""
     )
-    return Site(str(repo or _WORKDIR), {"PATH": os.pathsep.join(entries)}, toolchain, notice)
+    env = {"PATH": os.pathsep.join(entries), **config.sandbox_env}
+    return Site(str(repo or _WORKDIR), env, toolchain, notice)
 
 
 def run_tools(config: RunConfig, on_repository: bool, given: Sequence[Tool]) -> Sequence[Tool]:
@@ -337,10 +296,10 @@ async def open_toolkit(
         MachineError: a server did not start.
     """
     from swarm.tools import toolsets
-    from swarm.tools.artifacts import open_artifact
+    from swarm.tools.artifacts import OpenArtifact
     from swarm.tools.registry import Toolset
 
-    tools = [*run_tools(config, on_repository, given), open_artifact(artifacts)]
+    tools = [*run_tools(config, on_repository, given), OpenArtifact(artifacts)]
     async with AsyncExitStack() as stack:
         if config.mcp is not None:
             from swarm.tools.mcp import open_servers

@@ -66,6 +66,8 @@ class Budget:
         self.held = Amount()
         self.parts: dict[str, Budget] = {}
         self.listener: Listener | None = None
+        self.purse: Budget | None = None
+        """What pays the root together with others of its kind: its limits bound all of them, and hurry nobody."""
         self.users = 1
         self._open = 0
         self._waiting = 0
@@ -123,14 +125,14 @@ class Budget:
 
     def book(self, tokens: int, usd: float, steps: int) -> None:
         """What was used without a reservation: by a run that is gone on with."""
-        for node in self.path():
+        for node in self.payers():
             node.used.add(tokens, usd)
         self._shift(0, steps)
 
-    def room(self) -> Room:
-        """What may still be used here, with all budgets above."""
+    def room(self, *, own: bool = False) -> Room:
+        """What may still be used here, with all budgets above; `own`: as if nobody else drew on the purse."""
         room = Room()
-        for node, limits in self._bounds():
+        for node, limits in self._bounds() if own else self._all_bounds():
             tokens, usd = room.tokens, room.usd
             free_tokens, free_usd = room.free_tokens, room.free_usd
             if limits.tokens is not None:
@@ -169,6 +171,17 @@ class Budget:
             path.append(path[-1].parent)
         return path
 
+    def payers(self) -> list[Budget]:
+        """The path, and that of the purse."""
+        path = self.path()
+        return path if (purse := path[-1].purse) is None else [*path, *purse.payers()]
+
+    def _all_bounds(self) -> Iterator[tuple[Budget, Limits]]:
+        """Those of the path, and of the purse."""
+        yield from self._bounds()
+        if (purse := self.path()[-1].purse) is not None:
+            yield from purse._all_bounds()
+
     def _bounds(self) -> Iterator[tuple[Budget, Limits]]:
         """The budgets of the path, with what of their limits may be used from here."""
         terms = PLAIN
@@ -182,34 +195,39 @@ class Budget:
         """The first budget in which it does not fit as long as calls are in flight."""
         full: Budget | None = None
         steps, below = (1, 1), None  # that would be added to those settled, and to all
+        told = self.path()[-1].listener
         for node, limits in self._bounds():
             if below is not None:
                 steps = _passed_on(below, node, steps)
-            if not node._fits(limits, tokens, usd, steps):
+            if not node._fits(limits, tokens, usd, steps, told):
                 full = full or node
             below = node
+        if below is not None and below.purse is not None:
+            for node, limits in below.purse._all_bounds():
+                if not node._fits(limits, tokens, usd, (0, 0), told):
+                    full = full or node
         return full
 
-    def _fits(self, limits: Limits, tokens: int, usd: float, steps: tuple[int, int]) -> bool:
+    def _fits(self, limits: Limits, tokens: int, usd: float, steps: tuple[int, int], told: Listener | None) -> bool:
         used, held = self.used, self.held
         if limits.tokens is not None and used.tokens + tokens > limits.tokens:
-            self._refuse("tokens", used.tokens, limits.tokens, tokens)
+            self._refuse("tokens", used.tokens, limits.tokens, tokens, told)
         if limits.usd is not None and used.usd + usd > limits.usd:
-            self._refuse("dollars", used.usd, limits.usd, usd)
+            self._refuse("dollars", used.usd, limits.usd, usd, told)
         if limits.steps is not None and steps[0] and used.steps + steps[0] > limits.steps:
-            self._refuse("steps", used.steps, limits.steps, 0)
+            self._refuse("steps", used.steps, limits.steps, 0, told)
         if limits.seconds is not None and self.clock is not None and self.clock() >= limits.seconds:
-            self._refuse("seconds", self.clock(), limits.seconds, 0)
+            self._refuse("seconds", self.clock(), limits.seconds, 0, told)
         return (
             (limits.tokens is None or used.tokens + held.tokens + tokens <= limits.tokens)
             and (limits.usd is None or used.usd + held.usd + usd <= limits.usd)
             and (limits.steps is None or not steps[1] or used.steps + held.steps + steps[1] <= limits.steps)
         )
 
-    def _refuse(self, what: Quantity, used: float, limit: float, wanted: float) -> None:
+    def _refuse(self, what: Quantity, used: float, limit: float, wanted: float, told: Listener | None) -> None:
         gauge = Gauge(self.name, what, used, limit)
-        if (listener := self.path()[-1].listener) is not None:
-            listener(gauge)
+        if told is not None:
+            told(gauge)
         more = f", and the next call may need {figure(wanted)}" if wanted else ""
         raise BudgetExhausted(f"the budget of the {self.name} is used up: {gauge}{more}", scope=self.name, what=what)
 
@@ -254,7 +272,8 @@ class Reservation:
 
     def __init__(self, budget: Budget, tokens: int, usd: float) -> None:
         self._budget = budget
-        self._path = budget.path()
+        self._path = budget.payers()
+        self._listener = budget.path()[-1].listener
         self._ended = False
         self.tokens = tokens
         self.usd = usd
@@ -296,5 +315,5 @@ class Reservation:
                 node.held.usd = 0.0  # no last digit of a sum may keep anybody waiting
             node.used.add(tokens, usd)
             node._wake()
-        if (listener := self._path[-1].listener) is not None:
-            listener(None)
+        if self._listener is not None:
+            self._listener(None)

@@ -21,7 +21,7 @@ import anyio
 from swarm.budgets.budget import PLAIN, Budget, Terms
 from swarm.budgets.levels import Amount, Gauge, Limits, figure
 from swarm.budgets.shares import Shares, stage_budget, steps_before, subtask_budget
-from swarm.errors import BudgetExhausted
+from swarm.errors import EVALUATION, BudgetExhausted
 from swarm.events import (
     AgentEnded,
     AgentStarted,
@@ -48,13 +48,17 @@ _CHARACTERS = 3
 
 class Funds:
     """The funds of one run. `kept` is what sub-agents leave for the end, `soft` the part of what may be used after
-    which everybody is asked to come to an end. Feed `observe` the events of the run."""
+    which everybody is asked to come to an end, `purse` what pays this run together with others. Feed `observe` the
+    events of the run."""
 
-    def __init__(self, limits: Limits, sink: EventSink, kept: Terms = PLAIN, soft: float = 1.0) -> None:
+    def __init__(
+        self, limits: Limits, sink: EventSink, kept: Terms = PLAIN, soft: float = 1.0, purse: Budget | None = None
+    ) -> None:
         began = anyio.current_time()
         self._sink = sink
         self.run = Budget(limits, clock=lambda: anyio.current_time() - began, soft=soft)
         self.run.listener = self._look
+        self.run.purse = purse
         self.orchestrator = self.run.part("orchestrator")
         self.aggregator = self.run.part("aggregator", terms=Terms(counted=False))
         self.work = self.run.part("work", terms=kept)
@@ -126,7 +130,7 @@ class Funds:
         wanted = Amount(usual.tokens, usual.usd)
         for other in self._at_work.values():
             wanted.add(max(0, usual.tokens - other.used.tokens), max(0.0, usual.usd - other.used.usd))
-        room = node.room()
+        room = node.room(own=True)
         for what, needed, left in (("tokens", wanted.tokens, room.tokens), ("dollars", wanted.usd, room.usd)):
             if needed > left:
                 text = f"it and those at work may need {figure(needed)} {what}, and {figure(left)} are left"
@@ -220,7 +224,7 @@ class Funds:
     def _look(self, refused: Gauge | None) -> None:
         """Something was settled, or refused: say what there is to be said of the run's limits."""
         if refused is not None:
-            if refused.scope == self.run.name:
+            if refused.scope in (self.run.name, EVALUATION):
                 self._say("hard", refused)
             return
         if self.run.limits == Limits():
@@ -233,9 +237,14 @@ class Funds:
                 self._say("over", gauge)
 
     def _say(self, level: Literal["soft", "hard", "over", "closed"], gauge: Gauge, stage: int = 0) -> None:
-        if (level, gauge.what, stage) not in self._said:
-            self._said.add((level, gauge.what, stage))
-            self._sink.emit(LimitReached(level=level, what=gauge.what, used=gauge.used, limit=gauge.limit, stage=stage))
+        scope: Literal["run", "evaluation"] = EVALUATION if gauge.scope == EVALUATION else "run"
+        key = (level if scope == "run" else scope, gauge.what, stage)
+        if key not in self._said:
+            self._said.add(key)
+            used, limit = gauge.used, gauge.limit
+            self._sink.emit(
+                LimitReached(level=level, what=gauge.what, used=used, limit=limit, stage=stage, scope=scope)
+            )
 
     def _is_of_orchestrator(self, trajectory_id: str) -> bool:
         started = self._agents.get(trajectory_id)
@@ -256,7 +265,7 @@ class Funds:
     # ── the tree ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _share_out(self, stage: int, plan: Plan) -> None:
-        self._shares[stage] = Shares(stage_budget(self.work, stage), plan, self.work.room())
+        self._shares[stage] = Shares(stage_budget(self.work, stage), plan, self.work.room(own=True))
 
     def _node_of(self, trajectory_id: str) -> Budget:
         started = self._agents.get(trajectory_id)

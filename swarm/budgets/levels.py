@@ -6,18 +6,29 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from swarm.errors import UsageError
+from swarm.events import LimitReached
+
 Quantity = Literal["tokens", "dollars", "steps", "seconds"]
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """None means no limit of its own. Tokens are prompt and completion together, steps are answered model calls (for
-    what works in parallel, those of the longest), seconds those of the budget's own clock."""
+    what works in parallel, those of the longest), seconds those of the budget's own clock.
+
+    Raises:
+        UsageError: dollars or seconds are not a number: nothing would ever fit into them, nor be refused.
+    """
 
     tokens: int | None = None
     usd: float | None = None
     steps: int | None = None
     seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if any(each is not None and math.isnan(each) for each in (self.usd, self.seconds)):
+            raise UsageError("a limit that is not a number is none", remedy="give a number, or no limit")
 
     def without(self, part: float, steps: int, time: float, least: tuple[int, float] = (0, 0.0)) -> Limits:
         """What is left of them where this part of tokens and dollars, so many steps and this part of the time are kept
@@ -84,3 +95,14 @@ class Room:
 def figure(value: float) -> str:
     """A number as it is read: whole ones whole, others with few digits."""
     return str(int(value)) if value == int(value) else f"{value:.4g}"
+
+
+def limit_words(event: LimitReached) -> str:
+    """What was reached of a limit of the run, and what follows."""
+    consequence = {
+        "soft": "agents are asked to finish",
+        "hard": "a call was not sent",
+        "over": "an endpoint counted more than was asked for; nothing further is sent",
+        "closed": "no further sub-agents are started",
+    }[event.level]
+    return f"{figure(event.used)} of {figure(event.limit)} {event.what} are used: {consequence}"

@@ -24,9 +24,6 @@ MOST_AHEAD = 16
 AT_ONCE = 16
 """Places that are being opened at once: more would only be in each other's way, until some are given up as too slow."""
 
-UNSURE = 2
-"""Places opened ahead for takers who may need none, until the first of them does."""
-
 
 class PoolStatistics(NamedTuple):
     """Places that are open or being opened for nobody yet, places in use, and how many takers found one ready."""
@@ -126,7 +123,7 @@ class Pool:
 
     def expect(self, count: int, commit: str | None, *, sure: bool = True) -> None:
         """Prepare for so many takers altogether, most of whom will want the tree of `commit`. Where it is not `sure`
-        that they come, few places are opened before the first does."""
+        that they come, none is opened before the first does."""
         self._commit, self._expected, self._sure = commit, count, sure
         while len(self._ahead) > count:
             self._ahead.pop().leave()
@@ -181,7 +178,7 @@ class Pool:
             place.leave()
 
     def _fill(self) -> None:
-        most = self._most if self._sure else min(self._most, UNSURE)
+        most = self._most if self._sure else 0
         while len(self._ahead) < min(most, self._expected):
             self._opened += 1
             self._ahead.append(self._open(f"ahead-{self._opened}", self._commit))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,8 @@ from swarm.types import SandboxRequest
 
 @dataclass(frozen=True, slots=True)
 class Workshop:
-    """How sandboxes of a run are made. `copies` makes their files; `repository` is None for tasks without one."""
+    """How sandboxes of a run are made. `copies` makes their files; `repository` is None for tasks without one;
+    `hold` makes the folder `lease` where it is not there yet."""
 
     run_id: str
     lease: Path
@@ -25,14 +26,19 @@ class Workshop:
     toolchain: tuple[Path, ...] = ()
     network: tuple[str, ...] = ()
     refused: Callable[[str], None] | None = None
+    hold: Callable[[], Awaitable[None]] | None = None
 
-    def copy(self, commit: str | None) -> AbstractAsyncContextManager[WorkingCopy]:
+    @asynccontextmanager
+    async def copy(self, commit: str | None) -> AsyncIterator[WorkingCopy]:
         """A copy of a commit, an empty one for None; gone at the end of the block.
 
         Raises on entering:
             MachineError: it cannot be made.
         """
-        return self.copies.open(commit)
+        if self.hold is not None:
+            await self.hold()
+        async with self.copies.open(commit) as copy:
+            yield copy
 
     def sandbox(self, owner: str, copy: WorkingCopy) -> AbstractAsyncContextManager[Sandbox]:
         """A sandbox that works on a copy; when its block is left, nothing of it runs any more.

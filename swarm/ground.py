@@ -1,0 +1,95 @@
+"""What runs stand on: the sandboxes of one `Swarm`, proved once for all its runs, and a lease for each run."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+
+from swarm.config import RunConfig, home
+from swarm.protocols import SandboxBackend
+
+REAPS_EVERY_S = 60.0
+"""Seconds after which a Swarm looks again for what killed runs left behind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a run stands on. `lease` is the folder for whatever it makes on this machine beside its record; `hold` makes
+    it, and is to be awaited before anything is made. `notice` is for the user, about what was there before."""
+
+    backend: SandboxBackend
+    lease: Path
+    hold: Callable[[], Awaitable[None]]
+    notice: str = ""
+
+
+class Grounds:
+    """Use `open_grounds`. `given` is a backend of the caller's own."""
+
+    def __init__(self, given: SandboxBackend | None, stack: AsyncExitStack) -> None:
+        self._given = given
+        self._stack = stack
+        self._proved: dict[object, SandboxBackend] = {}
+        self._proving: dict[object, anyio.Lock] = {}
+        self._reaped: float | None = None
+
+    def __repr__(self) -> str:
+        return f"<Grounds: {', '.join(backend.name for backend in self._proved.values()) or 'nothing proved'}>"
+
+    @asynccontextmanager
+    async def ground(self, run_id: str, config: RunConfig) -> AsyncIterator[Ground]:
+        """The ground of one run, for as long as the block lasts: nothing of its lease is left then. What runs left
+        behind that were killed is removed first, at times, in bounded time.
+
+        Raises on entering:
+            SandboxError: the sandbox cannot be used on this machine.
+            MachineError: the lease cannot be made.
+        """
+        from swarm.sandboxes.leases.late import late_lease
+
+        notice = await self._reap()
+        backend = await self._backend(config)
+        async with late_lease(home(os.environ), run_id) as lease:
+            yield Ground(backend, lease.folder, lease.take, notice)
+
+    async def _backend(self, config: RunConfig) -> SandboxBackend:
+        """The backend that a configuration names, or the given one; proved to work here when it is first asked for."""
+        from swarm.sandboxes.catalog import open_backend
+        from swarm.sandboxes.leases.lease import open_lease
+
+        wanted = None if self._given is not None else (config.sandbox, config.image, config.network)
+        if wanted in self._proved:
+            return self._proved[wanted]
+        async with self._proving.setdefault(wanted, anyio.Lock()):
+            if wanted not in self._proved:
+                async with open_lease(home(os.environ), f"check-{secrets.token_hex(4)}") as lease:
+                    if self._given is not None:
+                        await self._given.check(lease.folder)
+                        self._proved[wanted] = self._given
+                    else:
+                        opening = open_backend(config.sandbox, lease.folder, image=config.image, network=config.network)
+                        self._proved[wanted] = await self._stack.enter_async_context(opening)
+            return self._proved[wanted]
+
+    async def _reap(self) -> str:
+        from swarm.sandboxes.leases.reaper import reap
+
+        now = time.monotonic()
+        if self._reaped is not None and now - self._reaped < REAPS_EVERY_S:
+            return ""
+        self._reaped = now
+        return await reap(home(os.environ))
+
+
+@asynccontextmanager
+async def open_grounds(given: SandboxBackend | None) -> AsyncIterator[Grounds]:
+    """The grounds of all runs of one Swarm. Nothing is opened or proved before the first of them."""
+    async with AsyncExitStack() as stack:
+        yield Grounds(given, stack)
