@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from swarm.sandboxes.copies.staging import Staged, add_all, split
+from swarm.sandboxes.copies.staging import Staged, add_all
 from swarm.sandboxes.copies.touched import Touched, touched
 from swarm.sandboxes.folders import hand_over, settle
 from swarm.sandboxes.git.command import Git, own_git
@@ -47,9 +47,9 @@ class Checkouts:
         index.unlink(missing_ok=True)
         git.run("read-tree", *(("--reset", "-u", commit) if commit else ("--empty",)))
         settle(folder, self._past(), owner)
-        restat(index, folder)
+        size = restat(index, folder)
         if commit and self.local_git:
-            LocalGit(self.store, self.date).add(own_git(self.store), folder, commit, index)
+            LocalGit(self.store, self.date).add(own_git(self.store), folder, commit, index, size)
         if owner is not None:
             if (folder / ".git").is_dir() and not (folder / ".git").is_symlink():
                 hand_over(folder / ".git", *owner)
@@ -89,13 +89,15 @@ class Checkouts:
             MachineError: git cannot.
         """
         git, index = self._on(folder)
-        filled = _filled_from(index)
+        filled, only = _filled_from(index), _touched(index, parent)
         if not index.exists() or not filled.exists() or filled.read_text() != parent:
             filled.unlink(missing_ok=True)
             # From elsewhere: the folder itself may be locked.
             Git(git.env, self.store).run("read-tree", *(("-m", "-i") if index.exists() else ("--reset",)), parent)
+        elif only is not None and not only.paths:
+            return Staged(git.run("write-tree").text)
         filled.unlink(missing_ok=True)
-        return add_all(git, folder, ours=ours, only=_touched(index, parent))
+        return add_all(git, folder, index, ours=ours, only=only)
 
     def unchanged(self, folder: Path, commit: str, *, strictly: bool = True) -> bool:
         """Whether a folder is what a commit says; `strictly`: and holds nothing else that cannot be recorded."""
@@ -116,8 +118,7 @@ class Checkouts:
         git, index = self._on(folder)
         _filled_from(index).unlink(missing_ok=True)
         git.run("read-tree", "-m", "-u", old, new)
-        listed = git.run("diff-tree", "-r", "-z", "--name-only", "--no-renames", old, new).out
-        changed = split(listed)
+        changed = git.run("diff-tree", "-r", "-z", "--name-only", "--no-renames", old, new).parts
         when = (self._past(),) * 2
         above = {parent for path in changed for parent in Path(os.fsdecode(path)).parents}
         for path in (*(Path(os.fsdecode(path)) for path in changed), *above):

@@ -5,8 +5,10 @@ All of it blocks; long work calls `alive` now and then, which raises where it is
 
 from __future__ import annotations
 
+import ctypes
 import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -14,8 +16,15 @@ from typing import Protocol
 
 from swarm.removal import remove_tree
 from swarm.sandboxes.copies.copy_tree import Alive, clone, copy_tree
-from swarm.sandboxes.copies.overlay import DEEPEST, mount_overlay
 from swarm.sandboxes.leases.mounts import unmount
+
+_NOSUID, _NODEV = 2, 4
+DEEPEST = 64
+"""So many layers may lie above each other; the names of their handles must fit into one page of options."""
+
+# A renamed folder is remembered, not refused. What a crash of the machine loses is of no use after it: nothing waits
+# for the disk.
+_OPTIONS = "redirect_dir=on,metacopy=off,index=off,volatile"
 
 
 class Kind(StrEnum):
@@ -71,7 +80,7 @@ class Overlaid:
             _dress(upper, state.layers[0])
         work.mkdir()
         tree.mkdir()
-        mount_overlay(tree, state.layers, upper, work)
+        _mount(tree, state.layers, upper, work)
 
     def freeze(self, state: State, place: Path, into: Path, alive: Alive) -> tuple[Path, ...]:
         if len(state.layers) < DEEPEST:
@@ -157,3 +166,27 @@ def _dress(folder: Path, like: Path) -> None:
     os.chown(folder, found.st_uid, found.st_gid)
     folder.chmod(found.st_mode & 0o7777)
     os.utime(folder, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+def _mount(place: Path, lowers: Sequence[Path], upper: Path, work: Path) -> None:
+    """Mount at `place` the `lowers`, topmost first, with `upper` above them. `work` is empty, beside `upper`.
+
+    Raises:
+        OSError: the kernel, the file system or the rights of this process do not allow it.
+    """
+    handles: list[int] = []
+    try:
+        # Paths may hold commas, colons and backslashes, and be too long for the options: handles have short names.
+        names = []
+        for folder in (*lowers, upper, work):
+            handles.append(os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+            names.append(f"/proc/self/fd/{handles[-1]}")
+        below = ":".join(names[:-2])
+        options = f"lowerdir={below},upperdir={names[-2]},workdir={names[-1]},{_OPTIONS}"
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.mount(b"overlay", os.fsencode(place), b"overlay", _NOSUID | _NODEV, options.encode()) != 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code), str(place))
+    finally:
+        for handle in handles:
+            os.close(handle)

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from swarm.errors import MachineError
 from swarm.sandboxes.copies.touched import Touched
-from swarm.sandboxes.git.command import Finished, Git
+from swarm.sandboxes.git.command import Finished, Git, one_line
+from swarm.sandboxes.git.index import listed
 from swarm.sandboxes.git.nested import LONGEST, looked_through
 
 LARGEST = 100 << 20
@@ -21,7 +22,6 @@ LARGEST = 100 << 20
 MOST = 1 << 30
 """Bytes of all new or changed files that are still recorded; beyond them the largest are left out."""
 
-_GITLINK = b"160000 "
 _TRIED = 100
 _ARGUMENTS = 500
 _EXCLUDED = 50
@@ -45,8 +45,8 @@ class Staged:
     left_out: tuple[str, ...] = ()
 
 
-def add_all(git: Git, folder: Path, *, ours: bool = True, only: Touched | None = None) -> Staged:
-    """Put the folder as it stands into the index, and that into a tree.
+def add_all(git: Git, folder: Path, index: Path, *, ours: bool = True, only: Touched | None = None) -> Staged:
+    """Put the folder as it stands into the index of `git`, and that into a tree.
 
     `ours`: it is a copy, and what git would wait for (a FIFO by the name of `.gitignore`) may be removed from it.
     `only`: nothing else differs from what the index says.
@@ -58,15 +58,14 @@ def add_all(git: Git, folder: Path, *, ours: bool = True, only: Touched | None =
         MachineError: git cannot.
     """
     with looked_through(folder, ours=ours, within=only.folders if only else None) as found:
-        entries = split(git.run("ls-files", "-z", "--stage").out)
-        links = _links(entries)
+        files, links = listed(index)
         if links:
-            _index_info(git, [b"0 %s\t%s" % (_zero(name), path) for path, name in links.items()])
-        tracked = _Names(entries, links)
+            _index_info(git, [_none(name, path) for path, name in links.items()])
+        tracked = _Names(files)
         apart = {path: None for path in found.repositories if not tracked.hold(path)}
         inside = [path for path in found.inside if _under(path, apart) and not _under(path, links)]
-        listed = _changed(git, only.paths if only else None)
-        changed = [path for path in listed if not _under(path.rstrip(b"/"), apart)]
+        seen = _changed(git, only.paths if only else None)
+        changed = [path for path in seen if not _under(path.rstrip(b"/"), apart)]
         large = _too_large(folder, [*changed, *inside])
         inside = [path for path in inside if path not in large]
         few = [path for path in changed if path not in large]
@@ -74,11 +73,11 @@ def add_all(git: Git, folder: Path, *, ours: bool = True, only: Touched | None =
             _add(git, [*apart, *large], inside, changed)
         elif inside:
             _add_inside(git, inside, [])
-        names = _restore(git, links)
+        names = _restore(git, index, links)
         missing = [path for path in (*few, *inside) if path not in names]
         tree = git.run("write-tree").text
-    left_out = [f"{_told(path)} ({size >> 20} MiB)" for path, size in large.items()]
-    left_out += [f"{_told(path)} (no file of rules that git can read)" for path in found.removed]
+    left_out = [f"{one_line(path)} ({size >> 20} MiB)" for path, size in large.items()]
+    left_out += [f"{one_line(path)} (no file of rules that git can read)" for path in found.removed]
     left_out += _refused_names(folder, missing)
     if found.deep:
         left_out.append(f"{found.deep} files with paths of more than {LONGEST} bytes")
@@ -95,9 +94,9 @@ def _refused_names(folder: Path, missing: Iterable[bytes]) -> list[str]:
         except OSError:  # removed, or as deep as git does not reach
             continue
         if stat.S_ISLNK(mode) or (stat.S_ISREG(mode) and os.access(there, os.R_OK)):
-            told.append(f"{_told(path)} (a name that git does not take)")
+            told.append(f"{one_line(path)} (a name that git does not take)")
         elif stat.S_ISREG(mode):
-            told.append(f"{_told(path)} (it cannot be read)")
+            told.append(f"{one_line(path)} (it cannot be read)")
     if len(told) > _NAMED:
         told[_NAMED:] = [f"{len(told) - _NAMED} more files that git does not take"]
     return told
@@ -109,18 +108,18 @@ def _changed(git: Git, paths: Sequence[bytes] | None) -> list[bytes]:
         return _changed_at(git, paths)
     done = git.attempt("ls-files", "-z", "--others", "--modified", "--exclude-standard")
     if done.code == 0:
-        return list(dict.fromkeys(split(done.out)))
+        return list(dict.fromkeys(done.parts))
     # It compares some contents, and one may not let itself be converted: then all may have changed.
-    others = git.run("ls-files", "-z", "--others", "--exclude-standard").out
-    return split(others + git.run("ls-files", "-z").out)
+    others = git.run("ls-files", "-z", "--others", "--exclude-standard").parts
+    return others + git.run("ls-files", "-z").parts
 
 
 def _changed_at(git: Git, paths: Sequence[bytes]) -> list[bytes]:
     found: list[bytes] = []
     for number in range(0, len(paths), _ARGUMENTS):
         some = [os.fsdecode(path) for path in paths[number : number + _ARGUMENTS]]
-        for which in (("--cached",), ("--others", "--exclude-standard")):
-            found += split(git.run("--literal-pathspecs", "ls-files", "-z", *which, "--", *some).out)
+        options = ("-z", "--cached", "--others", "--exclude-standard")
+        found += git.run("--literal-pathspecs", "ls-files", *options, "--", *some).parts
     return list(dict.fromkeys(found))
 
 
@@ -225,36 +224,25 @@ def _index_info(git: Git, lines: Iterable[bytes]) -> None:
     git.run("update-index", "-z", "--index-info", stdin=_lines(lines))
 
 
-def _restore(git: Git, links: dict[bytes, bytes]) -> set[bytes]:
+def _restore(git: Git, index: Path, links: dict[bytes, str]) -> set[bytes]:
     """Put submodules back as they were where nothing took their place, and forget new ones. Gives what else is in the
     index."""
-    entries = split(git.run("ls-files", "-z", "--stage").out)
-    names = _Names(entries)
-    lines = [b"0 %s\t%s" % (_zero(name), path) for path, name in _links(entries).items() if path not in links]
+    files, new = listed(index)
+    names = _Names([*files, *new])
+    lines = [_none(name, path) for path, name in new.items() if path not in links]
     for path, name in links.items():
         if not names.hold(path):
-            lines.append(b"160000 %s\t%s" % (name, path))
+            lines.append(b"160000 %s\t%s" % (name.encode(), path))
     if lines:
         _index_info(git, lines)
     return set(names.sorted)
 
 
-def _links(entries: Iterable[bytes]) -> dict[bytes, bytes]:
-    """The submodules of an index, as `ls-files --stage` lists it: path to commit."""
-    found: dict[bytes, bytes] = {}
-    for line in entries:
-        if line.startswith(_GITLINK):
-            about, _, path = line.partition(b"\t")
-            found[path] = about.split(b" ")[1]
-    return found
-
-
 class _Names:
-    """The names in an index, as `ls-files --stage` lists it."""
+    """Names that are in an index."""
 
-    def __init__(self, entries: Iterable[bytes], but: Container[bytes] = ()) -> None:
-        names = (line.partition(b"\t")[2] for line in entries)
-        self.sorted = sorted(name for name in names if name not in but)
+    def __init__(self, names: Iterable[bytes]) -> None:
+        self.sorted = sorted(names)
 
     def hold(self, path: bytes) -> bool:
         """Whether something stands at a path or below it."""
@@ -274,19 +262,10 @@ def _under(path: bytes, folders: Container[bytes]) -> bool:
     return True
 
 
-def _zero(name: bytes) -> bytes:
-    return b"0" * len(name)
+def _none(name: str, path: bytes) -> bytes:
+    """The line of `update-index --index-info` that takes an entry out of the index."""
+    return b"0 %s\t%s" % (b"0" * len(name), path)
 
 
 def _lines(parts: Iterable[bytes]) -> bytes:
     return b"".join(part + b"\0" for part in parts)
-
-
-def _told(path: bytes) -> str:
-    text = path.decode(errors="replace")
-    return text if text.isprintable() else repr(text)
-
-
-def split(listed: bytes) -> list[bytes]:
-    """The parts of what git lists with `-z`."""
-    return [part for part in listed.split(b"\0") if part]

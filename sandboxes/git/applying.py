@@ -5,28 +5,27 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from swarm.errors import MachineError, UsageError
-from swarm.sandboxes.copies.staging import split
 from swarm.sandboxes.git import lfs
-from swarm.sandboxes.git.apart import Apart, apart_of
-from swarm.sandboxes.git.command import Finished, Git, git_path, own_git, user_git
-from swarm.sandboxes.git.foreign import without_filters
-from swarm.sandboxes.git.repository import ANSWER, BASE, commit_tree, one_line
+from swarm.sandboxes.git.apart import Apart, apart_of, part_of
+from swarm.sandboxes.git.command import Finished, Git, one_line, own_git, user_git, without_filters
+from swarm.sandboxes.git.opened import opened
+from swarm.sandboxes.git.repository import ANSWER, BASE, commit_tree, remembered
 from swarm.sandboxes.git.taking import still_there, take
 from swarm.sandboxes.git.undo import all_or_nothing, refuse_half_done
-from swarm.sandboxes.git.whole import part_of
 
 _DIFF = ("diff-tree", "-r", "-p", "--binary", "--full-index", "--no-renames", "--no-ext-diff", "--no-textconv")
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A patch for one repository."""
+    """A patch for one repository; `own` is its folder of git."""
 
     git: Git
+    own: Path
     patch: bytes
 
     def run(self, *words: str) -> Finished:
@@ -36,21 +35,7 @@ class _Part:
     def paths(self) -> list[bytes]:
         """What it touches."""
         told = self.git.run("apply", "--numstat", "-z", "-", stdin=self.patch)
-        return [line.split(b"\t", 2)[2] for line in split(told.out)]
-
-
-def apply_to(repo: Path, patch: bytes) -> None:
-    """Apply a patch to the files of the user's checkout, wholly or not at all; blocks.
-
-    Raises:
-        UsageError: it does not apply.
-        MachineError: the files cannot be written; they are as they were.
-    """
-    if patch.strip():
-        parts = [_Part(user_git(repo), patch)]
-        if wrong := _refusal(parts):
-            raise UsageError(f"the patch does not apply to {repo}: {wrong}", remedy="put the tree back as it was")
-        _apply(parts)
+        return [line.split(b"\t", 2)[2] for line in told.parts]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +62,16 @@ def apply_answer(repo: Path, store: Path) -> Applied:
     own, apart = own_git(store), apart_of(store)
     for path in (b"", *(module.path for module in apart.modules)):
         if not path or still_there(repo, path):
-            refuse_half_done(user_git(repo / os.fsdecode(path)))
+            refuse_half_done(opened(user_git(repo / os.fsdecode(path))))
     base, answer = (own.run("rev-parse", "--verify", f"{ref}^{{commit}}").text for ref in (BASE, ANSWER))
     parts = _parts(repo, store, apart, base, answer)
     if not _refusal(parts):
         _apply(parts)
         return Applied()
-    date = int(own.run("config", "swarm.date").text)
-    now = commit_tree(own, take(repo, store).tree, [base], "now", author="swarm", date=date)
+    date = remembered(store).date
+    now = commit_tree(own, take(opened(user_git(repo)), store).tree, [base], "now", author="swarm", date=date)
     done = own.run("merge-tree", "--write-tree", "-z", "--name-only", "--no-messages", now, answer, ok=(0, 1))
-    tree, *conflicts = split(done.out)
+    tree, *conflicts = done.parts
     if done.code != 0:
         names = ", ".join(dict.fromkeys(map(one_line, conflicts[:5])))
         raise UsageError(
@@ -111,7 +96,7 @@ _REMEDY = "put it on a branch and merge that: swarm resume {run} --branch NAME"
 
 
 def _changed(own: Git, old: str, new: str) -> list[bytes]:
-    return split(own.run("diff-tree", "-r", "-z", "--name-only", "--no-renames", old, new).out)
+    return own.run("diff-tree", "-r", "-z", "--name-only", "--no-renames", old, new).parts
 
 
 def _parts(repo: Path, store: Path, apart: Apart, old: str, new: str) -> list[_Part]:
@@ -129,14 +114,14 @@ def _parts(repo: Path, store: Path, apart: Apart, old: str, new: str) -> list[_P
                 f"the patch does not apply to {repo}: {one_line(path)} is no longer a repository",
                 remedy="put it back; a submodule: git submodule update --init",
             )
-        git = user_git(repo / os.fsdecode(path))
-        git = without_filters(git) if apart.foreign(path) else git
+        user = opened(user_git(repo / os.fsdecode(path)))
+        user = replace(user, git=without_filters(user.git)) if apart.foreign(path) else user
         cut = len(path) + 1 if path else 0
         inner = [each.path[cut:].decode(errors="surrogateescape") for each in apart.inside(path)]
         without = (f":(exclude,literal){name}/" for name in inner)
         patch = own.run(*_DIFF, *trees, *(("--", ".", *without) if inner else ())).out
         if patch.strip():
-            parts.append(_Part(lfs.filtered(git, store), patch))
+            parts.append(_Part(lfs.filtered(user, store), user.own, patch))
     return parts
 
 
@@ -153,16 +138,14 @@ def _refusal(parts: Sequence[_Part]) -> str:
 
 def _unseen(part: _Part) -> list[bytes]:
     """What it touches that git does not look at: outside a sparse checkout, or marked so by the user."""
-    marked = {
-        line[2:] for line in split(part.git.run("ls-files", "-v", "-z").out) if line[:1] == b"S" or line[:1].islower()
-    }
+    marked = {line[2:] for line in part.git.run("ls-files", "-v", "-z").parts if line[:1] == b"S" or line[:1].islower()}
     return [path for path in part.paths if path in marked]
 
 
 def _apply(parts: Sequence[_Part]) -> None:
     with ExitStack() as stack:
         for part in parts:
-            stack.enter_context(all_or_nothing(part.git.cwd, part.paths, git_path(part.git, "HEAD").parent))
+            stack.enter_context(all_or_nothing(part.git.cwd, part.paths, part.own))
         for part in parts:
             done = part.run()
             if done.code != 0:

@@ -25,14 +25,14 @@ _HEEDED = 100 << 20
 """Bytes of a `.gitattributes` that git itself still reads."""
 
 
-def conversions(git: Git, commit: str, modules: Iterable[bytes] = ()) -> bytes:
-    """The lines of `info/attributes` that make every copy be converted as the `.gitattributes` of a commit say.
+def conversions(git: Git, entries: Iterable[bytes], modules: Iterable[bytes] = ()) -> bytes:
+    """The lines of `info/attributes` that make every copy be converted as the `.gitattributes` of a tree say.
 
-    `modules`: folders in which nothing holds that is said above them. Of filters only that of LFS is heeded.
+    `entries`: what is in it, see `reading.entries`; `modules`: folders in which nothing holds that is said above them.
+    Of filters only that of LFS is heeded.
     """
-    listed = git.run("ls-tree", "-r", "-z", commit).out.split(b"\0")
     rules: list[tuple[bytes, str]] = []
-    for line in listed:
+    for line in entries:
         about, _, path = line.partition(b"\t")
         folder, _, name = path.rpartition(b"/")
         if name == _NAME and about.startswith(b"100"):

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from swarm.errors import MachineError, UsageError
 from swarm.sandboxes.git import lfs
-from swarm.sandboxes.git.apart import Apart, apart_of
-from swarm.sandboxes.git.command import Git, git_path, own_git, user_git
-from swarm.sandboxes.git.repository import ANSWER, BASE, EMAIL
+from swarm.sandboxes.git.apart import Apart, apart_of, recorded
+from swarm.sandboxes.git.command import Git, own_git, user_git
+from swarm.sandboxes.git.opened import opened
+from swarm.sandboxes.git.repository import ANSWER, BASE, EMAIL, remembered
 from swarm.sandboxes.git.taking import still_there
 from swarm.sandboxes.git.trees import folders_at
-from swarm.sandboxes.git.whole import recorded
 
 UNCOMMITTED = "uncommitted changes at the start"
 
@@ -48,8 +48,8 @@ class _Line:
         return self.tip != self.head
 
 
-def create_branch(repo: Path, name: str, store: Path, commit: str | None = None, *, run: str = "") -> list[Path]:
-    """Bring a commit of a run's store (default: its answer) into the user's repository as a new branch; blocks.
+def create_branch(repo: Path, name: str, store: Path, *, run: str = "") -> list[Path]:
+    """Bring the answer in a run's store into the user's repository as a new branch; blocks.
 
     The checkout is not touched. Where the run began with uncommitted changes, they are the branch's first commit; then
     comes one for each sub-task, by whoever `git commit` would take there, with the sub-task and the `run` as trailers.
@@ -57,10 +57,10 @@ def create_branch(repo: Path, name: str, store: Path, commit: str | None = None,
 
     Raises:
         UsageError: the name is not allowed or taken.
-        MachineError: the store lacks the commit, or the repository cannot be written.
+        MachineError: the store has no answer, or the repository cannot be written.
     """
     apart, own = apart_of(store), own_git(store)
-    tip = own.run("rev-parse", "--verify", f"{commit or ANSWER}^{{commit}}").text
+    tip = own.run("rev-parse", "--verify", f"{ANSWER}^{{commit}}").text
     lines = _Rewriting(repo, own, apart, run).all_to(tip)
     ref = f"refs/heads/{name}"
     if name.startswith("-") or lines[0].git.attempt("check-ref-format", ref).code != 0:
@@ -97,7 +97,7 @@ class _Rewriting:
         self._repo = repo
         self._paths = [b"", *(module.path for module in apart.modules)]
         parts = folders_at(own, base, self._paths)
-        self._lines = [self._line(b"", user_git(repo), own.run("config", "swarm.head").text, parts)]
+        self._lines = [self._line(b"", user_git(repo), remembered(own.cwd).head, parts)]
         for module in apart.modules:
             self._lines.append(self._line(module.path, user_git(module.below(repo)), module.head, parts))
         self._links: dict[bytes, str] = {}
@@ -175,14 +175,15 @@ def _bring(own: Git, line: _Line, store: Path) -> None:
     new = own.run("rev-list", "--objects", "--no-object-names", "--missing=allow-any", line.tip, f"^{line.head}").text
     if not new:
         return
-    folder = git_path(line.git, "objects/pack")
+    user = opened(line.git)
+    folder = user.common / "objects/pack"
     wanted = f"{line.tip}\n^{line.head}\n".encode()
     with tempfile.TemporaryDirectory(prefix="pack-", dir=store) as making:
         base = Path(making) / "pack"
         own.run("pack-objects", "--revs", "-q", "--delta-base-offset", "--missing=allow-any", base, stdin=wanted)
         made: list[Path] = []
         try:
-            lfs.hand_over(store, line.git, new.split())
+            lfs.hand_over(store, user, new.split())
             folder.mkdir(parents=True, exist_ok=True)
             for path in sorted(
                 Path(making).iterdir(), key=lambda path: path.suffix == ".idx"

@@ -11,7 +11,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from swarm.errors import MachineError
@@ -61,6 +61,11 @@ class Finished:
         return self.out.decode(errors="replace").strip()
 
     @property
+    def parts(self) -> list[bytes]:
+        """What it listed with `-z`."""
+        return [part for part in self.out.split(b"\0") if part]
+
+    @property
     def complaint(self) -> str:
         """The first line that says what is wrong."""
         lines = [line for line in self.err.splitlines() if line.strip()]
@@ -72,7 +77,7 @@ class Finished:
 class Git:
     """One way of running git: its environment, the folder where it runs, and settings that outdo what is configured."""
 
-    env: Mapping[str, str]
+    env: Mapping[str, str] = field(repr=False)
     cwd: Path
     settings: tuple[str, ...] = ()
 
@@ -125,10 +130,25 @@ def user_git(folder: Path) -> Git:
     return Git({**env, **_COMMON}, folder)
 
 
-def git_path(git: Git, name: str) -> Path:
-    """Where a repository has a file or folder of its own."""
-    found = git.run("rev-parse", "--path-format=absolute", "--git-path", name).out
-    return Path(os.fsdecode(found).rstrip("\n"))
+def without_filters(git: Git) -> Git:
+    """git in a repository that lies in the user's without being recorded there: without the filters that its own
+    configuration names, which are programs.
+
+    Those of the user's configuration stay, but where the repository gives them another meaning.
+    """
+    told = git.attempt("config", "--show-scope", "--name-only", "-z", "--get-regexp", r"^filter\.").out.split(b"\0")
+    own = [key for scope, key in zip(told[::2], told[1::2], strict=False) if scope in (b"local", b"worktree")]
+    names = dict.fromkeys(os.fsdecode(key.split(b".", 1)[1].rpartition(b".")[0]) for key in own)
+    env = dict(git.env)
+    count = int(env.get("GIT_CONFIG_COUNT") or 0)
+    for name in names:
+        if name == "lfs":  # runs no program that is configured: `lfs.filtered` says what runs
+            continue
+        for key, value in (("process", ""), ("clean", ""), ("smudge", ""), ("required", "false")):
+            # Not by -c: a name may hold an equals sign.
+            env |= {f"GIT_CONFIG_KEY_{count}": f"filter.{name}.{key}", f"GIT_CONFIG_VALUE_{count}": value}
+            count += 1
+    return replace(git, env=env | {"GIT_CONFIG_COUNT": str(count)} if names else git.env)
 
 
 def require_version() -> None:
@@ -138,6 +158,12 @@ def require_version() -> None:
     if found is None or (int(found[1]), int(found[2])) < OLDEST:
         wanted = ".".join(map(str, OLDEST))
         raise MachineError(f"{text or 'this git'} is too old", remedy=f"install git {wanted} or newer")
+
+
+def one_line(path: bytes) -> str:
+    """A path as it can be told."""
+    text = path.decode(errors="replace")
+    return text if text.isprintable() else repr(text)
 
 
 def quoted(path: Path) -> str:

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from swarm.sandboxes.git.command import Git, git_path
+from swarm.sandboxes.git.opened import Opened
 
 
-def ignored(git: Git) -> bytes:
+def ignored(user: Opened) -> bytes:
     """The lines of `core.excludesFile` and of `info/exclude`, which counts more, of a repository."""
-    return _read(_everywhere(git)) + _read(git_path(git, "info/exclude"))
+    return _read(_everywhere(user)) + _read(user.common / "info/exclude")
 
 
-def ignored_below(folder: bytes, git: Git) -> bytes:
+def ignored_below(folder: bytes, user: Opened) -> bytes:
     """The lines of `info/exclude` of a repository in a folder, as they read from the top."""
-    lines = _read(git_path(git, "info/exclude")).split(b"\n")
+    lines = _read(user.common / "info/exclude").split(b"\n")
     return b"".join(_moved(folder, line.rstrip(b"\r")) for line in lines)
 
 
-def _everywhere(git: Git) -> Path:
-    told = git.attempt("config", "--type=path", "core.excludesFile")
-    if told.code == 0:
-        return git.cwd / os.fsdecode(told.out.rstrip(b"\n"))
+def _everywhere(user: Opened) -> Path:
+    git = user.git
+    if "core.excludesfile" in user.configured:
+        return git.cwd / user.path_of("core.excludesfile")
     above = git.env.get("XDG_CONFIG_HOME") or Path(git.env.get("HOME", "/nonexistent"), ".config")
     return Path(above, "git/ignore")
 

@@ -27,12 +27,33 @@ class _Entry:
     path: bytes
 
 
-def restat(index: Path, folder: Path, *, source: Path | None = None, only: Collection[bytes] | None = None) -> None:
+def listed(index: Path) -> tuple[list[bytes], dict[bytes, str]]:
+    """The files in an index, sorted; and its submodules with their commits.
+
+    Raises:
+        MachineError: it is no index that we know how to read.
+    """
+    if not index.exists():
+        return [], {}
+    data = bytearray(index.read_bytes())
+    size = _hash_size(data, index)
+    files: list[bytes] = []
+    links: dict[bytes, str] = {}
+    for entry in _entries(data, size, index):
+        if entry.remembered[6] == _GITLINK:
+            links[entry.path] = data[entry.at + _STAT.size :][:size].hex()
+        else:
+            files.append(entry.path)
+    return files, links
+
+
+def restat(index: Path, folder: Path, *, source: Path | None = None, only: Collection[bytes] | None = None) -> int:
     """Let an index remember the files of `folder`, which is known to hold what the index says.
 
     With `source`, `folder` is a copy of that: then only files are remembered that the index knew as unchanged there.
     `only` names the files it is about; others stay as they are remembered.
-    The time of the index, by which git tells what may have changed in the same second, stays.
+    The time of the index, by which git tells what may have changed in the same second, stays. Gives how many bytes the
+    files have that are remembered now.
 
     Raises:
         MachineError: it is no index that we know how to read.
@@ -40,22 +61,25 @@ def restat(index: Path, folder: Path, *, source: Path | None = None, only: Colle
     data = bytearray(index.read_bytes())
     size = _hash_size(data, index)
     written = index.stat().st_mtime_ns
+    total = 0
     for entry in _entries(data, size, index):
-        if only is not None and entry.path not in only:
+        if entry.remembered[6] == _GITLINK or (only is not None and entry.path not in only):
             continue
         path = b"%s/%s" % (os.fsencode(folder), entry.path)
         known = source is None or _matches(b"%s/%s" % (os.fsencode(source), entry.path), entry, written)
         found = _stat_of(path, entry.remembered) if known else None
         _STAT.pack_into(data, entry.at, *(found or _forgotten(entry.remembered)))
+        total += found[9] if found else 0
     data[-size:] = _hash(size, data[:-size])
     making = index.with_name(f"{index.name}.new")
     making.write_bytes(data)
     os.utime(making, ns=(written, written))
     making.replace(index)
+    return total
 
 
 def _entries(data: bytearray, size: int, index: Path) -> Iterator[_Entry]:
-    """The entries of files; those in conflict or of a submodule are left out."""
+    """What is in it but for what is in conflict."""
     magic, version, count = _HEAD.unpack_from(data)
     if magic != b"DIRC" or version not in (2, 3):
         raise MachineError(f"{index} is no index of git in a form that is known here")
@@ -65,7 +89,7 @@ def _entries(data: bytearray, size: int, index: Path) -> Iterator[_Entry]:
         flags = _FLAGS.unpack_from(data, at + _STAT.size + size)[0]
         start = at + _STAT.size + size + (4 if flags & _EXTENDED else 2)
         end = data.index(b"\0", start)
-        if not flags & _STAGE and remembered[6] != _GITLINK:
+        if not flags & _STAGE:
             yield _Entry(at, remembered, bytes(data[start:end]))
         at += (end - at) // 8 * 8 + 8
 

@@ -39,10 +39,11 @@ class LocalGit:
     store: Path
     date: int
 
-    def add(self, git: Git, folder: Path, commit: str, index: Path) -> None:
-        """Make the repository in `folder`, a checkout of `commit` with that index. One that is there stays."""
+    def add(self, git: Git, folder: Path, commit: str, index: Path, size: int) -> None:
+        """Make the repository in `folder`, a checkout of `commit` with that index, whose files have `size` bytes. One
+        that is there stays."""
         inside = folder / ".git"
-        if os.path.lexists(inside) or _size(git, commit) > _LARGEST:
+        if os.path.lexists(inside) or (size > _LARGEST and _size(git, commit) > _LARGEST):
             return
         objects = inside / "objects"
         for path in (objects / "pack", objects / "info", inside / "refs/heads", inside / "refs/tags", inside / "info"):
@@ -100,6 +101,7 @@ def _pack(git: Git, revisions: str, folder: Path) -> list[Path]:
 
 
 def _size(git: Git, commit: str) -> int:
+    """As git keeps the files: large ones of LFS as pointers."""
     listed = git.run("ls-tree", "-r", "-z", "--format=%(objectsize)", commit).out
     return sum(int(size) for size in listed.split(b"\0") if size.isdigit())
 

@@ -6,24 +6,40 @@ one: a commit with the tree below, whose parent is what the patch was made on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from swarm.errors import MachineError
-from swarm.sandboxes.copies.staging import split
 from swarm.sandboxes.git.command import Git
 from swarm.stages import Change, Picked
 
-Commit = Callable[[str, Iterable[str], str, str], str]
+MakeCommit = Callable[[str, Sequence[str], str, str], str]
 """Makes a commit of a tree, its parents, a message and an author."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A commit of the store."""
+
+    name: str
+    tree: str
+    parents: tuple[str, ...]
+
 
 _STYLE = ("-c", "merge.conflictStyle=zdiff3")
 _MARKS = ("<<<<<<<", ">>>>>>>")
 
 
-def pick(git: Git, commit: Commit, onto: str, patch: str, message: str, author: str) -> Picked:
+def commits(git: Git, names: Sequence[str]) -> list[Commit]:
+    """What some commits are."""
+    told = [line.split() for line in git.run("show", "-s", "--format=%H %T %P", *names).text.splitlines()]
+    return [Commit(name, tree, tuple(parents)) for name, tree, *parents in told]
+
+
+def pick(git: Git, commit: MakeCommit, onto: Commit, work: Commit, message: str, author: str) -> Picked:
     """See `swarm.protocols.Repository.pick`."""
-    trees = git.run("rev-parse", f"{onto}^{{tree}}", f"{patch}^{{tree}}", f"{patch}^", onto).text.split()
-    ours, theirs, base, top = trees
+    ours, theirs, top, patch = onto.tree, work.tree, onto.name, work.name
+    base = work.parents[0]
     if base == top:
         return Picked(top if ours == theirs else commit(theirs, [top], message, author), tree=theirs)
     below = commit(ours, [base], "what is merged", "swarm")
@@ -59,7 +75,7 @@ def changes(git: Git, patch: str) -> tuple[Change, ...]:
     """See `swarm.protocols.Repository.changes`."""
     options = ("-r", "-z", "--numstat", "--no-renames", "--no-ext-diff", "--no-textconv")
     found = []
-    for line in split(git.run("diff-tree", *options, f"{patch}^", patch).out):
+    for line in git.run("diff-tree", *options, f"{patch}^", patch).parts:
         added, deleted, name = line.split(b"\t", 2)
         lines = 0 if added == b"-" else int(added) + int(deleted)
         found.append(Change(name.decode(errors="surrogateescape"), lines))
@@ -73,4 +89,4 @@ def holding(git: Git, commit: str, words: Sequence[str]) -> tuple[str, ...]:
     found = git.attempt("grep", "-l", "-z", "-F", *(part for word in words for part in ("-e", word)), commit)
     if found.code > 1:
         raise MachineError(f"git grep failed in {git.cwd}: {found.complaint}")
-    return tuple(name.partition(b":")[2].decode(errors="surrogateescape") for name in split(found.out))
+    return tuple(name.partition(b":")[2].decode(errors="surrogateescape") for name in found.parts)

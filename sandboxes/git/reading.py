@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from swarm.errors import MachineError
-from swarm.sandboxes.copies.staging import split
 from swarm.sandboxes.git.command import Git
 
 _REGULAR = (b"100644", b"100755")
 _LINK = (b"120000",)
 
 
-def contents(git: Git, commit: str) -> dict[str, str]:
+def entries(git: Git, commit: str) -> Sequence[bytes]:
+    """All that is in the tree of a commit: mode, kind and name of an object, a tab, the path."""
+    return git.run("ls-tree", "-r", "-z", commit).parts
+
+
+def contents(entries: Iterable[bytes]) -> dict[str, str]:
     """See `swarm.protocols.Repository.contents`."""
-    return _of_modes(git, commit, _REGULAR)
+    return _of_modes(entries, _REGULAR)
 
 
-def links(git: Git, commit: str) -> dict[str, str]:
+def links(entries: Iterable[bytes]) -> dict[str, str]:
     """See `swarm.protocols.Repository.links`."""
-    return _of_modes(git, commit, _LINK)
+    return _of_modes(entries, _LINK)
 
 
-def _of_modes(git: Git, commit: str, modes: tuple[bytes, ...]) -> dict[str, str]:
+def _of_modes(entries: Iterable[bytes], modes: tuple[bytes, ...]) -> dict[str, str]:
     found: dict[str, str] = {}
-    for entry in split(git.run("ls-tree", "-r", "-z", commit).out):
+    for entry in entries:
         what, _, name = entry.partition(b"\t")
         mode, _, blob = what.split()[:3]
         if mode in modes:

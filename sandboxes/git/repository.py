@@ -8,18 +8,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio.to_thread
+from pydantic import BaseModel, ValidationError
 
+from swarm.errors import MachineError
 from swarm.sandboxes.copies.checkouts import Checkouts
-from swarm.sandboxes.copies.staging import Uncapturable, split
+from swarm.sandboxes.copies.staging import Uncapturable
 from swarm.sandboxes.git import picking, reading
 from swarm.sandboxes.git.attributes import NO_CONVERSION
-from swarm.sandboxes.git.command import Git, own_git
+from swarm.sandboxes.git.command import Git, one_line, own_git
 from swarm.sandboxes.git.local import exclude_lines
+from swarm.sandboxes.git.picking import Commit
 from swarm.stages import Captured, Change, Picked
+from swarm.whole_file import write_whole
 
 EMAIL = "swarm@localhost"
 ANSWER = "refs/heads/answer"
 BASE = "refs/heads/base"
+_FILE = "began.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,9 @@ class GitRepository:
     date: int
     local_git: bool = True
     notes: tuple[str, ...] = field(default=(), compare=False)
+    _known: dict[str, Commit] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _made: dict[tuple[str, ...], str] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _of_base: list[Sequence[bytes]] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
     def dirty(self) -> bool:
@@ -51,8 +59,8 @@ class GitRepository:
 
     async def listing(self, commit: str, limit: int) -> str:
         """See `swarm.protocols.Repository`."""
-        found = await anyio.to_thread.run_sync(self._git().run, "ls-tree", "-r", "-z", "--name-only", commit)
-        names = [one_line(name) for name in split(found.out)]
+        found = await anyio.to_thread.run_sync(self.entries, commit)
+        names = [one_line(entry.partition(b"\t")[2]) for entry in found]
         lines = names[:limit]
         if len(names) > limit:
             lines.append(f"({len(names) - limit} more files are not listed)")
@@ -75,7 +83,7 @@ class GitRepository:
 
     async def pick(self, onto: str, patch: str, *, message: str, author: str) -> Picked:
         """See `swarm.protocols.Repository`."""
-        return await anyio.to_thread.run_sync(picking.pick, self._git(), self._commit, onto, patch, message, author)
+        return await anyio.to_thread.run_sync(self._pick, onto, patch, message, author)
 
     async def record(self, tree: str, parent: str, *, message: str, author: str) -> str:
         """See `swarm.protocols.Repository`."""
@@ -98,15 +106,15 @@ class GitRepository:
         """See `swarm.protocols.Repository`. A name that is not UTF-8 holds surrogates, as `os.fsdecode` makes them."""
         options = ("-r", "-z", "--name-only", "--no-renames")
         found = await anyio.to_thread.run_sync(self._git().run, "diff-tree", *options, old, new)
-        return [name.decode(errors="surrogateescape") for name in split(found.out)]
+        return [name.decode(errors="surrogateescape") for name in found.parts]
 
     async def contents(self, commit: str) -> Mapping[str, str]:
         """See `swarm.protocols.Repository`."""
-        return await anyio.to_thread.run_sync(reading.contents, self._git(), commit)
+        return await anyio.to_thread.run_sync(lambda: reading.contents(self.entries(commit)))
 
     async def links(self, commit: str) -> Mapping[str, str]:
         """See `swarm.protocols.Repository`."""
-        return await anyio.to_thread.run_sync(reading.links, self._git(), commit)
+        return await anyio.to_thread.run_sync(lambda: reading.links(self.entries(commit)))
 
     async def texts(self, blobs: Iterable[str], most: int) -> Mapping[str, bytes]:
         """See `swarm.protocols.Repository`."""
@@ -118,7 +126,25 @@ class GitRepository:
 
     async def set_answer(self, commit: str) -> None:
         """Name the commit that the run ends with, so that it can be found in the store later."""
-        await anyio.to_thread.run_sync(self._git().run, "update-ref", ANSWER, commit)
+        await anyio.to_thread.run_sync(write_whole, self.store / ANSWER, f"{commit}\n".encode())
+
+    def entries(self, commit: str) -> Sequence[bytes]:
+        """See `reading.entries`; blocks. Those of the base are asked once: a run begins with several looks at them."""
+        if commit != self.base:
+            return reading.entries(self._git(), commit)
+        if not self._of_base:
+            self._of_base.append(reading.entries(self._git(), commit))
+        return self._of_base[0]
+
+    def learn(self, commit: Commit) -> None:
+        """What a commit is, so that it is not asked of git."""
+        self._known[commit.name] = commit
+
+    def remember(self) -> None:
+        """Let the store tell what `remembered` gives; blocks."""
+        (self.store / BASE).write_text(f"{self.base}\n")
+        began = _Began(base=self.base, head=self.head, date=self.date)
+        write_whole(self.store / _FILE, began.model_dump_json().encode())
 
     def _git(self) -> Git:
         return own_git(self.store)
@@ -128,7 +154,7 @@ class GitRepository:
             staged = self.checkouts.stage(folder, parent)
         except Uncapturable as error:
             return Captured(None, failure=str(error))
-        if staged.tree == self._git().run("rev-parse", f"{parent}^{{tree}}").text:
+        if staged.tree == self._commits(parent)[0].tree:
             return Captured(None, staged.left_out)
         return Captured(self._commit(staged.tree, [parent], message, author), staged.left_out)
 
@@ -140,15 +166,56 @@ class GitRepository:
     def _merge(self, ours: str, theirs: str, message: str) -> tuple[str | None, str]:
         git = self._git()
         done = git.run("merge-tree", "--write-tree", "-z", "--name-only", "--no-messages", ours, theirs, ok=(0, 1))
-        tree, *conflicts = split(done.out)
+        tree, *conflicts = done.parts
         if done.code == 1:
             return None, ", ".join(dict.fromkeys(one_line(name) for name in conflicts))
-        if tree.decode() == git.run("rev-parse", f"{ours}^{{tree}}").text:
+        if tree.decode() == self._commits(ours)[0].tree:
             return ours, ""
         return self._commit(tree.decode(), [ours, theirs], message, "swarm"), ""
 
-    def _commit(self, tree: str, parents: Iterable[str], message: str, author: str) -> str:
-        return commit_tree(self._git(), tree, parents, message, author=author, date=self.date)
+    def _pick(self, onto: str, patch: str, message: str, author: str) -> Picked:
+        top, work = self._commits(onto, patch)
+        return picking.pick(self._git(), self._commit, top, work, message, author)
+
+    def _commit(self, tree: str, parents: Sequence[str], message: str, author: str) -> str:
+        given = (tree, message, author, *parents)
+        if given not in self._made:  # the same content gets the same name
+            made = commit_tree(self._git(), tree, parents, message, author=author, date=self.date)
+            self._made[given] = made
+            if "^" not in tree:
+                self.learn(Commit(made, tree, tuple(parents)))
+        return self._made[given]
+
+    def _commits(self, *names: str) -> list[Commit]:
+        """What some commits are, asked once where a full name is given: it never is another."""
+        asked = list(dict.fromkeys(name for name in names if name not in self._known))
+        found = dict(zip(asked, picking.commits(self._git(), asked), strict=True)) if asked else {}
+        self._known.update((name, commit) for name, commit in found.items() if name == commit.name)
+        return [found.get(name) or self._known[name] for name in names]
+
+
+class _Began(BaseModel):
+    """What a run began with, as its store tells it."""
+
+    base: str
+    head: str
+    date: int
+
+
+def remembered(store: Path) -> GitRepository:
+    """The store of an earlier run.
+
+    Raises:
+        MachineError: there is none, or it is damaged.
+    """
+    path = store / _FILE
+    try:
+        began = _Began.model_validate_json(path.read_bytes())
+    except FileNotFoundError as error:
+        raise MachineError(f"{store} is no store of a run") from error
+    except (OSError, ValidationError) as error:
+        raise MachineError(f"{path} is damaged") from error
+    return GitRepository(store, began.base, began.head, began.date)
 
 
 def plain_store(store: Path) -> GitRepository:
@@ -177,9 +244,3 @@ def commit_tree(git: Git, tree: str, parents: Iterable[str], message: str, *, au
     text = message.replace("\0", " ").encode(errors="replace")
     above = [word for parent in parents for word in ("-p", parent)]
     return git.run("commit-tree", "--no-gpg-sign", tree, *above, stdin=text, env=env).text
-
-
-def one_line(name: bytes) -> str:
-    """A path as it can be told."""
-    text = name.decode(errors="replace")
-    return text if text.isprintable() else repr(text)

@@ -6,23 +6,23 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from swarm.errors import MachineError, UsageError
 from swarm.sandboxes.git import lfs
 from swarm.sandboxes.git.apart import Apart, Module, module, quoted_line
-from swarm.sandboxes.git.command import Finished, Git, git_path, own_git, quoted, user_git
-from swarm.sandboxes.git.foreign import without_filters
+from swarm.sandboxes.git.command import Finished, Git, one_line, own_git, quoted, user_git, without_filters
 from swarm.sandboxes.git.nested import EXCLUDED
-from swarm.sandboxes.git.trees import FOLDER, GITLINK, Entry, replaced
+from swarm.sandboxes.git.opened import NoRepository, Opened, opened
+from swarm.sandboxes.git.trees import FOLDER, GITLINK, Entry, links_of, replaced
 
 _LINK = b"160000 "
 _INVALID = re.compile(r"^error: [Ii]nvalid path '(.*)'$", re.MULTILINE)
 _UNSHOWN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 """What git shows as a question mark."""
 
-_HOME = ("runs", "leases", "history.jsonl", "history.lock", "capabilities")
+_HOME = ("runs", "leases", "capabilities")
 """What there is in the folder where runs are kept."""
 
 
@@ -35,7 +35,7 @@ class Taken:
     notes: tuple[str, ...] = ()
 
 
-def take(repo: Path, store: Path, *, foreign: bool = False) -> Taken:
+def take(user: Opened, store: Path, *, foreign: bool = False) -> Taken:
     """Record a checkout with its uncommitted and untracked files, and those of the repositories in it.
 
     `foreign`: it is a repository that lies in the user's without being recorded there.
@@ -44,26 +44,27 @@ def take(repo: Path, store: Path, *, foreign: bool = False) -> Taken:
         UsageError: git cannot record the tree; the message says why.
         MachineError: the store cannot be written.
     """
-    git = lfs.filtered(without_filters(user_git(repo)) if foreign else user_git(repo), store)
-    borrow(store, git)
-    tree, links, absent, refused = _recorded(git, repo, store)
-    recorded = _links_of(git) if links else {}
+    repo = user.git.cwd
+    borrow(store, user)
+    given = replace(user, git=without_filters(user.git)) if foreign else user
+    tree, links, absent, refused = _recorded(given, lfs.filtered(given, store), store)
+    recorded = links_of(user.git.run("ls-files", "-z", "--stage").parts) if links else {}
     modules: list[Module] = []
     notes: list[str] = []
     lines = [quoted_line(line) for line in absent]
     if absent:
         notes.append(f"{len(absent)} files that this partial clone never fetched are not in the copies")
     if refused:
-        some = ", ".join(map(_shown, refused[:5])) + (", ..." if len(refused) > 5 else "")
+        some = ", ".join(map(one_line, refused[:5])) + (", ..." if len(refused) > 5 else "")
         notes.append(f"not in the copies, for git does not take the name: {some}")
     empty = [path for path in links if not os.path.lexists(repo / os.fsdecode(path) / ".git")]
     if empty:
-        some = ", ".join(map(_shown, empty[:5])) + (", ..." if len(empty) > 5 else "")
+        some = ", ".join(map(one_line, empty[:5])) + (", ..." if len(empty) > 5 else "")
         notes.append(f"not checked out, and so empty in the copies: {some} ({len(empty)} of {len(links)} submodules)")
     for path, link in links.items():
         if path in empty:
             continue
-        inner, said = _module(repo / os.fsdecode(path), path, store, git, recorded.get(path, ""), foreign)
+        inner, said = _module(repo / os.fsdecode(path), path, store, user, recorded.get(path, ""), foreign)
         notes += said
         if inner is not None:
             tree = replaced(own_git(store), tree, path, Entry(FOLDER, inner.tree))
@@ -76,25 +77,25 @@ def take(repo: Path, store: Path, *, foreign: bool = False) -> Taken:
     return Taken(tree, Apart(modules=tuple(modules), absent=tuple(lines)), tuple(notes))
 
 
-def borrow(store: Path, git: Git) -> None:
+def borrow(store: Path, user: Opened) -> None:
     """Let a store read the objects of a repository, as deep as that one's history goes."""
     alternates = store / "objects/info/alternates"
     alternates.parent.mkdir(parents=True, exist_ok=True)
-    line = f"{quoted(git_path(git, 'objects'))}\n"
+    line = f"{quoted(user.common / 'objects')}\n"
     known = alternates.read_text(errors="surrogateescape") if alternates.exists() else ""
     if line not in known.splitlines(keepends=True):
         alternates.write_text(known + line, errors="surrogateescape")
-    shallow, ours = git_path(git, "shallow"), store / "shallow"
+    shallow, ours = user.common / "shallow", store / "shallow"
     if shallow.is_file():
         before = ours.read_text().splitlines() if ours.exists() else []
         ours.write_text("".join(f"{name}\n" for name in dict.fromkeys([*before, *shallow.read_text().split()])))
 
 
-def _recorded(git: Git, repo: Path, store: Path) -> tuple[str, dict[bytes, str], list[bytes], list[bytes]]:
+def _recorded(user: Opened, git: Git, store: Path) -> tuple[str, dict[bytes, str], list[bytes], list[bytes]]:
     """The tree by way of a copy of the index, the repositories in it with their commits, the lines of files that are
     not here, and the files whose names git does not take."""
     index = store / "snapshot-index"
-    theirs = git_path(git, "index")
+    theirs = user.own / "index"
     if theirs.is_file():
         # With its time: by that git tells which files may have changed in the second in which it was written.
         shutil.copy2(theirs, index)
@@ -102,17 +103,13 @@ def _recorded(git: Git, repo: Path, store: Path) -> tuple[str, dict[bytes, str],
     env = {
         "GIT_INDEX_FILE": str(index),
         "GIT_OBJECT_DIRECTORY": str(store / "objects"),
-        "GIT_ALTERNATE_OBJECT_DIRECTORIES": quoted(git_path(git, "objects")),
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES": quoted(user.common / "objects"),
     }
     try:
-        refused = _add(git, repo, store, env)
-        entries = [line for line in git.run("ls-files", "-z", "--stage", env=env).out.split(b"\0") if line]
-        links = {
-            line.partition(b"\t")[2]: line[len(_LINK) :].split(b" ")[0].decode()
-            for line in entries
-            if line.startswith(_LINK)
-        }
-        absent = _absent(git, store, entries)
+        refused = _add(git, store, env)
+        entries = git.run("ls-files", "-z", "--stage", env=env).parts
+        links = links_of(entries)
+        absent = _absent(store, entries) if user.partial else []
         if absent:
             gone = b"".join(map(_removed, absent))
             git.run("update-index", "-z", "--index-info", stdin=gone, env=env)
@@ -121,8 +118,9 @@ def _recorded(git: Git, repo: Path, store: Path) -> tuple[str, dict[bytes, str],
         index.unlink(missing_ok=True)
 
 
-def _add(git: Git, repo: Path, store: Path, env: dict[str, str]) -> list[bytes]:
+def _add(git: Git, store: Path, env: dict[str, str]) -> list[bytes]:
     """Bring the copy of the index to what stands in the checkout. Gives the files whose names git does not take."""
+    repo = git.cwd
     # What Python leaves behind changes with every test run: in the base it would be in every patch.
     where = [".", *(f":(exclude,glob)**/{name}/**" for name in EXCLUDED), ":(exclude,glob)**/*.pyc"]
     where += (f":(exclude,literal){path}" for path in _of_swarm(store.resolve(), repo.resolve()))
@@ -154,8 +152,8 @@ def _invalid(git: Git, where: Sequence[str], env: dict[str, str]) -> list[bytes]
     """The untracked files whose names git does not take."""
     tried = git.attempt("add", "-A", "--sparse", "--ignore-errors", "--", *where, env=env)
     named = {match[1] for match in _INVALID.finditer(tried.err)}
-    others = git.run("ls-files", "-z", "--others", "--exclude-standard", env=env).out.split(b"\0")
-    return [path for path in others if path and _UNSHOWN.sub("?", path.decode(errors="replace")) in named]
+    others = git.run("ls-files", "-z", "--others", "--exclude-standard", env=env).parts
+    return [path for path in others if _UNSHOWN.sub("?", path.decode(errors="replace")) in named]
 
 
 def _refused(repo: Path, added: Finished) -> UsageError:
@@ -173,37 +171,28 @@ def _refused(repo: Path, added: Finished) -> UsageError:
 
 def _unborn(git: Git, repo: Path, env: dict[str, str]) -> Sequence[bytes]:
     """Untracked repositories without a commit: git has nothing to record of them."""
-    others = git.run("ls-files", "-z", "--others", "--exclude-standard", env=env).out.split(b"\0")
+    others = git.run("ls-files", "-z", "--others", "--exclude-standard", env=env).parts
     inner = [path.rstrip(b"/") for path in others if path.endswith(b"/")]
-    return [path for path in inner if _head(user_git(repo / os.fsdecode(path))) is None]
-
-
-def _links_of(git: Git) -> dict[bytes, str]:
-    """The submodules of the user's own index."""
-    lines = git.run("ls-files", "-z", "--stage").out.split(b"\0")
-    return {
-        line.partition(b"\t")[2]: line[len(_LINK) :].split(b" ")[0].decode() for line in lines if line.startswith(_LINK)
-    }
+    return [path for path in inner if _at(repo / os.fsdecode(path)) is None]
 
 
 def _module(
-    folder: Path, path: bytes, store: Path, outer: Git, link: str, foreign: bool
+    folder: Path, path: bytes, store: Path, outer: Opened, link: str, foreign: bool
 ) -> tuple[Taken | None, list[str]]:
     """What a repository in the checkout holds, itself the first of its modules; None where it cannot be had."""
-    shown = _shown(path)
-    git = user_git(folder)
-    head = _head(git)
-    if head is None:
+    shown = one_line(path)
+    there = _at(folder)
+    if there is None or there.head is None:
         return None, [f"{shown} is no repository that git can read: its files are not in the copies"]
-    if not link and _common(git) == _common(outer):
+    if not link and there.common == outer.common:
         return None, [f"{shown} is another worktree of this repository: its files are not in the copies"]
-    if git.run("rev-parse", "--show-object-format").text != outer.run("rev-parse", "--show-object-format").text:
+    if there.form != outer.form:
         return None, [f"{shown} names objects otherwise (sha1, sha256): its files are not in the copies"]
     try:
-        inner = take(folder, store, foreign=foreign or not link)
+        inner = take(there, store, foreign=foreign or not link)
     except (UsageError, MachineError) as error:
         return None, [f"the files of {shown} are not in the copies: {error.message}"]
-    modules = (module(path, head, link), *(_moved(path, each) for each in inner.apart.modules))
+    modules = (module(path, there.head, link), *(_moved(path, each) for each in inner.apart.modules))
     absent = tuple(quoted_line(_line_below(path, line)) for line in inner.apart.lines)
     return Taken(inner.tree, Apart(modules=modules, absent=absent)), [f"{shown}: {note}" for note in inner.notes]
 
@@ -217,11 +206,8 @@ def _line_below(path: bytes, line: bytes) -> bytes:
     return about + b"\t" + path + b"/" + name
 
 
-def _absent(git: Git, store: Path, entries: Iterable[bytes]) -> list[bytes]:
+def _absent(store: Path, entries: Iterable[bytes]) -> list[bytes]:
     """The lines of files whose content a partial clone never fetched."""
-    partial = git.attempt("config", "--get-regexp", r"^(remote\..*\.(promisor|partialclonefilter)|extensions\.partial)")
-    if partial.code != 0:
-        return []
     files = {line.split(b" ")[1]: line for line in entries if not line.startswith(_LINK)}
     told = own_git(store).run("cat-file", "--batch-check=%(objectname)", stdin=b"\n".join(files) + b"\n").out
     gone = {line.split(b" ")[0] for line in told.split(b"\n") if line.endswith(b" missing")}
@@ -238,7 +224,7 @@ def still_there(repo: Path, path: bytes) -> bool:
     """Whether at a path in a checkout, by no link, there is a repository of its own."""
     parts = Path(os.fsdecode(path)).parts
     folders = [repo.joinpath(*parts[: n + 1]) for n in range(len(parts))]
-    return not any(folder.is_symlink() for folder in folders) and _head(user_git(folders[-1])) is not None
+    return not any(folder.is_symlink() for folder in folders) and _at(folders[-1]) is not None
 
 
 def _removed(line: bytes) -> bytes:
@@ -247,20 +233,12 @@ def _removed(line: bytes) -> bytes:
     return b"0 %s\t%s\0" % (b"0" * len(about.split(b" ")[1]), path)
 
 
-def _head(git: Git) -> str | None:
-    if not git.cwd.is_dir():
+def _at(folder: Path) -> Opened | None:
+    """The repository, with a commit, whose files lie in a folder; None: there is none that git can read."""
+    try:
+        found = opened(user_git(folder)) if folder.is_dir() else None
+    except NoRepository:
         return None
-    told = git.attempt("rev-parse", "--verify", "-q", "--show-toplevel", "HEAD^{commit}")
-    top, _, head = told.out.rstrip(b"\n").rpartition(b"\n")
-    if told.code != 0 or Path(os.fsdecode(top)).resolve() != git.cwd.resolve():
+    if found is None or found.head is None or found.top is None or found.top.resolve() != folder.resolve():
         return None
-    return head.decode()
-
-
-def _common(git: Git) -> Path:
-    return git_path(git, "objects").resolve()
-
-
-def _shown(path: bytes) -> str:
-    name = path.decode(errors="replace")
-    return name if name.isprintable() else repr(name)
+    return found

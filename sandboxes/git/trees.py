@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from swarm.sandboxes.git.command import Git
@@ -42,8 +42,8 @@ def folders_at(git: Git, commit: str, paths: Sequence[bytes]) -> dict[bytes, str
     some = [os.fsdecode(path) for path in paths if path]
     for number in range(0, len(some), _ARGUMENTS):
         # -t: a folder that stands in another one that is asked for is listed as well.
-        listed = git.run("ls-tree", "-d", "-t", "-z", commit, "--", *some[number : number + _ARGUMENTS]).out
-        for line in listed.split(b"\0"):
+        listed = git.run("ls-tree", "-d", "-t", "-z", commit, "--", *some[number : number + _ARGUMENTS]).parts
+        for line in listed:
             about, _, path = line.partition(b"\t")
             if about.startswith(FOLDER.encode()):
                 found[path] = about.split(b" ")[2].decode()
@@ -99,11 +99,17 @@ def write_tree(git: Git, entries: dict[bytes, Entry]) -> str:
     return git.run("mktree", "-z", "--missing", stdin=lines).text
 
 
+def links_of(entries: Iterable[bytes]) -> dict[bytes, str]:
+    """The submodules of an index, as `ls-files --stage` lists it: path to commit."""
+    start = f"{GITLINK} ".encode()
+    found = (line.partition(b"\t") for line in entries if line.startswith(start))
+    return {path: about.split(b" ")[1].decode() for about, _, path in found}
+
+
 def _listed(git: Git, tree: str) -> dict[bytes, Entry]:
     found: dict[bytes, Entry] = {}
-    for line in git.run("ls-tree", "-z", tree).out.split(b"\0"):
-        if line:
-            about, _, name = line.partition(b"\t")
-            mode, _, oid = about.decode().split(" ")
-            found[name] = Entry(mode, oid)
+    for line in git.run("ls-tree", "-z", tree).parts:
+        about, _, name = line.partition(b"\t")
+        mode, _, oid = about.decode().split(" ")
+        found[name] = Entry(mode, oid)
     return found

@@ -7,6 +7,7 @@ import os
 import shlex
 import shutil
 import stat
+import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,13 +17,15 @@ from typing import BinaryIO
 
 from swarm.errors import MachineError, UsageError
 from swarm.removal import remove_tree
-from swarm.sandboxes.git.command import Git, git_path
+from swarm.sandboxes.git.opened import Opened
 
 _PREFIX = "swarm-undo-"
 _SCRIPT = "put-back"
 _PUT = """put() {
+  if [ ! -e "$1" ] && [ ! -L "$1" ]; then return; fi  # it is back already
+  if [ ! -L "$1" ] && [ ! -L "$2" ] && [ "$1" -ef "$2" ]; then return; fi  # it was never changed
   if [ -d "$2" ] && [ ! -L "$2" ]; then echo "$2 is a folder with other files; what was there: $1" >&2; exit 1; fi
-  cp -pP -- "$1" "$2"
+  rm -f -- "$2" && mv -f -- "$1" "$2"
 }"""
 
 
@@ -62,13 +65,11 @@ def all_or_nothing(folder: Path, paths: Iterable[bytes], beside: Path) -> Iterat
                 raise MachineError(f"nothing was changed in {folder}: {where}: {error.strerror}") from error
             try:
                 yield
-            except BaseException:
-                try:
-                    _put_back(kept, folders, folder)
-                except OSError as error:
+            except BaseException as error:
+                if wrong := _put_back(place / _SCRIPT):
                     needed = True
                     raise MachineError(
-                        f"{folder} was changed in part, and {error.filename} cannot be put back: {error.strerror}",
+                        f"{folder} was changed in part, and cannot be put back: {wrong}",
                         remedy=f"mend that, and put back what was there: sh {_word(place / _SCRIPT)}",
                     ) from error
                 raise
@@ -77,20 +78,20 @@ def all_or_nothing(folder: Path, paths: Iterable[bytes], beside: Path) -> Iterat
                 remove_tree(place)
 
 
-def refuse_half_done(git: Git) -> None:
+def refuse_half_done(user: Opened) -> None:
     """See that no earlier change of a checkout was cut off half way, by a dead machine or a killed process.
 
     Raises:
         UsageError: one was; the remedy puts back what was there.
     """
-    for script in sorted(git_path(git, "HEAD").parent.glob(f"{_PREFIX}*/{_SCRIPT}")):
+    for script in sorted(user.own.glob(f"{_PREFIX}*/{_SCRIPT}")):
         try:
             with script.open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:  # it is under way, or just done
             continue
         raise UsageError(
-            f"an earlier --apply to {git.cwd} was cut off: its files may be changed in part",
+            f"an earlier --apply to {user.git.cwd} was cut off: its files may be changed in part",
             remedy=f"put back what was there: sh {_word(script)} (or keep the files as they are: "
             f"rm -r {_word(script.parent)})",
         )
@@ -100,9 +101,9 @@ def _note(place: Path, folder: Path, kept: list[_Kept], folders: dict[Path, int]
     """Leave a script that puts all back, for when nobody is left to do it; it is locked as long as it is open."""
     made = {above for each in kept for above in (each.path, *each.path.parents) if folder in above.parents}
     lines = ["#!/bin/sh", "# Puts back what was here before `swarm --apply` was cut off.", "set -e", _PUT]
-    lines += [f"rm -f -- {_word(each.path)} 2>/dev/null || true" for each in kept]
+    lines += [f"rm -f -- {_word(each.path)} 2>/dev/null || true" for each in kept if each.copy is None]
     deepest = sorted(made - set(folders), key=lambda path: (-len(path.parts), path))
-    lines += [f"rmdir -- {_word(path)} 2>/dev/null || true" for path in deepest]
+    lines += [f"[ ! -d {_word(path)} ] || rmdir -- {_word(path)} 2>/dev/null || true" for path in deepest]
     lines += [
         f"[ -d {_word(path)} ] || mkdir -m {folders[path]:o} -- {_word(path)}"
         for path in sorted(folders, key=lambda path: (len(path.parts), path))
@@ -160,35 +161,9 @@ def _above(path: Path, folder: Path) -> dict[Path, int]:
     return found
 
 
-def _put_back(kept: list[_Kept], folders: dict[Path, int], top: Path) -> None:
-    for each in kept:
-        if not _is_folder(each.path) and os.path.lexists(each.path) and not _same(each):
-            each.path.unlink()
-    made = {above for each in kept for above in (each.path, *each.path.parents) if top in above.parents} - set(folders)
-    for path in sorted(made, key=lambda path: -len(path.parts)):
-        if _is_folder(path):
-            path.rmdir()
-    for path in sorted(folders, key=lambda path: len(path.parts)):
-        if not _is_folder(path):
-            path.mkdir()
-            path.chmod(folders[path])
-    for each in kept:
-        if each.copy is not None and not _same(each):
-            _move(each.copy, each.path)
-
-
-def _same(each: _Kept) -> bool:
-    return (
-        each.copy is not None and os.path.lexists(each.path) and os.path.samestat(each.copy.lstat(), each.path.lstat())
-    )
-
-
-def _move(copy: Path, path: Path) -> None:
-    try:
-        copy.rename(path)
-    except OSError:  # another file system
-        shutil.copy2(copy, path, follow_symlinks=False)
-
-
-def _is_folder(path: Path) -> bool:
-    return path.is_dir() and not path.is_symlink()
+def _put_back(script: Path) -> str:
+    """Run it; what went wrong, empty where nothing did."""
+    # In a group of its own: a further Ctrl-C is not for it.
+    done = subprocess.run(["sh", script], stdin=subprocess.DEVNULL, capture_output=True, process_group=0, check=False)
+    lines = done.stderr.decode(errors="replace").strip().splitlines()
+    return (lines or [f"exit code {done.returncode}"])[-1] if done.returncode else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import anyio.to_thread
@@ -12,11 +13,13 @@ from swarm.sandboxes.git import lfs
 from swarm.sandboxes.git.apart import keep_apart
 from swarm.sandboxes.git.attributes import conversions
 from swarm.sandboxes.git.branch import UNCOMMITTED
-from swarm.sandboxes.git.command import Finished, Git, git_path, own_git, require_version, user_git
+from swarm.sandboxes.git.command import Finished, Git, own_git, require_version, user_git
 from swarm.sandboxes.git.ignoring import ignored, ignored_below
 from swarm.sandboxes.git.local import exclude_lines
-from swarm.sandboxes.git.repository import BASE, GitRepository, commit_tree
-from swarm.sandboxes.git.taking import borrow, take
+from swarm.sandboxes.git.opened import NoRepository, Opened, opened
+from swarm.sandboxes.git.picking import Commit
+from swarm.sandboxes.git.repository import GitRepository, commit_tree, remembered
+from swarm.sandboxes.git.taking import take
 from swarm.sandboxes.git.undo import refuse_half_done
 
 __all__ = ["GitRepository", "find_repository", "find_top", "head_of", "reopen", "snapshot", "take_again"]
@@ -39,7 +42,7 @@ async def find_top(start: Path) -> Path:
         UsageError: there is none.
         MachineError: git is missing or too old.
     """
-    return await anyio.to_thread.run_sync(_top, start)
+    return await anyio.to_thread.run_sync(lambda: _top(start).git.cwd)
 
 
 async def snapshot(repo: Path, store: Path) -> GitRepository:
@@ -49,7 +52,7 @@ async def snapshot(repo: Path, store: Path) -> GitRepository:
 
     Raises:
         UsageError: git cannot record the tree; the message says why.
-        MachineError: git is missing or too old, or the store cannot be written.
+        MachineError: git is missing, or the store cannot be written.
     """
     return await anyio.to_thread.run_sync(_snapshot, repo, store)
 
@@ -60,7 +63,7 @@ async def reopen(store: Path) -> GitRepository:
     Raises:
         MachineError: there is none.
     """
-    return await anyio.to_thread.run_sync(_reopen, store)
+    return await anyio.to_thread.run_sync(remembered, store.absolute())
 
 
 async def take_again(repo: Path, store: Path) -> GitRepository:
@@ -72,7 +75,7 @@ async def take_again(repo: Path, store: Path) -> GitRepository:
     try:
         tree = await reopen(store)
         await tree.listing(tree.base, 0)
-        await anyio.to_thread.run_sync(lfs.use, store, user_git(repo))
+        await anyio.to_thread.run_sync(lambda: lfs.use(store, opened(user_git(repo))))
     except MachineError as error:
         raise MachineError(
             f"the tree that the run began with cannot be read: {error.message}",
@@ -88,34 +91,34 @@ def head_of(repo: Path) -> str:
     return user_git(repo).attempt("rev-parse", "--verify", "-q", "HEAD^{commit}").text
 
 
-def _top(start: Path, besides: str = "") -> Path:
+def _top(start: Path, besides: str = "") -> Opened:
+    """The checkout around a folder, opened from its topmost one."""
     require_version()
     if not start.is_dir():
         raise UsageError(f"{start} is not a folder", remedy="give --repo the folder of a git repository")
     git = user_git(start)
-    found = git.attempt("rev-parse", "--is-inside-work-tree", "--is-bare-repository")
-    if found.code != 0:
-        raise _unusable(start, found, besides)
-    inside, bare = found.text.split()
-    files = git.attempt("config", "core.worktree")
-    if inside != "true" and files.code == 0:
-        folder = (git_path(git, "HEAD").parent / os.fsdecode(files.out.rstrip(b"\n"))).resolve()
+    try:
+        found = opened(git)
+    except NoRepository as error:
+        raise _unusable(start, error.said, besides) from None
+    if not found.inside and "core.worktree" in found.configured:
+        folder = (found.own / os.fsdecode(git.run("config", "core.worktree").out.rstrip(b"\n"))).resolve()
         raise UsageError(
             f"{start} has no files of its own: its files are in {folder} (core.worktree)",
-            remedy=f"give --repo that folder, with a file .git in it that says gitdir: {git_path(git, 'HEAD').parent}",
+            remedy=f"give --repo that folder, with a file .git in it that says gitdir: {found.own}",
         )
-    if bare == "true" or inside != "true":
+    if found.bare or not found.inside or found.top is None:
         raise UsageError(f"{start} is a bare repository, without files", remedy="give --repo a checkout of it")
-    return Path(git.run("rev-parse", "--show-toplevel").out.decode(errors="surrogateescape").rstrip("\n"))
+    return replace(found, git=user_git(found.top))
 
 
 def _find(start: Path) -> Path:
-    top = _top(start, ", or --no-repo for a task without one")
-    git = user_git(top)
-    if git.attempt("rev-parse", "--verify", "-q", "HEAD^{commit}").code != 0:
+    user = _top(start, ", or --no-repo for a task without one")
+    top = user.git.cwd
+    if user.head is None:
         raise UsageError(f"{top} has no commit yet", remedy="make one: git add -A && git commit")
-    refuse_half_done(git)
-    unmerged = git.run("ls-files", "--unmerged", "-z").out
+    refuse_half_done(user)
+    unmerged = user.git.run("ls-files", "--unmerged", "-z").out
     if unmerged:
         names = {line.partition(b"\t")[2].decode(errors="replace") for line in unmerged.split(b"\0") if line}
         raise UsageError(
@@ -140,44 +143,33 @@ def _unusable(start: Path, found: Finished, besides: str) -> UsageError:
 
 
 def _snapshot(repo: Path, store: Path) -> GitRepository:
-    require_version()
-    git = user_git(repo)
-    head = git.run("rev-parse", "--verify", "HEAD^{commit}").text
-    date = int(git.run("show", "-s", "--format=%ct", head).text)
-    store = store.absolute()
-    own = _make_store(git, store)
-    taken = take(repo, store)
-    base = head
-    if taken.tree != own.run("rev-parse", f"{head}^{{tree}}").text:
-        base = commit_tree(own, taken.tree, [head], UNCOMMITTED, author="swarm", date=date)
+    user, store = opened(user_git(repo)), store.absolute()
+    if user.head is None:
+        raise UsageError(f"{repo} has no commit yet", remedy="make one: git add -A && git commit")
+    own = _make_store(user, store)
+    taken = take(user, store)
+    date, tree, *parents = own.run("show", "-s", "--format=%ct %T %P", user.head).text.split()
+    base = user.head
+    if taken.tree != tree:
+        base, parents = commit_tree(own, taken.tree, [base], UNCOMMITTED, author="swarm", date=int(date)), [base]
+    made = GitRepository(store, base, user.head, int(date), notes=taken.notes)
+    made.learn(Commit(base, taken.tree, tuple(parents)))
     modules = [module.path for module in taken.apart.modules]
     with (store / "info/exclude").open("ab") as file:
-        file.writelines(ignored_below(module, user_git(repo / os.fsdecode(module))) for module in modules)
-    (store / "info/attributes").write_bytes(conversions(own, base, modules))
-    lfs.use(store, git)
+        for module in modules:
+            file.write(ignored_below(module, opened(user_git(repo / os.fsdecode(module)))))
+    (store / "info/attributes").write_bytes(conversions(own, made.entries(base), modules))
+    lfs.use(store, user)
     keep_apart(store, taken.apart)
-    own.run("update-ref", BASE, base)
-    own.run("config", "swarm.head", head)
-    own.run("config", "swarm.date", str(date))
-    return GitRepository(store, base, head, date, notes=taken.notes)
+    made.remember()
+    return made
 
 
-def _make_store(git: Git, store: Path) -> Git:
-    """A bare repository that borrows the user's objects."""
+def _make_store(user: Opened, store: Path) -> Git:
+    """A bare repository for the user's objects."""
     store.mkdir(parents=True, exist_ok=True)
-    form = git.run("rev-parse", "--show-object-format").text
     own = own_git(store)
-    own.run("init", "-q", "--bare", "--template=", "-b", "base", f"--object-format={form}")
+    own.run("init", "-q", "--bare", "--template=", "-b", "base", f"--object-format={user.form}")
     (store / "info").mkdir(exist_ok=True)
-    borrow(store, git)
-    (store / "info/exclude").write_bytes(exclude_lines().encode() + ignored(git))
+    (store / "info/exclude").write_bytes(exclude_lines().encode() + ignored(user))
     return own
-
-
-def _reopen(store: Path) -> GitRepository:
-    if not (store / "HEAD").is_file():
-        raise MachineError(f"{store} is no store of a run")
-    own = own_git(store.absolute())
-    base = own.run("rev-parse", "--verify", f"{BASE}^{{commit}}").text
-    head = own.run("config", "swarm.head").text
-    return GitRepository(store.absolute(), base, head, int(own.run("config", "swarm.date").text))
