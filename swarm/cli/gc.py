@@ -83,23 +83,23 @@ def _whose(lease: DeadLease) -> str:
 def _asked(dead: Dead) -> bool:
     import sys
 
+    from swarm.cli.ask import ask_blocking, yes_or_no
+
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         return False
-    print(f"Remove all of it ({_count(dead.leases)})? [y/N] ", end="", file=sys.stderr, flush=True)
-    try:
-        return input().strip().lower() in ("y", "yes")
-    except EOFError:
-        print(file=sys.stderr)
-        return False
+    return bool(yes_or_no(ask_blocking(f"Remove all of it ({_count(dead.leases)})? [y/N]")))
 
 
 def _finish(dead: Dead, removing: bool, *, json: bool) -> int:
     """Remove what was shown, or not; say what became of it."""
     import json as codec
+    import math
+
+    from swarm.sandboxes.leases.reaper import remove
 
     complete = not dead.unseen
     for lease in dead.leases:
-        wrong = _remove(lease) if removing else []
+        wrong = remove(lease, math.inf) if removing else []
         complete = complete and not wrong and not lease.unseen
         if json:
             print(codec.dumps(_as_json(lease, removing, wrong)), flush=True)
@@ -110,14 +110,6 @@ def _finish(dead: Dead, removing: bool, *, json: bool) -> int:
     elif dead.leases and not json:
         print(f"nothing was removed ({_count(dead.leases)}); `swarm gc --yes` does it")
     return 0 if complete else NOT_ALL
-
-
-def _remove(lease: DeadLease) -> list[str]:
-    import math
-
-    from swarm.sandboxes.leases.reaper import remove
-
-    return remove(lease, math.inf)
 
 
 def _complain(text: str) -> None:

@@ -48,7 +48,7 @@ class SpentSoFar:
 def estimate(plan: Plan, stage: int, terms: Terms, spent: SpentSoFar, rows: Sequence[Row]) -> Preview:
     """The preview of a plan. `rows` are the past runs, oldest first. Pure, but slow for an event loop: milliseconds to
     a second."""
-    drawn_from, basis = weighed(terms.kin, rows)
+    drawn_from, basis = weighed(terms, rows)
     futures = _futures(plan, stage, terms, drawn_from, basis.support)
     limited = sum([_end_at_limits(future, terms, spent) for future in futures])
     told: dict[Quantity, Range] = {}

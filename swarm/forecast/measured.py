@@ -17,7 +17,7 @@ from swarm.events import (
     RunStarted,
     StageStarted,
 )
-from swarm.forecast.rows import MOST_SAMPLES, MOST_STAGES, Row, Sample, StageRow, Use, digest
+from swarm.forecast.rows import MOST_SAMPLES, Row, Sample, StageRow, Use, digest
 from swarm.forecast.timing import Timing
 from swarm.journal.critical import longest_way
 from swarm.preview import QUANTITIES, Held, Preview, Quantity
@@ -137,7 +137,7 @@ class Measured:
         """What is kept of the run; None where it did not come to its end, or ran no sub-task."""
         if not self._stages or result.status not in _TO_THE_END:
             return None
-        first, last = self._stages[0], self._stages[-1]
+        first = self._stages[0]
         works = [work for stage in self._stages for work in stage.work.values() if work.done and work.use.calls]
         if not works or not first.plan.subtasks:
             return None
@@ -146,9 +146,6 @@ class Measured:
             StageRow(stage.tokens, self._rest(stage), after + stage.main_steps)
             for stage, after in zip(self._stages, steps, strict=True)
         ]
-        if len(stages) > MOST_STAGES:
-            lumped = sum(stage.tokens for stage in stages[MOST_STAGES - 1 :])
-            stages = [*stages[: MOST_STAGES - 1], StageRow(lumped, self._rest(last), stages[-1].rest_critical)]
         return Row(
             run=self._run.run_id,
             started=self._run.t,

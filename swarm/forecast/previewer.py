@@ -9,7 +9,7 @@ import anyio.to_thread
 
 from swarm.events import CostPreviewed, Notice
 from swarm.forecast.estimate import SpentSoFar, estimate
-from swarm.forecast.history import add_run, read_history
+from swarm.forecast.history import keep_row, past_rows
 from swarm.forecast.measured import Measured
 from swarm.forecast.rows import Row
 from swarm.forecast.terms import Terms
@@ -22,12 +22,13 @@ from swarm.types import Plan
 
 class Previewer:
     """Previews the first plan of a run, and where the user is asked about each (`asks`) all plans, with an event each.
-    To be made when the run begins, after `worked` seconds in earlier processes; `totals` sees every event of it."""
+    To be made when the run begins, after `worked` seconds in earlier processes; `totals` sees every event of it.
+    `runs` is the folder of past runs."""
 
     def __init__(
-        self, home: Path, terms: Terms, totals: Totals, sink: EventSink, *, asks: bool = False, worked: float = 0.0
+        self, runs: Path, terms: Terms, totals: Totals, sink: EventSink, *, asks: bool = False, worked: float = 0.0
     ) -> None:
-        self._home = home
+        self._runs = runs
         self._terms = terms
         self._totals = totals
         self._sink = sink
@@ -59,21 +60,16 @@ class Previewer:
 
     async def _read(self) -> tuple[Row, ...]:
         try:
-            history = await anyio.to_thread.run_sync(read_history, self._home)
+            return await anyio.to_thread.run_sync(past_rows, self._runs)
         except OSError as error:
-            self._warn(f"past runs are left out of the cost preview: {error}")
+            message = f"past runs are left out of the cost preview: {error}"
+            self._sink.emit(Notice(level="warning", message=message))
             return ()
-        if history.notice:
-            self._warn(history.notice)
-        return history.rows
-
-    def _warn(self, text: str) -> None:
-        self._sink.emit(Notice(level="warning", message=text))
 
 
-async def keep(home: Path, measured: Measured, result: RunResult, sink: EventSink) -> None:
-    """Hold the preview against what the run came to, and keep it for later previews. To be called before the record of
-    the run's end. It fails no run: what cannot be kept is told."""
+async def keep(folder: Path, measured: Measured, result: RunResult, sink: EventSink) -> None:
+    """Hold the preview against what the run came to, and keep that in its folder for later previews. To be called
+    before the record of the run's end. It fails no run: what cannot be kept is told."""
     held = measured.held(result)
     if held is not None:
         sink.emit(held)
@@ -81,8 +77,7 @@ async def keep(home: Path, measured: Measured, result: RunResult, sink: EventSin
     if row is None:
         return
     try:
-        notice = await anyio.to_thread.run_sync(add_run, home, row)
+        await anyio.to_thread.run_sync(keep_row, folder, row)
     except OSError as error:
-        notice = f"this run is left out of later cost previews: {error}"
-    if notice:
-        sink.emit(Notice(level="warning", message=notice))
+        message = f"this run is left out of later cost previews: {error}"
+        sink.emit(Notice(level="warning", message=message))

@@ -13,9 +13,6 @@ from swarm.types import Usage
 MOST_SAMPLES = 24
 """Sub-tasks that are kept of a run."""
 
-MOST_STAGES = 8
-"""Stages that are kept apart; the last holds what came after."""
-
 
 class Use(NamedTuple):
     """Answered calls and their tokens. `cached` is part of `prompt`, `reasoning` of `completion`."""

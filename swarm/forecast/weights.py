@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from swarm.forecast.assumed import assumed_rows
 from swarm.forecast.rows import Row
+from swarm.forecast.terms import Terms
 from swarm.preview import QUANTITIES, Basis, Calibration, Held, Quantity
 
 _FEW = 3.0
@@ -27,30 +27,11 @@ _SCORED, _ENOUGH = 40, 4
 _WIDEST, _NARROWEST = 4.0, 0.7
 
 
-@dataclass(frozen=True, slots=True)
-class Kin:
-    """What tells which runs are alike: digests of model and repository (empty: none), the mode."""
-
-    mode: str
-    model: str
-    repository: str
-
-    def of(self, row: Row) -> int | None:
-        """The place in `_LIKE`; None for one that tells nothing."""
-        if bool(row.repository) != bool(self.repository) or (row.mode == "single") != (self.mode == "single"):
-            return None
-        if row.mode != self.mode:
-            return 3
-        if row.model != self.model:
-            return 2
-        return 0 if row.repository == self.repository else 1
-
-
-def weighed(kin: Kin, rows: Sequence[Row]) -> tuple[list[tuple[Row, float]], Basis]:
+def weighed(terms: Terms, rows: Sequence[Row]) -> tuple[list[tuple[Row, float]], Basis]:
     """The runs to draw from with their weights, invented ones among them, and what to say of that."""
     tiers: list[list[Row]] = [[] for _ in _LIKE]
     for row in rows:
-        tier = kin.of(row)
+        tier = terms.unlike(row)
         if tier is not None:
             tiers[tier].append(row)
     found: list[tuple[Row, float]] = []
@@ -60,7 +41,7 @@ def weighed(kin: Kin, rows: Sequence[Row]) -> tuple[list[tuple[Row, float]], Bas
         found += [(row, weight) for row in tier_rows]
         better += len(tier_rows)
     support = sum(weight for _, weight in found)
-    invented = assumed_rows(kin.mode == "single", bool(kin.repository))
+    invented = assumed_rows(terms.single, bool(terms.repository))
     found += [(row, ASSUMED / len(invented)) for row in invented]
     basis = Basis(
         repository=len(tiers[0]),

@@ -1,9 +1,8 @@
-"""Who broke it: for each test the first red tree of a chain of merges, and with whom its patch clashes."""
+"""Who broke it: for each test the first red tree of a chain."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection, Mapping
 
 import anyio
 
@@ -64,35 +63,3 @@ def between(green: int, broken: int, width: int) -> list[int]:
     inside = broken - green - 1
     parts = min(width, inside) + 1
     return [green + (broken - green) * part // parts for part in range(1, parts)]
-
-
-@dataclass(frozen=True, slots=True)
-class Blame:
-    """Why the tree turned red with a patch. `alone`: the patch is red by itself. `partner`: the earlier patch that it
-    clashes with, where one was found."""
-
-    culprit: int
-    alone: bool = False
-    partner: int | None = None
-
-
-Together = Callable[[tuple[int, ...]], Awaitable[bool | None]]
-"""Whether what stands before the chain is red with only these patches, in this order; None where they cannot be merged
-so, or nobody can afford to know."""
-
-
-async def partner(culprit: int, earlier: Sequence[int], together: Together) -> Blame:
-    """Find out with which of the `earlier` patches (in the order in which they were merged) one clashes that is green
-    alone, and red with all of them. Takes about log2(earlier) tests.
-
-    It is the last patch without which culprit and earlier ones are green; where more than two are needed for it to be
-    red, it is one of them.
-    """
-    green, broken = 0, len(earlier)  # so many of the earlier ones, with the culprit
-    while broken - green > 1:
-        middle = (green + broken) // 2
-        found = await together((*earlier[:middle], culprit))
-        if found is None:
-            return Blame(culprit)
-        green, broken = (green, middle) if found else (middle, broken)
-    return Blame(culprit, partner=earlier[broken - 1] if earlier else None)

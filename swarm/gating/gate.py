@@ -17,10 +17,10 @@ from swarm.events import GateStarted
 from swarm.events.merging import GatePurpose
 from swarm.gating.judging import NOT_FOUND, Seen, by_luck, doubtful, judged, settled, whole
 from swarm.gating.reading import read
-from swarm.gating.record import record, report_of
 from swarm.gating.runs import Runs
 from swarm.gating.selection import parse
 from swarm.journal.artifacts import Artifacts
+from swarm.journal.gate_record import record, report_of
 from swarm.journal.past import Past
 from swarm.places.pool import Pool
 from swarm.protocols import EventSink

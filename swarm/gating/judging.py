@@ -14,7 +14,6 @@ NO_TESTS = "no test was run"
 KILLED = "it was killed with signal 9, as the sandbox does at its limit of memory"
 NOT_FOUND = "the command was not found"
 NOT_COLLECTED = "tests could not be collected, so that none was run"
-STOPPED = "it was stopped before all tests were run"
 
 MOST_AGAIN = 100
 """Tests that are run once more: where more are red, it is no matter of luck."""

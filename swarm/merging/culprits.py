@@ -7,13 +7,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import anyio
 
 from swarm.errors import MachineError
 from swarm.events import CulpritSought
-from swarm.gating.bisect import Blame, Span, Turns, between, partner
+from swarm.gating.bisect import Span, Turns, between
+from swarm.gating.gate import Gate
 from swarm.gating.judging import red_of
 from swarm.merging.chain import Chain, Link, Picker
 from swarm.merging.patch import Eviction, Patch
@@ -26,49 +26,47 @@ _MOST_PREFIXES = 4
 """Places of a chain at which it is looked whether something was mended, and broken again."""
 
 
-class Gating(Protocol):
-    """What is asked of a gate: `swarm.gating.gate.Gate`."""
-
-    @property
-    def base(self) -> GateReport | None:
-        """The verdict on the base."""
-        ...
-
-    @property
-    def width(self) -> int: ...
-
-    @property
-    def flaky(self) -> set[str]: ...
-
-    async def run(self, commit: str | None, stage: int) -> GateReport: ...
-
-    async def check(self, commit: str, stage: int, tests: Sequence[str]) -> GateReport | None: ...
-
-    def apart(self, tests: Sequence[str]) -> tuple[str, ...]: ...
-
-    async def search(self, commit: str, stage: int, tests: Sequence[str] = (), look: int = 1) -> GateReport: ...
-
-    def lucky(self, commit: str, stage: int, tests: Sequence[str]) -> GateReport: ...
-
-
 @dataclass(slots=True)
 class Hunt:
-    """One search in a chain. `report` is what the gate says of its tip, and `sure` are tests that were red there
-    twice. `green` tells of how many links it is known by now that they hold, `culprits` who was found. `ended` is False
-    where it was stopped before its end; `excused`: a test is as red without the chain."""
+    """How far the proof of a chain has come, of `left` patches on top of the `merged` ones."""
 
     chain: Chain
+    left: Sequence[Patch]
     merged: Sequence[Patch]
     stage: int
-    report: GateReport
     stopped: Callable[[], bool]
+    guilty: dict[str, Eviction] = field(default_factory=dict)
+    """Whom the searches before this one found."""
+
+    report: GateReport = field(init=False, repr=False)
+    """What the gate says of the tip."""
+
+    red: bool = False
+    """Whether all of the chain was seen red: by `tests`, none where they have no names."""
+    tests: tuple[str, ...] = ()
+
     known: int = 0
     """Links that are known to hold before the search begins."""
 
     green: int = 0
+    """Links of which it is known by now that they hold."""
+
     culprits: list[Eviction] = field(default_factory=list)
     ended: bool = True
+    """False where the search was stopped before its end."""
+
     excused: bool = False
+    """Whether a test is as red without the chain."""
+
+    verdict: GateReport | None = None
+    """That on what is known to hold; `done`: on all of the chain."""
+    done: bool = False
+
+    def begin(self, chain: Chain, left: Sequence[Patch]) -> None:
+        """Go on with another chain, of those who are left. What a search saw green of the one before is in it."""
+        self.chain, self.left, self.verdict = chain, left, None
+        self.green = self.green if self.red else 0
+        self.red, self.known, self.culprits, self.ended, self.excused = False, 0, [], True, False
 
     @property
     def last(self) -> int:
@@ -90,7 +88,7 @@ class _Suspect:
 class Culprits:
     """Searches chains. `gate` runs the tests."""
 
-    def __init__(self, picker: Picker, gate: Gating, sink: EventSink) -> None:
+    def __init__(self, picker: Picker, gate: Gate, sink: EventSink) -> None:
         self._picker = picker
         self._gate = gate
         self._sink = sink
@@ -117,7 +115,7 @@ class Culprits:
         if apart or await self._red(tip, hunt, names, chosen=False, look=2):
             # Red again and again on the tip, if not on every tree: with the last patch, as far as can be known.
             index = hunt.chain.links.index(hunt.chain.steps[-1])
-            self._evict(hunt, Blame(index), names, hunt.report)
+            self._evict(hunt, index, names, hunt.report)
 
     async def undone(self, hunt: Hunt, tests: tuple[str, ...]) -> None:
         """Find who broke again what was red before the chain and is red after it, where a patch in it had mended it.
@@ -158,7 +156,7 @@ class Culprits:
             await menders.search(mended)
             by = hunt.chain.links.index(steps[max(place for _, place in menders.spans.values())])
             report = await self._look(steps[at].commit, hunt, red, chosen, 2)
-            self._evict(hunt, Blame(hunt.chain.links.index(steps[at]), partner=by), red, report)
+            self._evict(hunt, hunt.chain.links.index(steps[at]), red, report, partner=by)
 
     async def _hunt(self, hunt: Hunt, spans: Mapping[str, Span], *, chosen: bool) -> None:
         """For each test the step with which it turns red, and whether that is to be evicted."""
@@ -230,7 +228,7 @@ class Culprits:
             hunt.excused |= bool(before)
             tests = tuple(test for test in tests if test not in before)
         if each.alone is not None and (red := _red(each.alone, tests)):
-            self._evict(hunt, Blame(index, alone=True), red, each.alone)
+            self._evict(hunt, index, red, each.alone, alone=True)
             return
         gone = {eviction.patch.subtask_id for eviction in hunt.culprits}
         free = [at for at in earlier if hunt.chain.links[at].patch.subtask_id not in gone]
@@ -244,15 +242,25 @@ class Culprits:
             tests = _red(report, tests) if report is not None else ()
         if not tests or report is None:
             return
+        other = await self._partner(hunt, index, free, tests, chosen) if each.alone is not None and free else None
+        self._evict(hunt, index, tests, report, alone=not earlier, partner=other)
 
-        async def together(indices: tuple[int, ...]) -> bool | None:
-            commit = await self._tree(hunt, indices) if not hunt.stopped() else None
-            return bool(await self._red(commit, hunt, tests, chosen)) if commit is not None else None
+    async def _partner(
+        self, hunt: Hunt, index: int, earlier: Sequence[int], tests: tuple[str, ...], chosen: bool
+    ) -> int | None:
+        """The link with which one clashes that is green alone, and red on top of all these `earlier` ones: the last
+        without which they are green. None where nobody can know."""
+        unknown = False
 
-        blame = Blame(index, alone=not earlier)
-        if each.alone is not None:
-            blame = await partner(index, free, together)
-        self._evict(hunt, blame, tests, report)
+        async def probe(count: int, _: tuple[str, ...]) -> tuple[str, ...]:
+            nonlocal unknown
+            commit = await self._tree(hunt, (*earlier[:count], index)) if not hunt.stopped() else None
+            unknown = commit is None
+            return (_ALL,) if commit is not None and await self._red(commit, hunt, tests, chosen) else ()
+
+        turns = Turns({_ALL: (0, len(earlier))})
+        await turns.search(probe, lambda: unknown)
+        return None if unknown else earlier[turns.spans[_ALL][1] - 1]
 
     def _index(self, hunt: Hunt, each: _Suspect) -> int:
         return hunt.chain.links.index(hunt.chain.steps[each.at])
@@ -278,22 +286,32 @@ class Culprits:
     ) -> tuple[str, ...]:
         return _red(await self._look(commit, hunt, tests, chosen, look), tests) if tests else ()
 
-    def _evict(self, hunt: Hunt, blame: Blame, tests: tuple[str, ...], report: GateReport) -> None:
+    def _evict(
+        self,
+        hunt: Hunt,
+        index: int,
+        tests: tuple[str, ...],
+        report: GateReport,
+        *,
+        alone: bool = False,
+        partner: int | None = None,
+    ) -> None:
+        """`alone`: the patch is red by itself. `partner`: the link that it clashes with, where one was found."""
         links = hunt.chain.links
-        guilty, names = links[blame.culprit], tuple(test for test in tests if test != _ALL)
-        against = (links[blame.partner].patch.subtask_id,) if blame.partner is not None else ()
+        guilty, names = links[index], tuple(test for test in tests if test != _ALL)
+        against = (links[partner].patch.subtask_id,) if partner is not None else ()
         wrong = "" if names else report.reason
         hunt.culprits.append(
             Eviction(
                 guilty.patch,
-                "alone" if blame.alone else "gate",
+                "alone" if alone else "gate",
                 against,
                 tests=names,
                 output=report.output[-_OUTPUT:],
                 wrong=f"the test command{wrong[2:]}" if wrong.startswith("it ") else wrong,
             )
         )
-        self._say(hunt, guilty.commit, blame.culprit + 1, names, guilty.patch.subtask_id)
+        self._say(hunt, guilty.commit, index + 1, names, guilty.patch.subtask_id)
 
     def _say(self, hunt: Hunt, commit: str, patches: int, tests: Sequence[str], found: str = "") -> None:
         names = [test for test in tests if test != _ALL]

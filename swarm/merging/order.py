@@ -51,14 +51,3 @@ def overlaps(patches: Sequence[Patch]) -> dict[str, int]:
         patch.subtask_id: len(set().union(*(by_file[path] for path in patch.files))) - 1 if patch.changes else 0
         for patch in patches
     }
-
-
-def apart(patches: Iterable[Patch], files: Iterable[frozenset[str]]) -> list[Patch]:
-    """The first of the patches, and then each that shares no file with those before it; `files` are those of each."""
-    taken: set[str] = set()
-    found: list[Patch] = []
-    for patch, own in zip(patches, files, strict=True):
-        if taken.isdisjoint(own):
-            taken |= own
-            found.append(patch)
-    return found

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import count
 
 import anyio
 
 from swarm.errors import MachineError
 from swarm.gating.affected import Affected
+from swarm.gating.gate import Gate
 from swarm.gating.judging import hits
 from swarm.merging.chain import Chain, Picker
-from swarm.merging.culprits import Culprits, Gating, Hunt
+from swarm.merging.culprits import Culprits, Hunt
 from swarm.merging.order import in_order
 from swarm.merging.patch import Eviction, Patch
 from swarm.protocols import EventSink
@@ -43,32 +44,12 @@ class Proven:
     fault: MachineError | None = None
 
 
-@dataclass(slots=True)
-class _Progress:
-    """How far a proof has come: the chain at work, of whose links the first `green` were seen to hold, the culprits
-    that are known, and whether the whole of this chain was seen red."""
-
-    chain: Chain
-    left: list[Patch]
-    guilty: dict[str, Eviction] = field(default_factory=dict)
-    green: int = 0
-    red: bool = False
-    tests: tuple[str, ...] = ()
-    report: GateReport | None = None
-    done: bool = False
-    hunt: Hunt | None = None
-
-    @property
-    def known_green(self) -> int:
-        return max(self.green, self.hunt.green if self.hunt is not None else 0)
-
-
 class Prover:
     """Makes chains and has them tested: where they can be told, the tests that the patches reach come first, as long as
-    they are the smaller part. `gate` is None where there is none, or where it evicts nobody."""
+    they are the smaller part."""
 
     def __init__(
-        self, picker: Picker, gate: Gating | None, sink: EventSink, base: str, affected: Affected | None = None
+        self, picker: Picker, gate: Gate, sink: EventSink, base: str, affected: Affected | None = None
     ) -> None:
         self._picker = picker
         self._gate = gate
@@ -91,84 +72,70 @@ class Prover:
 
         `stop` ends the search of culprits after the test that is at work, `halt` all tests at once; a machine's failure
         does so, too, and is not raised. What is known by then holds: see `Proven`.
-
-        Raises:
-            MachineError: the repository failed, and there is no gate.
         """
-        progress = _Progress(Chain(floor, (), ()), in_order(waiting))
-        if self._gate is None:
-            return _so_far(replace(progress, chain=await self._picker.chain(floor, progress.left, merged), done=True))
+        hunt = Hunt(Chain(floor, (), ()), in_order(waiting), merged, stage, lambda: stop is not None and stop.is_set())
         fault: MachineError | None = None
         if halt is None or not halt.is_set():
             try:
-                await unless_stopped(halt or anyio.Event(), lambda: self._prove(progress, merged, stage, stop))
+                await unless_stopped(halt or anyio.Event(), lambda: self._prove(hunt))
             except MachineError as error:
                 fault = error
-        return _so_far(progress, fault)
+        return _so_far(hunt, fault)
 
-    async def _prove(self, progress: _Progress, merged: Sequence[Patch], stage: int, stop: anyio.Event | None) -> None:
-        """Prove until nothing is left to do, or until it is stopped; `progress` tells how far it came."""
-        gate, floor, ordered = self._gate, progress.chain.floor, progress.left
-        assert gate is not None
-        culprits, known = Culprits(self._picker, gate, self._sink), set[str]()
-
-        def stopped() -> bool:
-            return stop is not None and stop.is_set()
-
+    async def _prove(self, hunt: Hunt) -> None:
+        """Prove until nothing is left to do, or until it is stopped."""
+        floor, ordered, stage = hunt.chain.floor, hunt.left, hunt.stage
+        culprits, known = Culprits(self._picker, self._gate, self._sink), set[str]()
         for rounds in count():
-            progress.left = [patch for patch in ordered if patch.subtask_id not in progress.guilty]
-            progress.green, progress.red, progress.report = 0, False, None
-            progress.chain = chain = await self._picker.chain(floor, progress.left, merged)
+            left = [patch for patch in ordered if patch.subtask_id not in hunt.guilty]
+            chain = await self._picker.chain(floor, left, hunt.merged)
+            hunt.begin(chain, left)
             if not chain.steps:
-                progress.report, progress.done = self._reports.get(chain.tip), True
+                hunt.verdict, hunt.done = self._reports.get(chain.tip), True
                 return
-            report, tests = await self._look(chain, stage)
-            hunt = progress.hunt = Hunt(chain, merged, stage, report, stopped)
+            hunt.report, tests = await self._look(chain, stage)
             if tests is not None:
-                progress.red, progress.tests = True, tests
+                hunt.red, hunt.tests, hunt.green = True, tests, 0
                 hunt.known = 0 if tests else sum(link.commit in known for link in chain.links)
-                if stopped():
+                if hunt.stopped():
                     return
                 await culprits.find(hunt, tests)
             else:
-                progress.green, progress.report = len(chain.links), report
-                if still := await self._still(chain, report, stage):
+                hunt.green, hunt.verdict = len(chain.links), hunt.report
+                if still := await self._still(chain, hunt.report, stage):
                     await culprits.undone(hunt, still)
             if not hunt.culprits and hunt.ended:
                 if chain.tip not in self._reports:  # only chosen tests were red, and by luck
                     self._whole.add(chain.tip)
                     continue
                 if tests is not None and not hunt.excused:
-                    self._reports[chain.tip] = gate.lucky(chain.tip, stage, tests)
-                progress.report, progress.done = self._reports[chain.tip], True
+                    self._reports[chain.tip] = self._gate.lucky(chain.tip, stage, tests)
+                hunt.verdict, hunt.done = self._reports[chain.tip], True
                 return
-            progress.guilty |= {each.patch.subtask_id: each for each in hunt.culprits}
+            hunt.guilty |= {each.patch.subtask_id: each for each in hunt.culprits}
             if not tests:
                 known.update(link.commit for link in chain.links[: hunt.green])
             if not hunt.ended:
                 return
             if rounds + 1 >= MOST_ROUNDS:
-                await self._fill(progress, merged, stage, stopped)
+                await self._fill(hunt)
                 return
 
-    async def _fill(
-        self, progress: _Progress, merged: Sequence[Patch], stage: int, stopped: Callable[[], bool]
-    ) -> None:
+    async def _fill(self, hunt: Hunt) -> None:
         """No culprit is looked for any more: put the rest onto what is green, in halves, as long as that holds."""
-        floor, kept = progress.chain.floor, list(progress.chain.links[: progress.known_green])
-        chain = Chain(floor, tuple(kept), ())
-        todo = [[patch for patch in progress.left if patch not in {link.patch for link in kept}]]
-        todo = [[patch for patch in todo[0] if patch.subtask_id not in progress.guilty]]
-        progress.tests, looks = (), 0
-        while todo and looks < MOST_FILLED and not stopped():
+        chain = Chain(hunt.chain.floor, hunt.chain.links[: hunt.green], ())
+        kept = {link.patch for link in chain.links}
+        todo = [[patch for patch in hunt.left if patch not in kept and patch.subtask_id not in hunt.guilty]]
+        hunt.tests, looks = (), 0
+        while todo and looks < MOST_FILLED and not hunt.stopped():
             part = todo.pop()
             patches = [*(link.patch for link in chain.links), *part]
-            tried = await self._picker.chain(floor, patches, merged)
+            tried = await self._picker.chain(chain.floor, patches, hunt.merged)
             looks += 1
-            report = await self._verdict(tried.tip, stage)
-            if await self._broken(report, floor, stage) is None:
-                chain, progress.report = tried, report
-                progress.chain, progress.hunt, progress.green = chain, None, len(chain.links)
+            report = await self._verdict(tried.tip, hunt.stage)
+            if await self._broken(report, chain.floor, hunt.stage) is None:
+                chain, hunt.verdict = tried, report
+                hunt.chain, hunt.green = chain, len(chain.links)
             elif len(part) > 1:
                 middle = len(part) // 2
                 todo += [part[middle:], part[:middle]]
@@ -184,18 +151,15 @@ class Prover:
 
     async def _before(self, floor: str, stage: int) -> GateReport | None:
         """The verdict on what a chain begins with."""
-        assert self._gate is not None
         return self._gate.base if floor == self._base else await self._verdict(floor, stage)
 
     async def _verdict(self, commit: str, stage: int) -> GateReport:
-        assert self._gate is not None
         if commit not in self._reports:
             self._reports[commit] = await self._gate.run(commit, stage)
         return self._reports[commit]
 
     async def _look(self, chain: Chain, stage: int) -> tuple[GateReport, tuple[str, ...] | None]:
         """What the gate says of a chain, and the tests that it breaks as `_broken` has them."""
-        assert self._gate is not None
         if self._affected is not None and chain.tip not in self._reports and chain.tip not in self._whole:
             touched = await self._affected.between(chain.floor, chain.tip)
             if touched.tests and not touched.whole and 2 * len(touched.tests) <= touched.of:
@@ -225,18 +189,17 @@ class Prover:
         return () if report.worse and not before.worse else None
 
 
-def _so_far(progress: _Progress, fault: MachineError | None = None) -> Proven:
+def _so_far(hunt: Hunt, fault: MachineError | None) -> Proven:
     """What is known of a chain, whether its proof came to its end or not."""
-    chain, known = progress.chain, dict(progress.guilty)
-    if progress.done:
-        return Proven(chain, progress.report, (*known.values(), *chain.evicted), fault=fault)
-    if progress.hunt is not None:
-        known |= {each.patch.subtask_id: each for each in progress.hunt.culprits}
-    cut = Chain(chain.floor, chain.links[: progress.known_green], chain.evicted)
+    chain, known = hunt.chain, dict(hunt.guilty)
+    if hunt.done:
+        return Proven(chain, hunt.verdict, (*known.values(), *chain.evicted), fault=fault)
+    known |= {each.patch.subtask_id: each for each in hunt.culprits}
+    cut = Chain(chain.floor, chain.links[: hunt.green], chain.evicted)
     there = {link.patch.subtask_id for link in cut.links}
     guilty = tuple(each for name, each in known.items() if name not in there)
     out = {*there, *known, *(each.patch.subtask_id for each in chain.evicted)}
-    rest = tuple(patch for patch in progress.left if patch.subtask_id not in out)
-    tests = progress.tests if progress.red else ()
+    rest = tuple(patch for patch in hunt.left if patch.subtask_id not in out)
+    tests = hunt.tests if hunt.red else ()
     untested = (Eviction(patch, "untested", tests=tests) for patch in rest)
-    return Proven(cut, progress.report, (*guilty, *untested, *chain.evicted), rest, progress.red, fault)
+    return Proven(cut, hunt.verdict, (*guilty, *untested, *chain.evicted), rest, hunt.red, fault)

@@ -21,8 +21,9 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 from swarm.errors import MachineError
 from swarm.events import MergeTried, Notice, PatchMerged
 from swarm.gating.affected import Affected
+from swarm.gating.gate import Gate
 from swarm.merging.chain import Chain, Picker
-from swarm.merging.culprits import Gating
+from swarm.merging.order import in_order
 from swarm.merging.patch import Eviction, Patch, patch_of
 from swarm.merging.proof import Proven, Prover
 from swarm.merging.repairs import Crew, Repaired, Repairs
@@ -64,7 +65,7 @@ class MergeQueue:
         repository: Repository,
         sink: EventSink,
         stop: anyio.Event,
-        gate: Gating | None = None,
+        gate: Gate | None = None,
         command: str | None = None,
         halt: anyio.Event | None = None,
     ) -> None:
@@ -74,8 +75,7 @@ class MergeQueue:
         self._halt = halt or stop
         self._picker = Picker(repository)
         affected = Affected(repository, command) if command is not None else None
-        self._prover = Prover(self._picker, gate, sink, repository.base, affected)
-        self._plain = Prover(self._picker, None, sink, repository.base)
+        self._prover = Prover(self._picker, gate, sink, repository.base, affected) if gate is not None else None
         self._repairs: Repairs | None = None
         self._changes: dict[str, tuple[Change, ...]] = {}
         self._told: dict[tuple[int, str], str] = {}
@@ -85,7 +85,7 @@ class MergeQueue:
 
     def forget_gate(self) -> None:
         """The run goes on without a gate."""
-        self._prover = self._plain
+        self._prover = None
 
     def repair_with(self, crew: Crew, most: int) -> None:
         """Let evicted patches be repaired, each at most so often."""
@@ -150,6 +150,9 @@ class MergeQueue:
     async def _proven(self, tip: str, waiting: list[Patch], merged: list[Patch], stage: int, *, first: bool) -> Proven:
         """Where the gate could not be run to its end, and nothing was seen red, the sub-agents' own patches are merged
         all the same: untested. What was seen red is not, nor is a repair put untested on a tree that was seen green."""
+        if self._prover is None:
+            chain = await self._picker.chain(tip, in_order(waiting), merged)
+            return Proven(chain, None, chain.evicted)
         proven = await self._prover.prove(tip, waiting, merged, stage, self._stop, self._halt)
         if not proven.rest or proven.red:
             return proven
@@ -158,8 +161,8 @@ class MergeQueue:
             unseen = [replace(each, red=False) for each in proven.evicted if each.kind == "untested"]
             return replace(proven, evicted=(*known, *unseen))
         inside = [*merged, *(link.patch for link in proven.chain.links)]
-        plain = await self._plain.prove(proven.chain.tip, proven.rest, inside, stage)
-        chain = Chain(tip, (*proven.chain.links, *plain.chain.links), plain.chain.evicted)
+        plain = await self._picker.chain(proven.chain.tip, in_order(proven.rest), inside)
+        chain = Chain(tip, (*proven.chain.links, *plain.links), plain.evicted)
         return replace(proven, chain=chain, report=None, evicted=(*known, *plain.evicted), rest=())
 
     async def _try_all(self, receive: MemoryObjectReceiveStream[AgentResult], plan: Plan, stage: int, tip: str) -> None:

@@ -18,9 +18,8 @@ from swarm.errors import MachineError
 from swarm.events import RepairsStarted
 from swarm.journal.past import Past
 from swarm.merging.chain import Picker
-from swarm.merging.order import apart
 from swarm.merging.patch import Eviction, Patch, named
-from swarm.merging.undone import lines_of, place_of, same_file, tests_gone, told, undone
+from swarm.merging.undone import FileLines, lines_of, place_of, same_file, tests_gone, told, undone
 from swarm.prompts.briefing import Briefing, Occasion
 from swarm.prompts.repairs import Case, repair_instructions
 from swarm.protocols import EventSink, Executor
@@ -90,15 +89,11 @@ class Repairs:
         """Those that can be repaired now, side by side: no two of them are about the same file."""
         worth = [each for each in evicted if each.kind in _WORTH and not each.given_up]
         open_ = [each for each in worth if each.patch.repairs < self._most]
-        if self._stop.is_set():
-            return []
-        files = [each.patch.files | set(each.conflicts) for each in open_]
-        chosen = {patch.subtask_id for patch in apart([each.patch for each in open_], files)}
-        found, ids = list[Eviction](), list[str]()
-        for each in open_:
-            asked = [*ids, repair_id(each.patch)]
-            if each.patch.subtask_id in chosen and not self._crew.headcount.excess(asked):
-                found, ids = [*found, each], asked
+        found, ids, taken = list[Eviction](), list[str](), set[str]()
+        for each in open_ if not self._stop.is_set() else ():
+            files, asked = each.patch.files | set(each.conflicts), [*ids, repair_id(each.patch)]
+            if taken.isdisjoint(files) and not self._crew.headcount.excess(asked):
+                found, ids, taken = [*found, each], asked, taken | files
         return found
 
     async def run(
@@ -178,10 +173,10 @@ class Repairs:
         return found
 
     async def _diff(self, patch: Patch) -> str:
-        return await self._between(f"{patch.commit}^", patch.commit)
+        return (await self._picker.repository.diff(f"{patch.commit}^", patch.commit)).decode(errors="replace")
 
-    async def _between(self, old: str, new: str) -> str:
-        return (await self._picker.repository.diff(old, new)).decode(errors="replace")
+    async def _lines(self, old: str, new: str) -> dict[str, FileLines]:
+        return lines_of(await self._picker.repository.diff(old, new))
 
     async def _became(self, job: _Job, result: AgentResult, tip: str, merged: Sequence[Patch]) -> Patch | Eviction:
         """The patch with which the queue goes on, or why there is none."""
@@ -223,7 +218,7 @@ class Repairs:
     async def _gone(self, job: _Job, made: str) -> list[str]:
         """The tests for which the patch was evicted that are no longer there."""
         found = []
-        for test in tests_gone(lines_of(await self._between(job.start, made)), job.eviction.tests):
+        for test in tests_gone(await self._lines(job.start, made), job.eviction.tests):
             path, function = place_of(test)
             there = await self._picker.repository.holding(made, (f"def {function}(",))
             if not any(same_file(name, path) for name in there):  # between marks it stood twice
@@ -235,13 +230,13 @@ class Repairs:
     ) -> tuple[tuple[str, ...], list[str]]:
         """What a repair takes back of what others merged, in words, and those in whose place the evicted patch's
         version of a file stands as it was."""
-        mine = lines_of(await self._between(tip, made))
+        mine = await self._lines(tip, made)
         as_it_was = mine.keys() - set(await self._picker.repository.changed_files(old.commit, made))
         found, instead = list[str](), list[str]()
         for other in merged:
             if other.subtask_id == old.subtask_id or other.files.isdisjoint(mine):
                 continue
-            if files := undone(mine, lines_of(await self._diff(other))):
+            if files := undone(mine, await self._lines(f"{other.commit}^", other.commit)):
                 found.append(told(other.subtask_id, files))
                 if as_it_was & files.keys():
                     instead.append(other.subtask_id)

@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-_FILE = "diff --git a/"
+from swarm.hunks import parse
+
 _WORD = re.compile(r"\w")
 
 
@@ -27,32 +28,17 @@ class FileLines:
     """The file is deleted."""
 
 
-def lines_of(diff: str) -> dict[str, FileLines]:
-    """A diff of git by file; names as git writes them in its heads."""
+def lines_of(diff: bytes) -> dict[str, FileLines]:
+    """A diff of git by file."""
     found: dict[str, FileLines] = {}
-    lines, inside = FileLines(), False
-    for line in diff.split("\n"):
-        if line.startswith(("diff --git ", "GIT binary patch")):
-            inside = False
-            if line.startswith("diff"):
-                lines = found.setdefault(_name(line), FileLines())
-        elif line.startswith("@@ "):
-            inside = True
-        elif not inside:
-            lines.back |= line.startswith("new file mode")
-            lines.gone |= line.startswith("deleted file mode")
-        elif _WORD.search(line[1:]):
-            if line[0] == "+":
-                lines.added[line[1:].strip()] += 1
-            elif line[0] == "-":
-                lines.removed[line[1:].strip()] += 1
+    for file in parse(diff):
+        lines = found[file.name] = FileLines(back=file.change == "added", gone=file.change == "removed")
+        for line in (line for hunk in file.hunks for line in hunk.lines if _WORD.search(line.text)):
+            if line.kind == "+":
+                lines.added[line.text.strip()] += 1
+            elif line.kind == "-":
+                lines.removed[line.text.strip()] += 1
     return found
-
-
-def _name(head: str) -> str:
-    """Both sides have the same name: renames are not told."""
-    rest = head.removeprefix(_FILE)
-    return rest[: (len(rest) - len(" b/")) // 2] if rest != head else head.rpartition('" "b/')[2].rstrip('"')
 
 
 def undone(mine: Mapping[str, FileLines], theirs: Mapping[str, FileLines]) -> dict[str, tuple[int, int]]:

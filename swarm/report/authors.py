@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from swarm.report.hunks import FilePatch, parse
+from swarm.hunks import FilePatch, parse
 from swarm.sandboxes.git.command import Git, own_git
 
 _HEAD = b"\x00\x00commit "

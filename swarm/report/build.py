@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from swarm.errors import UsageError
+from swarm.hunks import FilePatch
 from swarm.journal.reader import read_events
 from swarm.report.blobs import Blobs
 from swarm.report.compare import differences
 from swarm.report.fold import Fold
-from swarm.report.hunks import FilePatch
 from swarm.report.model import Page, RunPage
 from swarm.report.patches import read_patch, shown, unmerged
 from swarm.report.render import render

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import SequenceMatcher
 
+from swarm.hunks import FilePatch
 from swarm.legible import visible
 from swarm.report.blobs import Blobs
-from swarm.report.hunks import FilePatch
 from swarm.report.model import Difference
 
 _LINES = 3_000  # of both patches to a file, that are laid beside each other

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from swarm.budgets.levels import figure
+from swarm.budgets.levels import limit_words
 from swarm.events import (
     AgentTold,
     Answered,
@@ -38,9 +38,11 @@ def entry(event: Event, at: int, number: Callable[[str], int]) -> Entry | None:
                 warning=event.level == "warning",
             )
         case BoardPosted():
-            return _board(event, at, number)
+            if not event.words:
+                return None
+            return Entry(at=at, kind="board", text=event.words, agent=number(event.trajectory_id))
         case LimitReached():
-            return Entry(at=at, kind="budget", text=_limit(event), warning=True)
+            return Entry(at=at, kind="budget", text=limit_words(event), warning=True)
         case AgentTold():
             said = event.limit or {"straggler": "slower than its siblings", "asked": "asked from outside"}.get(
                 event.reason, event.reason
@@ -77,31 +79,6 @@ def entry(event: Event, at: int, number: Callable[[str], int]) -> Entry | None:
             return Entry(at=at, kind="gap", text=f"{event.reason} ({event.lost} lost)", warning=True)
         case _:
             return None
-
-
-def _board(event: BoardPosted, at: int, number: Callable[[str], int]) -> Entry | None:
-    match event.action:
-        case "claim" if event.holder:
-            text = f"leaves {event.key} to {event.holder}"
-        case "claim":
-            text = f"claims {event.key}"
-        case "release":
-            text = f"gives up {event.key}"
-        case "find":
-            text = f"found{f' ({event.key})' if event.key else ''}: {event.text}"
-        case "read":
-            return None
-    return Entry(at=at, kind="board", text=text, agent=number(event.trajectory_id))
-
-
-def _limit(event: LimitReached) -> str:
-    consequence = {
-        "soft": "agents are asked to finish",
-        "hard": "a call was not sent",
-        "over": "an endpoint counted more than was asked for; nothing further is sent",
-        "closed": "no further sub-agents are started",
-    }[event.level]
-    return f"{figure(event.used)} of {figure(event.limit)} {event.what} are used: {consequence}"
 
 
 def _control(event: ControlUsed) -> str:

@@ -28,12 +28,11 @@ from swarm.events.base import EventBase
 from swarm.journal.gate_words import words
 from swarm.journal.totals import Totals
 from swarm.report.blobs import Blobs
-from swarm.report.clock import Clock
 from swarm.report.entries import entry
 from swarm.report.graph import Asked, draw
 from swarm.report.model import GateRun, Mark, RunPage, Stage
 from swarm.report.talk import Systems
-from swarm.report.tracks import Tracks
+from swarm.report.tracks import Clock, Tracks
 from swarm.stages import edges
 from swarm.types import Plan, Role, SubTask
 
@@ -243,12 +242,9 @@ class Fold:
             return
         run, mark = chosen = (same or self._open_gates)[0]
         self._open_gates.remove(chosen)
-        run.passed, run.settled, run.timed_out = event.passed, event.settled, event.timed_out
-        run.exit_code, run.seconds, run.commit, run.reason = event.exit_code, event.seconds, event.commit, words(event)
-        run.ran, run.failed, run.broken = event.ran, event.failed, event.broken
-        run.fixed, run.flaky, run.attempt, run.purpose = event.fixed, event.flaky, event.attempt, event.purpose
-        run.artifact = event.artifact
-        run.output = self._blobs.add(event.output)
+        for name in GateRun.model_fields.keys() & GateFinished.model_fields.keys():
+            setattr(run, name, getattr(event, name))
+        run.reason, run.output = words(event), self._blobs.add(event.output)
         mark.end, mark.ok = self._clock.now, event.passed
         mark.text = f"{_gate_name(run)}: {'passed' if event.passed else 'failed'}"
 

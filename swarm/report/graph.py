@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 
 from swarm.journal.totals import Totals
 from swarm.report.layout import lay_out
 from swarm.report.model import Agent, Band, Graph, Node
-from swarm.report.ways import way_by_steps, way_by_time
 from swarm.stages import edges
 from swarm.types import Outcome, Plan, Role, SubTask
 
 NEEDS, REPLACES, OWN = range(3)
+Needs = Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class Asked:
     and repairs of the sub-tasks that `repairs` names."""
 
     plans: Mapping[int, Plan]
-    needs: Mapping[int, Mapping[str, Sequence[str]]]
+    needs: Mapping[int, Needs]
     others: Mapping[str, SubTask]
     repairs: Mapping[str, str]
 
@@ -73,9 +74,7 @@ def _state(
     return ("over", "never started") if ended else ("waiting", "")
 
 
-def _mark_ways(
-    nodes: Mapping[str, Node], needs: Mapping[int, Mapping[str, Sequence[str]]], agents: Sequence[Agent], totals: Totals
-) -> None:
+def _mark_ways(nodes: Mapping[str, Node], needs: Mapping[int, Needs], agents: Sequence[Agent], totals: Totals) -> None:
     for stage in sorted({agent.stage for agent in agents if agent.role == Role.SUBAGENT}):
         inside = needs.get(stage, {})
         _, steps = totals.steps_of_stage(stage)
@@ -131,9 +130,48 @@ def _placed(nodes: dict[str, Node], asked: Asked) -> Graph:
     )
 
 
-def _members(names: Sequence[str], inside: Mapping[str, Sequence[str]], number: Mapping[str, int]) -> list[str]:
+def _members(names: Sequence[str], inside: Needs, number: Mapping[str, int]) -> list[str]:
     """Sub-tasks alone: a group stands for its members."""
     found: list[str] = []
     for name in names:
         found += [name] if name in number else [other for other in inside.get(name, ()) if other in number]
     return list(dict.fromkeys(found))
+
+
+# Which sub-tasks of a stage the run waited for: the longest way through its graph, by steps or by the clock.
+
+
+def way_by_steps(needs: Needs, steps: Mapping[str, int]) -> list[str]:
+    """The way whose steps `swarm.journal.critical.longest_way` counts, first to last."""
+    best: dict[str, tuple[int, str]] = {}
+    try:
+        for node in TopologicalSorter(needs).static_order():
+            before = max(needs.get(node, ()), key=lambda other: best[other][0], default="")
+            best[node] = (steps.get(node, 0) + (best[before][0] if before else 0), before)
+    except CycleError:
+        best.clear()
+    best |= {node: (own, "") for node, own in steps.items() if node not in best}
+    return _back(max(best, key=lambda name: best[name][0], default=""), lambda node: best[node][1])
+
+
+def way_by_time(needs: Needs, ends: Mapping[str, int]) -> list[str]:
+    """What ended last, what it had waited for that ended last, and so on; first to last. A group ends as its last."""
+
+    def end(node: str, seen: frozenset[str] = frozenset()) -> int:
+        if node in ends or node in seen:
+            return ends.get(node, -1)
+        return max((end(other, seen | {node}) for other in needs.get(node, ())), default=-1)
+
+    def before(node: str) -> str:
+        latest = max(needs.get(node, ()), key=end, default="")
+        return latest if latest and end(latest) >= 0 else ""
+
+    return _back(max(ends, key=lambda name: ends[name], default=""), before)
+
+
+def _back(last: str, before: Callable[[str], str]) -> list[str]:
+    way: list[str] = []
+    while last and last not in way:
+        way.append(last)
+        last = before(last)
+    return way[::-1]

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from swarm.errors import MachineError
+from swarm.hunks import FilePatch, parse
 from swarm.legible import visible
 from swarm.report.authors import Store, open_store
 from swarm.report.blobs import Blobs
 from swarm.report.fold import Fold
-from swarm.report.hunks import FilePatch, parse
 from swarm.report.model import Patch, PatchFile, Unmerged
 from swarm.result import UNMERGED
 from swarm.sandboxes.git.repository import ANSWER

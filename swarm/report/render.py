@@ -11,11 +11,12 @@ import base64
 import hashlib
 import html
 import json
+from collections.abc import Sequence
 from importlib.resources import files
+from typing import Any
 
-from swarm.report.blobs import Blobs
+from swarm.report.blobs import Blobs, cleaned
 from swarm.report.model import Page
-from swarm.report.text import cleaned
 
 _SCRIPTS = ("base", "overview", "plan", "timeline", "agents", "talk", "patch", "gate", "record", "compare", "start")
 _ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
@@ -23,34 +24,38 @@ _ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 
 def render(page: Page, blobs: Blobs) -> str:
     """The whole page."""
-    style = _part("page.css")
-    script = "(() => {\n" + "\n".join(_part(f"{name}.js") for name in _SCRIPTS) + "\n})();\n"
+    return one_file(page.title, page.model_dump(mode="json"), [part(f"{name}.js") for name in _SCRIPTS], blobs.packed)
+
+
+def one_file(title: str, data: Any, scripts: Sequence[str], blobs: Sequence[str] = (), more_style: str = "") -> str:
+    """A page of its own data and scripts in the form of the report."""
+    style = part("page.css") + more_style
+    script = "(() => {\n" + "\n".join(scripts) + "\n})();\n"
     policy = (
         f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
         "base-uri 'none'; form-action 'none'"
     )
-    data = json.dumps(
-        cleaned(page.model_dump(mode="json")), ensure_ascii=False, separators=(",", ":"), allow_nan=False
-    ).translate(_ESCAPES)
+    written = json.dumps(cleaned(data), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     parts = "\n".join(
         f'<script type="application/octet-stream" id="blob-{number}">{packed}</script>'
-        for number, packed in enumerate(blobs.packed)
+        for number, packed in enumerate(blobs)
     )
     filled = {
         "policy": policy,
-        "title": html.escape(cleaned(page.title)),
+        "title": html.escape(cleaned(title)),
         "style": style,
-        "data": data,
+        "data": written.translate(_ESCAPES),
         "blobs": parts,
         "script": script,
     }
-    pieces = _part("page.html").split("@@")  # text and names in turn
+    pieces = part("page.html").split("@@")  # text and names in turn
     return "".join(filled[piece] if index % 2 else piece for index, piece in enumerate(pieces))
+
+
+def part(name: str) -> str:
+    """A file of the report's own page: `page.css`, or one of its scripts."""
+    return (files("swarm.report") / "page" / name).read_text(encoding="utf-8")
 
 
 def _hash(text: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
-
-
-def _part(name: str) -> str:
-    return (files("swarm.report") / "page" / name).read_text(encoding="utf-8")

@@ -7,7 +7,6 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from swarm.events import AgentTold, CallFinished, ContextEdited, ToolFinished, ToolStarted
-from swarm.report.text import content_text
 from swarm.types import Message
 
 
@@ -147,3 +146,13 @@ class Talk:
                 self._items.append(Item(kind="call", name="tool", text=text, at=at))
             case _:
                 self._items.append(Item(kind="user", text=text, at=at))
+
+
+def content_text(content: Any) -> str:
+    """The text of a message's content: a string, or the parts of the wire form that are text."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        parts = (part.get("text") for part in content if isinstance(part, dict))
+        return "\n".join(part for part in parts if isinstance(part, str))
+    return ""

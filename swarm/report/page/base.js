@@ -44,6 +44,12 @@ const many = (number, noun) => `${number.toLocaleString("en")} ${noun}${number =
 const percent = (part, whole) => `${Math.round((100 * part) / Math.max(1, whole))} %`;
 const dollars = (cost) => (cost === null ? "unknown" : `$${cost < 1 ? cost.toFixed(4) : cost.toFixed(2)}`);
 
+/** A text that is not longer than it may be. */
+const cut = (text, length) => {
+  const flat = text.replace(/\s+/g, " ").trim();
+  return flat.length > length ? `${flat.slice(0, Math.max(1, length - 1))}…` : flat;
+};
+
 /** 12, 3.4k, 1.2M. */
 function count(number) {
   for (const [unit, size] of [["G", 1e9], ["M", 1e6], ["k", 1e3]]) {
@@ -138,3 +144,19 @@ const tip = {
 
 /** A colour of the style sheet, for what is drawn on a canvas. */
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+
+/** The button of light and dark; `after` is called when it was pressed. */
+function themeButton(after) {
+  const dark = () => (document.documentElement.dataset.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
+  const toggle = button("", () => {
+    document.documentElement.dataset.theme = dark() ? "light" : "dark";
+    label();
+    after();
+  }, undefined, { id: "theme" });
+  const label = () => {
+    toggle.textContent = dark() ? "☀ Light" : "☾ Dark";
+    toggle.setAttribute("aria-label", dark() ? "Change to light" : "Change to dark");
+  };
+  label();
+  return toggle;
+}

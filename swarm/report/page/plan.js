@@ -129,11 +129,6 @@ function drawBand(run, graph, band) {
     s("text", { class: "band-name", x: 12, y: band.y + 19 }, band.stage ? `Stage ${band.stage}${stage && stage.rationale ? `: ${cut(stage.rationale, graph.width / 8.2)}` : ""}` : "Without a stage"));
 }
 
-const cut = (text, length) => {
-  const flat = text.replace(/\s+/g, " ").trim();
-  return flat.length > length ? `${flat.slice(0, Math.max(1, length - 1))}…` : flat;
-};
-
 function drawEdge(graph, [from, to, kind]) {
   const a = graph.nodes[from];
   const b = graph.nodes[to];

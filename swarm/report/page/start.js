@@ -62,23 +62,8 @@ function heading() {
     heading();
     show(current() === "compare" ? "overview" : current());
   }, undefined, { "aria-pressed": String(index === shownRun.index) })));
-  document.getElementById("heading").replaceChildren(h("div", { class: "title-line" }, h("h1", {}, "swarm ", h("span", { class: "run-id" }, run.id)), badge(run.status), h("span", { class: "task" }, cut(run.task, 200)), themeButton()),
+  document.getElementById("heading").replaceChildren(h("div", { class: "title-line" }, h("h1", {}, "swarm ", h("span", { class: "run-id" }, run.id)), badge(run.status), h("span", { class: "task" }, cut(run.task, 200)), themeButton(redraw)),
     ...[choice].filter(Boolean));
-}
-
-function themeButton() {
-  const dark = () => (document.documentElement.dataset.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
-  const toggle = button("", () => {
-    document.documentElement.dataset.theme = dark() ? "light" : "dark";
-    label();
-    redraw();
-  }, undefined, { id: "theme" });
-  const label = () => {
-    toggle.textContent = dark() ? "☀ Light" : "☾ Dark";
-    toggle.setAttribute("aria-label", dark() ? "Change to light" : "Change to dark");
-  };
-  label();
-  return toggle;
 }
 
 function redraw() {
