@@ -18,6 +18,7 @@ from swarm.agents.trajectory import sha256
 from swarm.calls import ModelReply
 from swarm.errors import BudgetExhausted, EndpointError
 from swarm.events import ToolFinished, ToolStarted
+from swarm.journal.open_calls import was_used
 from swarm.protocols import EventSink, Sandbox, Seat
 from swarm.retry import FATAL
 from swarm.steering import Steering
@@ -28,16 +29,12 @@ from swarm.types import (
     Submission,
     SubTask,
     ToolCall,
-    ToolErrorKind,
     ToolResult,
     ToolStatus,
 )
 
 _NOT_WHOLE = frozenset({"length", "content_filter", "error"})
 """Reasons to finish of a text that is no last word: it was cut off, taken back, or broke off."""
-
-_NOT_USED = (ToolErrorKind.UNKNOWN_TOOL, ToolErrorKind.BAD_ARGUMENTS, ToolErrorKind.DENIED)
-"""What came back without any tool having done anything."""
 
 _NUDGE = "You gave neither an answer nor a tool call. Go on with the sub-task, or call submit to end it."
 
@@ -85,6 +82,7 @@ class ToolUser:
     ) -> None:
         self._conversation = conversation
         self._tools = tools
+        self._gathering = tools if isinstance(tools, Gathering) else None
         self._sink = sink
         self._keeper = keeper
 
@@ -123,13 +121,13 @@ class ToolUser:
 
     def gathers(self, call: ToolCall) -> bool:
         """Whether it is taken together with others of its turn."""
-        return isinstance(self._tools, Gathering) and self._tools.gathers(call.name)
+        return self._gathering is not None and self._gathering.gathers(call.name)
 
     async def gather(self, calls: Sequence[ToolCall]) -> list[ToolResult]:
         """Do what such calls of one turn ask for, together; the results in their order."""
-        assert isinstance(self._tools, Gathering)
+        assert self._gathering is not None
         recorded, started = [self.recorded(call) for call in calls], time.monotonic()
-        answers = await self._tools.gather(calls, recorded)
+        answers = await self._gathering.gather(calls, recorded)
         for call, known, answer in zip(calls, recorded, answers, strict=True):
             if known is None:
                 self.record(call, answer.result, started, child=answer.child, artifact=answer.artifact)
@@ -179,6 +177,7 @@ class ToolUser:
 
     def say(self, call: ToolCall, result: ToolResult) -> None:
         """Give the model its answer to a call."""
+        self._conversation.tool_calls += was_used(result.status, result.error, ends=result.submission is not None)
         self._conversation.say({"role": "tool", "tool_call_id": call.id, "content": result.content})
 
 
@@ -197,10 +196,13 @@ class AgentLoop:
         self._context = context or Context(conversation)
         self._user = user
         self._sandbox = sandbox
-        self.tool_calls = 0
-        """Uses of tools other than submit that reached the tool."""
         self._steering = steering or Steering()
         self._repetition = Repetition()
+
+    @property
+    def tool_calls(self) -> int:
+        """Uses of tools other than submit that reached the tool."""
+        return self._conversation.tool_calls
 
     async def run(self, limits: AgentLimits) -> LoopEnd:
         self._conversation.clock = self._steering.clock
@@ -260,7 +262,6 @@ class AgentLoop:
         return ended
 
     def _end_of(self, call: ToolCall, result: ToolResult) -> LoopEnd | None:
-        self.tool_calls += result.submission is None and result.error not in _NOT_USED
         repeated = self._repetition.after(call.name, call.arguments, result.content)
         if result.submission is not None:
             return _submitted(result.submission)

@@ -16,7 +16,7 @@ from swarm.agents.line import Line, Teller
 from swarm.agents.prompt import Prompt
 from swarm.budgets.budget import Reservation
 from swarm.budgets.sizes import Needs
-from swarm.calls import Ask, ModelReply, ModelRequest
+from swarm.calls import WHOLE, Ask, ModelReply, ModelRequest
 from swarm.errors import EndpointError
 from swarm.events import CallFinished, CallSent, Notice
 from swarm.models.pricing import cost
@@ -43,6 +43,8 @@ class Conversation:
         self.clock = WorkClock()
         self.steps = 0
         self.usage = Usage()
+        self.tool_calls = 0
+        """Uses of tools that were answered, without those that no tool saw."""
         self.lineage = 0  # a rewind opens the next
         self.measured = (0, 0)  # bytes and tokens of the last prompt that the endpoint counted
         self.window: int | None = None  # tokens, as far as refusals or the journal told
@@ -326,4 +328,5 @@ def _sampling(request: ModelRequest) -> JsonObject:
         "max_tokens": request.max_tokens,
         "response_format": form.get("type"),
         "stream": request.stream is not None,
+        **(WHOLE if request.tokens else {}),
     }

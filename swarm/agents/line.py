@@ -18,6 +18,7 @@ from swarm.models.fitting.windows import ContextWindow
 from swarm.models.tokens import TokenRatio
 from swarm.protocols import EventSink, ModelService
 from swarm.retry import RetryPolicy
+from swarm.stopping import unless_stopped
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,22 +44,16 @@ class Line:
     learns: bool = False
     """Whether the trajectories on this line are to be trained on."""
 
-    async def learning(self, *, replayed: bool, stop: anyio.Event) -> Line:
+    async def learning(self, *, replayed: bool, stop: anyio.Event) -> Line | None:
         """This line for what is to be trained on, where its endpoint gives tokens; else it stays as it is. A run that
-        goes on does as it began. `stop`: nobody waits any longer."""
+        goes on does as it began. None where `stop` came before that was known: then nothing may begin.
+
+        Raises:
+            EndpointError: the endpoint cannot be asked.
+        """
         began = [start.trainable for start in self.past.course.starts.values()]
-        gives = any(began)
-        if not began:
-            async with anyio.create_task_group() as asking:
-                asking.start_soon(_cancel_on, stop, asking.cancel_scope)
-                gives = await gives_tokens((self.service,))
-                asking.cancel_scope.cancel()
-        return replace(self, capture=gives, learns=gives and not replayed)
-
-
-async def _cancel_on(stop: anyio.Event, scope: anyio.CancelScope) -> None:
-    await stop.wait()
-    scope.cancel()
+        gives = any(began) if began else await unless_stopped(stop, lambda: gives_tokens((self.service,)))
+        return None if gives is None else replace(self, capture=gives, learns=gives and not replayed)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -32,7 +32,7 @@ from swarm.embedded.proxy_exchange import Chat, Exchange
 from swarm.embedded.proxy_log import GatewayLog, open_log
 from swarm.embedded.proxy_sessions import session_name
 from swarm.embedded.server import running_app
-from swarm.errors import UsageError
+from swarm.errors import EndpointError, UsageError
 from swarm.models.fitting.capabilities import Knowledge
 from swarm.models.fitting.fitted import FittedModel
 from swarm.models.wire.client import CONNECT_S, TOKEN_FORMS, OpenAIModel, behind_proxy, open_client
@@ -82,7 +82,11 @@ class Upstream:
 
     async def token_form(self, model: str, key: str | None) -> str:
         """Whose way of asking for tokens works, "" where none does. Asked of it once for a model, by small calls with
-        the key of the first client, and remembered."""
+        the key of the first client, and remembered.
+
+        Raises:
+            EndpointError: it cannot be asked now.
+        """
         if model not in self._known:
             self._known[model] = Knowledge(self.base_url, model, home(os.environ) / "capabilities")
         knowledge = self._known[model]
@@ -144,11 +148,14 @@ class _Gateway:
     async def begin(self, chat: Chat, key: str | None, *, counted: bool) -> tuple[Exchange, str]:
         """Record that a chat is sent on; and in which form its tokens are to be asked for, "" for not. Those of a
         stream only where the client wants its usage, by which it is seen whether any were lost (`counted`)."""
-        form = ""
+        form, trainable = "", True
         before = self.log.find(chat)
         if before is None or before.trainable:
-            form = await self.upstream.token_form(chat.model, key)
-        exchange = self.log.begin(chat, trainable=bool(form))
+            # One that cannot be asked now may give them all the same: such a session has calls without tokens.
+            with suppress(EndpointError):
+                form = await self.upstream.token_form(chat.model, key)
+                trainable = bool(form)
+        exchange = self.log.begin(chat, trainable=trainable)
         stream = form == "vllm" and counted and chat.model not in self.upstream.no_stream_ids
         plain = (chat.sampling.get("stream") and not stream) or (chat.sampling.get("n") or 1) != 1
         return exchange, "" if plain or not exchange.trainable else form

@@ -64,7 +64,7 @@ class Exchange:
         self.trainable = strand.trainable
 
     def accept(self, answer: Answer, version: str, t_first: float, streamed_tokens: int = 0) -> None:
-        """It was answered. `version` is that of the policy; `streamed_tokens` estimates an answer without usage.
+        """It was answered. `version` is that of the policy; `streamed_tokens` estimates a stream without usage.
 
         Raises:
             ValidationError: its message is none.
@@ -79,7 +79,8 @@ class Exchange:
         record.usage = usage_of(answer.usage)
         if not record.usage.total_tokens:
             prompt = TokenRatio().tokens(len(to_json(list(self._prompt))))
-            record.usage = Usage(prompt_tokens=prompt, completion_tokens=streamed_tokens, calls=1)
+            completion = streamed_tokens or TokenRatio().tokens(len(to_json(message)))
+            record.usage = Usage(prompt_tokens=prompt, completion_tokens=completion, calls=1)
             record.estimated = True
         if strand.trainable:
             record.untrainable = "no_tokens"

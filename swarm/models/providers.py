@@ -150,6 +150,19 @@ def replicas_of(where: Endpoint, config: RunConfig) -> list[Endpoint]:
     return [replace(where, base_url=url) for url in config.base_urls]
 
 
+def hosts_of(model: str, config: RunConfig, env: Mapping[str, str]) -> str:
+    """Who serves a model, without credentials; empty where the caller brings one, or it is in process.
+
+    Raises:
+        UsageError: as `endpoint_of`.
+    """
+    here = model.startswith(f"{EMBEDDED}:") or (model == EMBEDDED and not config.base_urls)
+    if not model or here or not (config.base_urls or names_provider(model, config)):
+        return ""
+    places = replicas_of(endpoint_of(model, config, env), config)
+    return ", ".join(dict.fromkeys(urlsplit(place.base_url).netloc.rpartition("@")[2] for place in places))
+
+
 def declared_in(listed: bytes, model: str) -> Capabilities:
     """What an answer to `GET /models` tells that a model can do; nothing where it does not, or in another form."""
     try:

@@ -144,8 +144,16 @@ class RoutedModel:
         )
 
     async def gives_tokens(self) -> bool:
-        """See `swarm.models.capture.TokenGiver`: all replicas do."""
-        return await gives_tokens(place.service for place in self._places)
+        """See `swarm.models.capture.TokenGiver`: all replicas do, of those that can be asked."""
+        told, failure = list[bool](), None
+        for place in self._places:
+            try:
+                told.append(await gives_tokens((place.service,)))
+            except EndpointError as error:
+                failure = error
+        if failure is not None and not told:
+            raise failure
+        return all(told)
 
     @asynccontextmanager
     async def admit(self, ask: Ask) -> AsyncIterator[Model]:

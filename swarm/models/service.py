@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from random import Random
+
+import anyio
 
 from swarm.calls import Ask, ModelReply, ModelRequest
 from swarm.errors import EndpointError
 from swarm.models.admission.governor import Governor
 from swarm.models.admission.waiting import Admission
-from swarm.models.capture import gives_tokens
+from swarm.models.capture import TokenGiver
 from swarm.protocols import Model
+from swarm.retry import RetryPolicy
+from swarm.types import Role
+
+_RETRY = RetryPolicy()
+_RNG = Random()
+_SMALL = Ask(Role.ORCHESTRATOR, 64)
 
 
 class GovernedModel:
     """`swarm.protocols.ModelService` over one endpoint."""
 
-    def __init__(self, model: Model, governor: Governor) -> None:
+    def __init__(self, model: Model, governor: Governor, retry: RetryPolicy = _RETRY) -> None:
         self.name = model.name
         self.endpoint = model.endpoint
         self.governor = governor
         self._model = model
+        self._retry = retry  # of what is asked beside the calls of a run
 
     def __repr__(self) -> str:
         return f"<GovernedModel {self.name} at {self.endpoint}: {self.governor!r}>"
@@ -32,8 +42,26 @@ class GovernedModel:
             yield _Reporting(self._model, self.governor, admission)
 
     async def gives_tokens(self) -> bool:
-        """See `swarm.models.capture.TokenGiver`."""
-        return await gives_tokens((self._model,))
+        """See `swarm.models.capture.TokenGiver`. Asked at once, for mostly it is known; where that fails as every call
+        is: when it is admitted, and as often as makes sense."""
+        if not isinstance(self._model, TokenGiver):
+            return False
+        tries = 0
+        async with AsyncExitStack() as place:
+            admission: Admission | None = None
+            while True:
+                try:
+                    return await self._model.gives_tokens()
+                except EndpointError as error:
+                    self.governor.failed(error, admission)
+                    tries += self._retry.counts(error)
+                    again = self._retry.decide(error, tries, _RNG)
+                    if again is None:
+                        raise
+                await place.aclose()
+                await anyio.sleep(again)
+                admission = await place.enter_async_context(self.governor.admit(_SMALL, self.name))
+                admission.sent = True
 
     def estimated_wait(self, ask: Ask) -> float:
         """Seconds that such a call would about wait for its admission; see `Governor.estimated_wait`."""

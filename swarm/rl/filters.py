@@ -8,6 +8,7 @@ Every filter reports what it rejected: a bound that throws most of the data away
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -113,9 +114,20 @@ class Tis:
         return _filtered(weights, trained)
 
 
+_WORDS = "step|steps|iter|ckpt|checkpoint|version|weights"
+_STEP = re.compile(rf"(?:v|(?:.*[^a-z])?(?:{_WORDS})[-_=:.]?)?(\d+)", re.IGNORECASE)
+
+
+def step_of(version: str) -> int | None:
+    """The number in a policy's version as endpoints tell it: `41`, `v41`, `run/global_step_41`, `ckpt-41`. None where
+    there is none, such as in the name of a model."""
+    found = _STEP.fullmatch(version.strip())
+    return int(found[1]) if found else None
+
+
 def fresh(versions: Sequence[Sequence[int]], now: int, most: int) -> list[bool]:
     """Which trajectories are fresh enough: none of its segments was sampled by a policy more than `most` versions ago.
-    A trajectory without a known version is not."""
+    A trajectory without a known version is not. For versions as endpoints tell them see `step_of`."""
     return [bool(segments) and now - min(segments) <= most for segments in versions]
 
 

@@ -6,7 +6,6 @@ What a judge could not say is no zero: where the endpoint fails, or answers in a
 from __future__ import annotations
 
 import hashlib
-import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,16 +13,14 @@ from itertools import combinations
 from typing import Literal, TypeVar
 
 import anyio
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from swarm.calls import Ask, ModelRequest
 from swarm.config import RunConfig
-from swarm.errors import EndpointError
 from swarm.events import RewardGiven
 from swarm.protocols import ModelService
 from swarm.result import RunResult
-from swarm.retry import RetryPolicy
 from swarm.rl.episode import PERF
+from swarm.rl.questions import PATIENCE, Questions, Unjudged, json_form
 from swarm.rl.tasks.task import Task, Verify
 from swarm.types import JsonObject, Role, Usage
 from swarm.wiring import open_models
@@ -53,12 +50,8 @@ First give your reason in a few sentences, then say which is better: A, B, or ti
 The rubric:
 {rubric}"""
 
-_MISFITS = 3
-"""Answers in another form that are put up with."""
 _CHARACTERS = 40_000
 """Of an answer that a judge is shown; of a longer one it sees the beginning and the end."""
-_CHARACTERS_PER_TOKEN = 3
-_LIKELY_TOKENS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +69,6 @@ class WinRate:
 
     value: float
     compared: int
-
-
-@dataclass(frozen=True, slots=True)
-class Unjudged:
-    """There is no judgement, for this reason."""
-
-    reason: str
 
 
 class _Scored(BaseModel):
@@ -104,25 +90,32 @@ Form = TypeVar("Form", bound=BaseModel)
 
 class Judge:
     """Asks a model. `weight` stands beside every reward that it gives, `name` is that of the component; `source` tells
-    the model and the rubric. Use `open_judge`, or hand in a service of your own."""
+    the model and the rubric, `patience` is as in `Questions`. Use `open_judge`, or hand in a service of your own."""
 
     def __init__(
-        self, service: ModelService, rubric: str = RUBRIC, *, name: str = PERF, weight: float = 1.0, at_once: int = 32
+        self,
+        service: ModelService,
+        rubric: str = RUBRIC,
+        *,
+        name: str = PERF,
+        weight: float = 1.0,
+        at_once: int = 32,
+        patience: float = PATIENCE,
     ) -> None:
-        self.usage = Usage()
-        """Of all calls so far."""
-        self._service = service
+        self._questions = Questions(service, at_once, patience)
         self._rubric = rubric
         self._name = name
         self._weight = weight
-        self._limiter = anyio.CapacityLimiter(at_once)
-        self._retry = RetryPolicy()
-        self._asked = 0
         digest = hashlib.sha256(rubric.encode(errors="surrogatepass")).hexdigest()[:8]
         self._about = f"{service.name}, rubric {digest}"
 
     def __repr__(self) -> str:
-        return f"<Judge {self._about}: {self._asked} questions>"
+        return f"<Judge {self._about}: {self._questions.asked} questions>"
+
+    @property
+    def usage(self) -> Usage:
+        """Of all calls so far."""
+        return self._questions.usage
 
     async def score(self, task: str, answer: str) -> Score | Unjudged:
         """Judge one answer by the rubric."""
@@ -187,36 +180,12 @@ class Judge:
         return found if isinstance(found, Unjudged) else found.better
 
     async def _ask(self, system: str, request: str, form: JsonObject, read: type[Form]) -> Form | Unjudged:
-        system = system.format(rubric=self._rubric)
-        messages = [{"role": "system", "content": system}, {"role": "user", "content": request}]
-        tokens = len(system + request) // _CHARACTERS_PER_TOKEN + _LIKELY_TOKENS
-        self._asked += 1
-        name, rng = f"judge-{self._asked}", random.Random(self._asked)
-        tries = misfits = attempt = 0
-        async with self._limiter:
-            while True:
-                attempt += 1
-                try:
-                    ask = Ask(Role.AGGREGATOR, tokens, trajectory_id=name, attempt=attempt)
-                    async with self._service.admit(ask) as model:
-                        reply = await model.complete(ModelRequest(messages, response_format=form, temperature=0.0))
-                    self.usage = self.usage + reply.usage
-                    return read.model_validate_json(_bare(reply.content))
-                except ValidationError:
-                    misfits += 1
-                    if misfits >= _MISFITS:
-                        return Unjudged("the judge did not answer in the form that it was asked for")
-                except EndpointError as error:
-                    tries += self._retry.counts(error)
-                    again = self._retry.decide(error, tries, rng)
-                    if again is None:
-                        return Unjudged(f"{error.kind}: {error.message}")
-                    await anyio.sleep(again)
+        return await self._questions.ask(system.format(rubric=self._rubric), request, form, read.model_validate_json)
 
 
 @asynccontextmanager
 async def open_judge(
-    config: RunConfig, rubric: str = RUBRIC, *, name: str = PERF, weight: float = 1.0
+    config: RunConfig, rubric: str = RUBRIC, *, name: str = PERF, weight: float = 1.0, patience: float = PATIENCE
 ) -> AsyncIterator[Judge]:
     """A judge on the model that a configuration names for its aggregator (`aggregator_model`, else `model`), with its
     admission shared with all runs of this process at that endpoint.
@@ -225,11 +194,7 @@ async def open_judge(
         UsageError: no model or no endpoint is configured.
     """
     async with open_models(config) as models:
-        yield Judge(models.by_role[Role.AGGREGATOR], rubric, name=name, weight=weight)
-
-
-def _bare(text: str) -> str:
-    return text.strip().removeprefix("```json").removeprefix("```").removesuffix("```").strip()
+        yield Judge(models.by_role[Role.AGGREGATOR], rubric, name=name, weight=weight, patience=patience)
 
 
 def _shown(answer: str) -> str:
@@ -240,19 +205,9 @@ def _shown(answer: str) -> str:
 
 
 def _score_form() -> JsonObject:
-    return _form("score", {"reason": {"type": "string"}, "score": {"type": "number"}})
+    return json_form("score", {"reason": {"type": "string"}, "score": {"type": "number"}})
 
 
 def _comparison_form() -> JsonObject:
     better = {"type": "string", "enum": ["A", "B", "tie"]}
-    return _form("comparison", {"reason": {"type": "string"}, "better": better})
-
-
-def _form(name: str, properties: JsonObject) -> JsonObject:
-    schema = {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
-    return {"type": "json_schema", "json_schema": {"name": name, "strict": True, "schema": schema}}
+    return json_form("comparison", {"reason": {"type": "string"}, "better": better})

@@ -4,12 +4,13 @@ memory grows with the largest trajectory and not with the log."""
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, TypeVar
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from swarm.errors import JournalError
@@ -26,14 +27,18 @@ from swarm.events import (
 )
 from swarm.events.tokens import TOKENS, TokensTaken
 from swarm.journal.late_rewards import late_rewards
-from swarm.journal.open_calls import is_turn
+from swarm.journal.open_calls import calls_in, is_turn
 from swarm.journal.reader import read_events
+from swarm.journal.token_log import ids_sha256
 from swarm.types import Message
 
 _READ = (b'"type":"agent_start"', b'"type":"call"', b'"type":"tool"', b'"type":"agent_end"', b'"type":"reward"')
 _WHOLE = (b'"type":"run_start"', b'"type":"run_end"', b'"type":"run_resume"')
+_CHECK = "check it with `swarm validate`"
 _HEAD = 400
 """Bytes of a line in which its type stands."""
+
+T = TypeVar("T")
 
 
 class Ids(NamedTuple):
@@ -55,19 +60,36 @@ class Trajectory:
 
     def walk(self) -> Iterator[tuple[CallFinished, list[Message], Ids | None]]:
         """Each call with all messages that it was made with, and its tokens where there are any; one at a time, for
-        together the prompts are as long as the square of the conversation."""
+        together the prompts are as long as the square of the conversation.
+
+        Raises:
+            JournalError: the tokens of a call are not those that it was made with.
+        """
         trunk: list[Message] = []
         held: array[int] = array("q")
         for call in self.calls:
             prompt = [*trunk[: call.prefix_messages], *call.new_messages]
             record, ids = self.tokens.get(call.call_id), None
-            if record is not None:
-                start = held[: record.prefix_len] + array("q", record.prompt_ids_tail)
-                held = start + array("q", record.completion_ids)
+            if record is None:
+                if call.token_source != "none":
+                    raise self._damaged(call, "its tokens are not there")
+            else:
+                try:
+                    start = held[: record.prefix_len] + array("q", record.prompt_ids_tail)
+                    held = start + array("q", record.completion_ids)
+                except OverflowError:
+                    raise self._damaged(call, "an id that is too large for 64 bits") from None
+                if len(start) != record.prompt_len or ids_sha256(start) != record.prompt_ids_sha256:
+                    raise self._damaged(call, "the prompt that is rebuilt has another length or hash")
+                if not call.untrainable and len(record.completion_ids) != len(record.completion_logprobs):
+                    raise self._damaged(call, "ids and logprobs of different length")
                 ids = Ids(start.tolist(), record)
             yield call, prompt, ids
             if is_turn(call):
                 trunk = [*prompt, call.response]
+
+    def _damaged(self, call: CallFinished, why: str) -> JournalError:
+        return JournalError(f"{self.start.run_id}, {call.call_id}: {why}", remedy=_CHECK)
 
 
 class RunLog:
@@ -76,6 +98,8 @@ class RunLog:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.ended: RunEnded | None = None
+        self.parents: dict[str, str] = {}
+        """The parent of each trajectory, "" where it has none."""
         self._places: dict[str, array[int]] = {}
         self._tokens: dict[str, list[int]] = {}
         self._rewards: dict[tuple[str, str, str], RewardGiven] = {}
@@ -92,14 +116,16 @@ class RunLog:
                     assert isinstance(given, RewardGiven)
                     self._rewards[given.scope, given.target_id, given.name] = given
                 else:
-                    name = from_json(line)["trajectory_id"]
+                    kind, name, parent = self._head(line)
+                    if kind == "agent_start":
+                        self.parents.setdefault(name, parent)
                     self._places.setdefault(name, array("q")).append(at)
         for given in late_rewards(folder):
             self._rewards[given.scope, given.target_id, given.name] = given
         for at, line in _lines(folder / "tokens.jsonl"):
-            self._tokens.setdefault(from_json(line)["trajectory_id"], []).append(at)
+            self._tokens.setdefault(self._head(line)[1], []).append(at)
         if started is None:
-            raise JournalError(f"{folder.name} has no start", remedy="check it with `swarm validate`")
+            raise JournalError(f"{folder.name} has no start", remedy=_CHECK)
         self.started = started
 
     def __repr__(self) -> str:
@@ -123,7 +149,7 @@ class RunLog:
                 if isinstance(event, AgentStarted):
                     found = found or Trajectory(event)
                 elif found is None:
-                    raise JournalError(f"{name} has no start", remedy="check it with `swarm validate`")
+                    raise JournalError(f"{name} has no start", remedy=_CHECK)
                 elif isinstance(event, CallFinished) and event.accepted:
                     found.calls.append(event)
                 elif isinstance(event, ToolFinished):
@@ -131,19 +157,55 @@ class RunLog:
                 elif isinstance(event, AgentEnded):
                     found.end = event
         if found is None:
-            raise JournalError(f"{name} has no start", remedy="check it with `swarm validate`")
+            raise JournalError(f"{name} has no start", remedy=_CHECK)
+        found.tools = _standing(found)
         with (self.folder / "tokens.jsonl").open("rb") as lines:
             for at in self._tokens.get(name, ()):
-                record = TOKENS.validate_json(_line(lines, at))
+                record = self._checked(TOKENS, _line(lines, at))
                 found.tokens[record.call_id] = record
         return found
 
-    def _event(self, line: bytes) -> object:
+    def _head(self, line: bytes) -> tuple[str, str, str]:
+        """Type, trajectory and its parent of a record."""
         try:
-            return ANY_EVENT.validate_json(line)
+            read = from_json(line)
+            return read["type"], read["trajectory_id"], read.get("parent_trajectory_id", "")
+        except (ValueError, TypeError, LookupError) as error:
+            raise JournalError(f"{self.folder.name}: a line is no record: {error}", remedy=_CHECK) from None
+
+    def _event(self, line: bytes) -> object:
+        return self._checked(ANY_EVENT, line)
+
+    def _checked(self, kind: TypeAdapter[T], line: bytes) -> T:
+        try:
+            return kind.validate_json(line)
         except ValidationError as error:
             why = error.errors(include_url=False, include_input=False)[0]["msg"]
-            raise JournalError(f"{self.folder.name}: {why}", remedy="check it with `swarm validate`") from None
+            raise JournalError(f"{self.folder.name}: {why}", remedy=_CHECK) from None
+
+
+def _standing(trajectory: Trajectory) -> list[ToolFinished]:
+    """The uses of tools without those that a run which was resumed made again: of each call as many as it holds, the
+    last."""
+    left = Counter((call.call_id, each.id) for call in trajectory.calls for each in calls_in(call.response))
+    kept: list[ToolFinished] = []
+    for tool in reversed(trajectory.tools):
+        if left[tool.call_id, tool.tool_call_id] > 0:
+            left[tool.call_id, tool.tool_call_id] -= 1
+            kept.append(tool)
+    return kept[::-1]
+
+
+def started_of(folder: Path) -> RunStarted:
+    """The start of a run, without reading on.
+
+    Raises:
+        JournalError: it cannot be read, or has none.
+    """
+    for event in read_events(folder / "events.jsonl"):
+        if isinstance(event, RunStarted):
+            return event
+    raise JournalError(f"{folder.name} has no start", remedy=_CHECK)
 
 
 def events_of(folder: Path) -> Iterator[Event]:

@@ -18,6 +18,7 @@ from swarm.events import CallFinished
 from swarm.events.tokens import TokensTaken
 from swarm.journal.open_calls import is_turn
 from swarm.rl.reading import Trajectory
+from swarm.types import Message
 
 NEAR = 1024
 """Tokens from its end in which the last completion may differ."""
@@ -38,6 +39,8 @@ class Row:
     versions: list[str] = field(default_factory=list)
     joins: list[str] = field(default_factory=list)
     finish_reason: str = ""
+    messages: list[Message] = field(default_factory=list)
+    """The prompt of the first call."""
     _sampled_from: int = 0
     """Where the last completion begins."""
 
@@ -88,12 +91,12 @@ def rows_of(trajectory: Trajectory, near: int = NEAR) -> Iterator[Row]:
     """The rows of a trajectory, in order. A call that cannot be trained on is no part of one, but for what later
     prompts hold of it; calls beside the turns, such as one for a summary, are rows of their own."""
     row: Row | None = None
-    for call, _, ids in trajectory.walk():
+    for call, messages, ids in trajectory.walk():
         if call.untrainable or ids is None:
             continue
         prompt, record = ids
         if not is_turn(call):
-            beside = _begun(call, prompt)
+            beside = _begun(call, prompt, messages)
             beside.sampled(call, record)
             yield beside
             continue
@@ -101,7 +104,7 @@ def rows_of(trajectory: Trajectory, near: int = NEAR) -> Iterator[Row]:
         if row is None or how == "fork":
             if row is not None:
                 yield row
-            row = _begun(call, prompt)
+            row = _begun(call, prompt, messages)
         else:
             row.joins.append(how)
         row.sampled(call, record)
@@ -109,9 +112,9 @@ def rows_of(trajectory: Trajectory, near: int = NEAR) -> Iterator[Row]:
         yield row
 
 
-def _begun(call: CallFinished, prompt: list[int]) -> Row:
+def _begun(call: CallFinished, prompt: list[int], messages: list[Message]) -> Row:
     size = len(prompt)
-    return Row(call.trajectory_id, call.lineage_id, prompt, [0] * size, [0.0] * size, size)
+    return Row(call.trajectory_id, call.lineage_id, prompt, [0] * size, [0.0] * size, size, messages=messages)
 
 
 def _common(one: Sequence[int], other: Sequence[int]) -> int:

@@ -68,12 +68,32 @@ def slime(path: str, scratch: str) -> Any:
     return import_module("torch").load(path, weights_only=False)
 
 
+def verl(path: str, scratch: str) -> Any:
+    output = import_module("verl.experimental.agent_loop.agent_loop").AgentLoopOutput
+    found = []
+    for line in Path(path).read_text().splitlines():
+        row = json.loads(line)
+        uid = row.pop("uid")
+        unknown = sorted(set(row) - set(output.model_fields))
+        read = output.model_validate(row).as_dict()
+        tensors = {name: value[None] for name, value in read.items() if hasattr(value, "shape")}
+        numpy = import_module("numpy")
+        proto = import_module("verl.protocol").DataProto.from_dict(
+            tensors=tensors, non_tensors={"uid": numpy.array([uid], dtype=object)}
+        )
+        proto.check_consistency()
+        told = {name: value[0].tolist() for name, value in proto.batch.items()}
+        found.append(told | {"uid": proto.non_tensor_batch["uid"][0], "unknown": unknown, "turns": read["num_turns"]})
+    return found
+
+
 READERS: dict[str, Callable[..., Any]] = {
     "table": table,
     "atif": atif,
     "verifiers": verifiers,
     "trl": trl,
     "slime": slime,
+    "verl": verl,
 }
 
 if __name__ == "__main__":

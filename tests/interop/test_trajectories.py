@@ -27,6 +27,15 @@ TABLES = ("pyarrow>=26", "pandas>=3", "polars>=2", "duckdb>=2", "datasets>=5", *
 HARBOR = ("harbor>=0.24",)
 VERIFIERS = ("verifiers==0.4.0",)
 TRAINERS = ("trl>=1.16", "torch>=2.13", "datasets>=5", *OWN)
+VERL = (
+    "torch>=2.13",
+    "ray>=2.41",
+    "tensordict>=0.8,<=0.10,!=0.9.0",
+    "transformers>=5.5.3,<5.11",
+    "hydra-core",
+    "pillow",
+)
+VERL_TOO = ("codetiming", "cachetools", "fastapi", "uvicorn", "pandas", "datasets>=5")
 READERS = Path(__file__).with_name("foreign_readers.py")
 ROOT = Path(__file__).parents[2]
 
@@ -43,8 +52,14 @@ Read = Callable[..., Any]
 def read(require: Require, tmp_path: Path) -> Read:
     """What a reader finds, in an environment with its packages."""
 
-    def found(name: str, packages: tuple[str, ...], *arguments: object, python: str = sys.executable) -> Any:
-        programs = environment(name, packages, require, python)
+    def found(
+        name: str,
+        packages: tuple[str, ...],
+        *arguments: object,
+        python: str = sys.executable,
+        alone: tuple[str, ...] = (),
+    ) -> Any:
+        programs = environment(name, packages, require, python, alone)
         command = [str(programs / "python"), str(READERS), *map(str, arguments), str(tmp_path)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=tmp_path)
         assert done.returncode == 0, done.stderr[-3000:]
@@ -139,6 +154,18 @@ def test_verifiers_reads_its_traces(read: Read, run: Path, exported: Export) -> 
     assert found["frozen_tokens"] == 0
 
 
+def test_verl_takes_the_rows(read: Read, run: Path, exported: Export) -> None:
+    """By its own classes; of what it depends on only what these import, without its inference servers."""
+    (row,) = read("verl", VERL + VERL_TOO, "verl", exported("verl"), alone=("verl==0.9.1",))
+    tokens, mask, logprobs = row_of(run)
+    start = len(row["prompts"])
+    assert row["prompts"] + row["responses"] == tokens
+    assert (row["response_mask"], row["rollout_log_probs"]) == (mask[start:], logprobs[start:])
+    assert math.isclose(row["rm_scores"][-1], 0.2 * 0.3 + 1.0 * 0.2 + 1.0, rel_tol=1e-6)
+    assert not any(row["rm_scores"][:-1])
+    assert (row["uid"], row["turns"], row["unknown"]) == ("g1", 6, [])
+
+
 def test_trl_and_datasets_take_the_rows(read: Read, run: Path, exported: Export) -> None:
     row = read("trainers", TRAINERS, "trl", exported("trl"))
     tokens, mask, logprobs = row_of(run)
@@ -152,15 +179,45 @@ def test_slime_loads_its_samples(read: Read, run: Path, tmp_path: Path, require:
     programs = environment("trainers", TRAINERS, require)
     code = "import sys; from pathlib import Path; from swarm.rl.export.catalog import export"
     out = tmp_path / "samples.pt"
-    writes = f"{code}; export('slime', [Path(sys.argv[1])], Path(sys.argv[2]))"
-    command = [str(programs / "python"), "-c", writes, str(run), str(out)]
+    writes = f"{code}; export('slime', [Path(each) for each in sys.argv[1:-1]], Path(sys.argv[-1]))"
+    log = Log.read(run)
+    log.events[0]["group_id"] = "g2"
+    other = log.write(tmp_path / "other")
+    command = [str(programs / "python"), "-c", writes, str(run), str(other), str(run), str(out)]
     subprocess.run(command, check=True, cwd=ROOT, env={"PYTHONPATH": str(ROOT), "HOME": str(tmp_path)})
-    (sample,) = read("trainers", TRAINERS, "slime", out)["samples"]
+    samples = read("trainers", TRAINERS, "slime", out)["samples"]
+    places = [(each["group_index"], each["rollout_id"], each["index"]) for each in samples]
+    assert places == [(0, 0, 0), (0, 2, 1), (1, 1, 2)], "a rollout is not that of another group with the same number"
+    sample = samples[0]
     tokens, mask, logprobs = row_of(run)
     start = len(tokens) - sample["response_length"]
     assert (sample["tokens"], sample["loss_mask"]) == (tokens, mask[start:])
     assert sample["rollout_log_probs"] == logprobs[start:]
-    assert (sample["status"], sample["remove_sample"], sample["rollout_id"]) == ("completed", False, 2)
+    assert (sample["status"], sample["remove_sample"]) == ("completed", False)
+    assert [each["role"] for each in sample["prompt"]] == ["system", "user"]
+
+
+def test_task_sets_are_read_as_datasets_writes_them(tmp_path: Path, require: Require) -> None:
+    programs = environment("tables", TABLES, require)
+    code = (
+        "import sys, json; from pathlib import Path; from datasets import Dataset\n"
+        "from swarm.rl.tasks.files import load_tasks, tasks_of\n"
+        "rows = [{'data_source': 'g', 'prompt': [{'role': 'user', 'content': f'{n} + {n}?'}], 'ability': 'math',\n"
+        "         'reward_model': {'style': 'rule', 'ground_truth': str(2 * n)}, 'extra_info': {'index': n}}\n"
+        "        for n in range(3)]\n"
+        "made, folder = Dataset.from_list(rows), Path(sys.argv[1])\n"
+        "made.to_parquet(folder / 'data' / 'train-00000-of-00001.parquet'); made.to_json(folder / 'train.jsonl')\n"
+        "sets = load_tasks(folder / 'data'), load_tasks(folder / 'train.jsonl'), tasks_of(made)\n"
+        "print(json.dumps([[task.model_dump() for task in tasks] for tasks in sets]))\n"
+    )
+    (tmp_path / "data").mkdir()
+    command = [str(programs / "python"), "-c", code, str(tmp_path)]
+    env = {"PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
+    done = subprocess.run(command, check=True, cwd=ROOT, env=env, capture_output=True, text=True)
+    parquet, lines, rows = json.loads(done.stdout.splitlines()[-1])
+    assert parquet == lines == rows
+    told = [(task["id"], task["prompt"], task["answer"], task["about"]["ability"]) for task in parquet]
+    assert told == [(f"g-{n}", f"{n} + {n}?", str(2 * n), "math") for n in range(3)]
 
 
 def test_sft_is_a_conversation_for_datasets(read: Read, run: Path, exported: Export) -> None:

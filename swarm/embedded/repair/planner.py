@@ -50,7 +50,10 @@ def plan(text: str) -> dict[str, Any]:
     tried = stage >= MAX_STAGES or all(e.outcome == "failed" for e in earlier)
     if stage and tried and len(gates) > 1 and {f.nodeid for f in parse(gates[-2].output)} == now:
         return _empty(f"{WHAT_I_AM}. The same {len(now)} tests fail as before, and the search was tried on them.")
-    clusters = [c for c in cluster(failures, text) if _failed_before(earlier, c) < 2]
+    room = prompt.room(text)
+    kept = room // 3 if room is not None and prompt.goes_on(text) else 0  # for what this stage leaves
+    limit = MAX_SUBTASKS if room is None else max(1, min(MAX_SUBTASKS, room - kept))
+    clusters = [c for c in cluster(failures, text, limit) if _failed_before(earlier, c) < 2]
     command = prompt.test_command(text)
     subtasks = [_subtask(n, c, command, stage) for n, c in enumerate(clusters, 1)]
     paths = Counter(c.path for c in clusters)

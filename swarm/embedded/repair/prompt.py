@@ -14,6 +14,7 @@ _OUTCOMES = "completed|failed|errored|timed_out|cancelled|budget_exhausted|skipp
 _EARLIER = re.compile(rf"^- ([A-Za-z0-9][\w.-]*) \((.*)\): ({_OUTCOMES})\b(.*)$", re.MULTILINE)
 _SUBTASK = re.compile(r"^(?:#+ )?Sub-task ([A-Za-z0-9][\w.-]*): (.*)$", re.MULTILINE)
 _CONFLICT = re.compile(r"^These files are in conflict\..*\n((?:- `.+`(?:\n|\Z))+)", re.MULTILINE)
+_ROOM = re.compile(r"^At most (\d+) sub-tasks may be asked for\b", re.MULTILINE)
 _RESULT = re.compile(r"^# Result of (.*)$", re.MULTILINE)
 
 
@@ -55,6 +56,18 @@ def user_text(messages: Sequence[dict[str, Any]]) -> str:
 def test_command(text: str) -> str:
     found = _COMMAND.search(text)
     return found.group(1).strip() if found else ""
+
+
+def room(text: str) -> int | None:
+    """How many sub-tasks may still be asked for, as it was told last; None: nothing was told."""
+    told = _ROOM.findall(text)
+    return int(told[-1]) if told else None
+
+
+def goes_on(text: str) -> bool:
+    """Whether further stages may follow the one that was asked for last."""
+    told = list(_ROOM.finditer(text))
+    return bool(told) and text[told[-1].end() :].startswith(" from here on")
 
 
 def gates(text: str) -> list[Gate]:

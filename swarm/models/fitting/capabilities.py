@@ -71,9 +71,9 @@ class Knowledge:
     @property
     def current(self) -> Capabilities:
         """All that is known; call `load` first."""
-        parts = (self.given, self._now, self._found)
-        if any(part is not was for part, was in zip(parts, self._parts, strict=True)):  # asked for with every call
-            self._parts = parts
+        given, now, found = self._parts
+        if self.given is not given or self._now is not now or self._found is not found:  # asked for with every call
+            self._parts = (self.given, self._now, self._found)
             self._current = self.given.over(self._now.over(self._found.over(self._provider)))
         return self._current
 

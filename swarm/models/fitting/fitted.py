@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from swarm.calls import ModelReply, ModelRequest
@@ -110,14 +109,17 @@ class FittedModel:
 
     async def gives_tokens(self) -> bool:
         """Whether this endpoint gives the ids and logprobs of what it samples. Asked of it where nobody knows; what
-        that costs is counted with the next answer. One that cannot be asked now gives none."""
+        that costs is counted with the next answer.
+
+        Raises:
+            EndpointError: it cannot be asked now, which says nothing of what it gives.
+        """
         if self.knowledge.current.token_ids is None:
             story = _Story()
-            with suppress(EndpointError):
+            try:
                 await self._find_out(ModelRequest(_NO_MESSAGES, tokens=True), story)
-            self._untold += story.exchanges
-            if self.knowledge.current.token_ids is None:
-                return False
+            finally:
+                self._untold += story.exchanges
         return self.knowledge.current.token_ids != "none" and self.knowledge.current.logprobs is not False
 
     # ── before ──────────────────────────────────────────────────────────────────────────────────────────────────────

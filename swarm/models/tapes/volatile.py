@@ -11,7 +11,7 @@ from difflib import unified_diff
 
 from swarm.types import Message
 
-_NAME = re.compile(r"(?<=/tmp/)[\w.-]*\w|(?<=/)(?:tmp[.-]?|ws-|pip-)\w{6,12}\b|\b\d{8}-\d{6}-[0-9a-f]{6}\b")
+_NAME = re.compile(r"(?<=/tmp/)[\w.-]*\w|(?<=/)(?:tmp[.-]?|ws-|pip-)\w{6,12}\b|\b\d{8}-\d{6}-[0-9a-f]{6,10}\b")
 """A name that was drawn at random, of a temporary file or a run: it may be used later on."""
 
 _VOLATILE = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeGuard
 from uuid import uuid4
 
 from pydantic import BaseModel, Field, ValidationError
@@ -63,6 +63,7 @@ class Answer(BaseModel):
     error: Any = None
     prompt_token_ids: Any = None
     weight_version: Any = None
+    metadata: Any = None
 
     @property
     def tokens(self) -> Tokens | None:
@@ -79,7 +80,7 @@ class Answer(BaseModel):
         found = Tokens(
             _numbers(self.prompt_token_ids) or _numbers(choice.prompt_token_ids),
             _numbers(choice.token_ids) or _numbers([each for each, _ in pairs]),
-            tuple(float(logprob) for _, logprob in pairs if isinstance(logprob, int | float)),
+            tuple(float(logprob) for _, logprob in pairs if _is_number(logprob)),
         )
         if found == Tokens():
             return None
@@ -89,9 +90,10 @@ class Answer(BaseModel):
     @property
     def version(self) -> str:
         """The version of the weights that answered; empty where the endpoint does not tell it."""
-        meta = self.choices[0].meta_info
-        told = meta.get("weight_version") if isinstance(meta, dict) else None
-        return str(told or self.weight_version or "")
+        for told in (self.choices[0].meta_info, self.metadata):  # SGLang: where it is asked for, and always
+            if isinstance(told, dict) and told.get("weight_version") is not None:
+                return str(told["weight_version"])
+        return "" if self.weight_version is None else str(self.weight_version)
 
 
 def read_message(message: Message) -> tuple[Message, str, tuple[ToolCall, ...]]:
@@ -153,8 +155,16 @@ def _count(value: object) -> int:
     return int(value) if isinstance(value, int | float) and 0 <= value < 1e15 else 0
 
 
+def _is_number(logprob: object) -> TypeGuard[float]:
+    """Whether it can be kept: as a 32-bit float, and as JSON."""
+    return isinstance(logprob, int | float) and not isinstance(logprob, bool) and abs(logprob) < _MOST
+
+
 def _numbers(value: object) -> tuple[int, ...]:
     """Ids, all of them or none."""
-    if not isinstance(value, list) or not all(isinstance(each, int) for each in value):
+    if not isinstance(value, list) or not value or set(map(type, value)) != {int}:
         return ()
-    return tuple(value)
+    return tuple(value) if min(value) >= 0 and max(value) < 1 << 63 else ()
+
+
+_MOST = 1e30

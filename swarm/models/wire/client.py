@@ -24,7 +24,7 @@ import openai
 from pydantic import ValidationError
 from pydantic_core import to_json
 
-from swarm.calls import ModelReply, ModelRequest
+from swarm.calls import WHOLE, ModelReply, ModelRequest
 from swarm.config import Capabilities, Quirks
 from swarm.errors import EndpointError, EndpointFault
 from swarm.models.admission.rate_headers import of_rates, rate_limits
@@ -158,7 +158,8 @@ class OpenAIModel:
             "max_tokens": request.max_tokens,
         }
         if request.tokens:
-            optional |= TOKEN_FORMS[request.token_form]
+            whole = {key: value for key, value in WHOLE.items() if key not in self._quirks.extra_body}
+            optional |= TOKEN_FORMS[request.token_form] | whole
         elif request.stream is not None:
             optional |= {"stream": True}
             if self._counts_streams:

@@ -2,8 +2,8 @@
 
 A step is a message of the system or the user, or a model's answer with what its tools said. A result is shown with the
 call that asked for it, however late it came: `extra.first_seen_by` names the call that it was first told to. What ATIF
-has no place for (rewards, group, versions) stands in `extra`. One run goes into the file `out`; several go into the
-folder `out`, one file each. A document is written piece by piece.
+has no place for (rewards, group, versions) stands in `extra`. One run goes into the file `out`; several, and the
+sessions of a gateway, go into the folder `out`, one file each. A document is written piece by piece.
 """
 
 from __future__ import annotations
@@ -30,20 +30,26 @@ SCHEMA = "ATIF-v1.8"
 def export(folders: Sequence[Path], out: Path) -> Exported:
     done = Exported()
     for folder in folders:
-        target = out
-        if len(folders) > 1 or out.is_dir():
-            out.mkdir(parents=True, exist_ok=True)
-            target = out / f"{folder.name}.json"
         log = RunLog(folder)
-        with whole_file(target) as file:
-            _write(log, file)
-        done.rows += 1
+        roots = [name for name in log.trajectories if not log.parents.get(name)]
+        for number, root in enumerate(roots, start=1):
+            target = out
+            if len(folders) > 1 or len(roots) > 1 or out.is_dir():
+                out.mkdir(parents=True, exist_ok=True)
+                target = out / (f"{folder.name}.json" if len(roots) == 1 else f"{folder.name}-{number}.json")
+            with whole_file(target) as file:
+                _write(log, root, file)
+            done.rows += 1
     return done
 
 
-def _write(log: RunLog, file: BinaryIO) -> None:
-    """The first agent at the top is the root; all others are embedded in it, one at a time."""
-    root, *others = sorted(log.trajectories, key=lambda name: name != "orchestrator")
+def _write(log: RunLog, root: str, file: BinaryIO) -> None:
+    """An agent at the top, and embedded in it, one at a time, all that came of it."""
+    own = {root}
+    for name in log.trajectories:  # none begins before its parent
+        if log.parents.get(name) in own:
+            own.add(name)
+    others = [name for name in log.trajectories if name in own and name != root]
     _write_one(log, log.trajectory(root), file)
     if others:
         file.write(b',"subagent_trajectories":[')

@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
-from swarm.errors import UsageError
+from swarm.errors import JournalError, UsageError
 from swarm.rl.export.outcome import Exported
 
 FORMATS = {
@@ -41,5 +41,7 @@ def export(name: str, folders: Sequence[Path], out: Path) -> Exported:
     writer: Writer = import_module(f"swarm.rl.export.{name}")
     try:
         return writer.export(folders, out)
+    except JournalError:
+        raise
     except OSError as error:
         raise UsageError(f"{error.filename or out} cannot be written: {error.strerror or error}") from None

@@ -13,7 +13,7 @@ from typing import Any
 from swarm.journal.open_calls import calls_in, is_turn
 from swarm.rl.export.outcome import Exported, line
 from swarm.rl.reading import RunLog, Trajectory
-from swarm.rl.rollouts import about, is_usable
+from swarm.rl.rollouts import GATEWAY, about, is_usable
 from swarm.types import Message, RunStatus
 from swarm.whole_file import whole_file
 
@@ -25,7 +25,8 @@ def export(folders: Sequence[Path], out: Path) -> Exported:
     with whole_file(out) as file:
         for folder in folders:
             log = RunLog(folder)
-            if log.ended is None or log.ended.status is not RunStatus.COMPLETED:
+            completed = log.ended is not None and log.ended.status is RunStatus.COMPLETED
+            if not completed and log.started.mode != GATEWAY:  # whose sessions end each by itself
                 done.left_out["runs that did not complete"] += 1
                 continue
             for row in _rows(log, done):

@@ -1,7 +1,9 @@
 """slime's samples, as `--load-debug-rollout-data` reads them: `{"rollout_id", "samples"}`, saved by torch.
 
-All runs go into one file; with `{rollout_id}` in its name each group of runs goes into one of its own, so that no more
-than a group is held at once. Rows that cannot be used are in it with `remove_sample`.
+All runs go into one file, which torch.save makes in memory; with `{rollout_id}` in its name each group of runs goes
+into one of its own, so that no more than a group is held at once. `rollout_id` of a sample is a number of its run, by
+which slime knows the rows of one rollout: it is not that of another run, of whatever group. Rows that cannot be used
+are in it with `remove_sample`.
 """
 
 from __future__ import annotations
@@ -14,8 +16,8 @@ from typing import Any
 
 from swarm.errors import UsageError
 from swarm.rl.export.outcome import Exported
-from swarm.rl.reading import RunLog, Trajectory
-from swarm.rl.rollouts import about, group_of, is_usable, reward, rows, status_of
+from swarm.rl.reading import RunLog, Trajectory, started_of
+from swarm.rl.rollouts import about, group_named, is_usable, reward, rows, status_of
 from swarm.rl.rows import Row
 from swarm.whole_file import whole_file
 
@@ -28,36 +30,39 @@ def export(folders: Sequence[Path], out: Path) -> Exported:
     except ImportError:
         raise UsageError("slime's files are written by torch, which is not here", remedy="pip install torch") from None
     done = Exported()
-    logs = [(group_of(RunLog(folder)), folder) for folder in folders]
-    groups = {name: number for number, name in enumerate(dict.fromkeys(name for name, _ in logs))}
-    logs.sort(key=lambda each: groups[each[0]])
+    groups: dict[str, int] = {}
+    numbered = list(enumerate(folders))
+    of = {number: groups.setdefault(_named(folder), len(groups)) for number, folder in numbered}
+    numbered.sort(key=lambda each: of[each[0]])
     apart = _HOLE in out.name
-    for number, of_one in groupby(logs, key=lambda each: groups[each[0]] if apart else 0):
+    for number, of_one in groupby(numbered, key=lambda each: of[each[0]] if apart else 0):
         samples: list[dict[str, Any]] = []
-        for name, folder in of_one:
-            for sample in _samples(RunLog(folder), groups[name], done):
-                samples.append(sample | {"index": done.rows})
+        for rollout, folder in of_one:
+            for sample in _samples(RunLog(folder), done):
+                samples.append({"group_index": of[rollout], "index": done.rows, "rollout_id": rollout} | sample)
                 done.rows += 1
         with whole_file(out.with_name(out.name.replace(_HOLE, str(number)))) as file:
             torch.save({"rollout_id": number, "samples": samples}, file)
     return done
 
 
-def _samples(log: RunLog, group: int, done: Exported) -> Iterator[dict[str, Any]]:
+def _named(folder: Path) -> str:
+    """The group of a run, by its first lines."""
+    return group_named(started_of(folder))
+
+
+def _samples(log: RunLog, done: Exported) -> Iterator[dict[str, Any]]:
     found = False
     for trajectory, row in rows(log):
         found = True
-        yield _sample(log, trajectory, row, group)
+        yield _sample(log, trajectory, row)
     done.left_out["runs without anything to train on"] += not found
 
 
-def _sample(log: RunLog, trajectory: Trajectory, row: Row, group: int) -> dict[str, Any]:
-    _, prompt, _ = next(trajectory.walk())
+def _sample(log: RunLog, trajectory: Trajectory, row: Row) -> dict[str, Any]:
     answer = next(call for call in reversed(trajectory.calls) if call.call_id == row.calls[-1])
     return {
-        "group_index": group,
-        "rollout_id": log.started.rollout_index,
-        "prompt": prompt,
+        "prompt": row.messages,
         "tokens": row.tokens,
         "response": str(answer.response.get("content") or ""),
         "response_length": len(row.response_ids),

@@ -26,10 +26,13 @@ def export(folders: Sequence[Path], out: Path) -> Exported:
             log = RunLog(folder)
             file.write(line(_episode(log))[:-2])
             file.write(b',"traces":[')
+            late = False
             for number, name in enumerate(log.trajectories):  # one at a time
+                trace = _trace(log, log.trajectory(name))
+                late = late or (trace["is_timeout"] and not log.parents[name])
                 file.write(b"," if number else b"")
-                file.write(line(_trace(log, log.trajectory(name)))[:-1])
-            file.write(b"]}\n")
+                file.write(line(trace)[:-1])
+            file.write(b'],"is_timeout":%s}\n' % (b"true" if late else b"false"))
             done.rows += 1
     return done
 
@@ -44,7 +47,6 @@ def _episode(log: RunLog) -> dict[str, Any]:
         "task": _task(log),
         "group": {"id": group_of(log)},
         "ok": ended is not None and not machine and status is not RunStatus.CANCELLED,
-        "is_timeout": bool(ended and ended.error == "the time limit of the run"),
         "errors": [{"type": "MachineError", "message": ended.error}] if ended is not None and machine else [],
     }
 
@@ -58,7 +60,7 @@ def _trace(log: RunLog, trajectory: Trajectory) -> dict[str, Any]:
     start, end = trajectory.start, trajectory.end
     nodes, calls = _graph(log, trajectory)
     usable = is_usable(log, trajectory)
-    given = components(log, trajectory) if not start.parent_trajectory_id else []
+    given = components(log, trajectory)
     return {
         "id": f"{log.started.run_id}/{start.trajectory_id}",
         "verifiers": {"version": f"swarm-{__version__}"},
@@ -133,8 +135,6 @@ def _sampled(found: Ids | None, opening: list[int]) -> tuple[list[int], list[flo
     if found is None:
         return [], []
     record = found.record
-    if len(record.completion_ids) != len(record.completion_logprobs):  # else they would be filled up with zeros
-        raise ValueError(f"{record.call_id}: ids and logprobs of different length")
     return [*opening, *record.completion_ids], record.completion_logprobs
 
 

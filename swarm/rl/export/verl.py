@@ -7,32 +7,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from swarm.rl.export.outcome import Exported, line
+from swarm.rl.export.outcome import Exported
+from swarm.rl.export.row_lines import write_rows
+from swarm.rl.filters import step_of
 from swarm.rl.reading import RunLog, Trajectory
-from swarm.rl.rollouts import about, group_of, is_usable, reward, rows
+from swarm.rl.rollouts import about, group_of, reward
 from swarm.rl.rows import Row
-from swarm.whole_file import whole_file
 
 
 def export(folders: Sequence[Path], out: Path) -> Exported:
-    done = Exported()
-    with whole_file(out) as file:
-        for folder in folders:
-            log = RunLog(folder)
-            found = False
-            for trajectory, row in rows(log):
-                found = True
-                if not is_usable(log, trajectory):
-                    done.left_out["rows that the machine ended"] += 1
-                    continue
-                file.write(line(_output(log, trajectory, row)))
-                done.rows += 1
-            done.left_out["runs without anything to train on"] += not found
-    return done
+    return write_rows(folders, out, _output)
 
 
 def _output(log: RunLog, trajectory: Trajectory, row: Row) -> dict[str, Any]:
-    steps = [int(version) for version in row.versions if version.isdecimal()]
+    steps = [step for version in row.versions if (step := step_of(version)) is not None]
     extra: dict[str, Any] = about(log, trajectory) | {"calls": row.calls, "policy_versions": row.versions}
     if len(steps) == len(row.versions):
         extra |= {"min_global_steps": min(steps), "max_global_steps": max(steps)}
@@ -42,10 +30,10 @@ def _output(log: RunLog, trajectory: Trajectory, row: Row) -> dict[str, Any]:
         "response_mask": row.response_mask,
         "response_logprobs": row.response_logprobs,
         "reward_score": reward(log, trajectory),
-        "num_turns": len(row.calls),
+        "num_turns": 2 * len(row.calls),  # as verl counts: of the model, and of user or tools
         "metrics": {"generate_sequences": _seconds(trajectory), "tool_calls": _tool_seconds(trajectory)},
         "extra_fields": extra,
-        "uid": group_of(log),
+        "uid": group_of(log, trajectory),
     }
 
 

@@ -13,6 +13,7 @@ import anyio
 from swarm.events import RewardGiven
 from swarm.result import RunResult
 from swarm.rl.rollout.book import Slot
+from swarm.rl.rollout.keeping import Patience
 from swarm.rl.tasks.task import Task
 from swarm.types import RunStatus
 
@@ -44,9 +45,10 @@ class Bounds:
         if min(self.grace, self.retry_s) < 0 or (self.seconds is not None and self.seconds <= 0):
             raise ValueError("seconds, grace and retry_s are no spans of time")
 
-    def backoff(self, tries: int) -> float:
-        """Seconds before a run that the machine failed so many times is tried again."""
-        return float(min(60.0, self.retry_s * 2.0 ** (tries - 1)))
+    @property
+    def patience(self) -> Patience:
+        """How each run is kept at."""
+        return Patience(self.tries, self.retry_s, self.grace)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -25,8 +26,8 @@ LOCK_FILE = "rollouts.lock"
 class Slot(BaseModel):
     """One rollout that is not done: run number `rollout.index` of the group `rollout.group_id`.
 
-    `run` is the folder of its run, empty before that was begun. `segments` holds, for each time that it was worked on,
-    the versions of the policy that answered, each once in a row.
+    `run` is the folder of its run, empty before that was begun; `failures` counts how often the machine failed it.
+    `segments` holds, for each time that it was worked on, the versions of the policy that answered, each once in a row.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -35,7 +36,7 @@ class Slot(BaseModel):
     rollout: Rollout
     seed: int | None = None
     run: str = ""
-    tries: int = 0
+    failures: int = 0
     segments: list[list[str]] = Field(default_factory=list)
 
     @property
@@ -44,11 +45,12 @@ class Slot(BaseModel):
 
 
 class State(BaseModel):
-    """The file. `iteration` counts those that were begun."""
+    """The file. `id` tells its groups from those of other folders, `iteration` counts those that were begun."""
 
     model_config = ConfigDict(extra="forbid")
 
     version: Literal[1] = 1
+    id: str = Field(default_factory=lambda: secrets.token_hex(4))
     iteration: int = 0
     slots: list[Slot] = Field(default_factory=list)
 
@@ -57,6 +59,7 @@ class Book:
     """Use `open_book`. Change `slots`, and then `note` it."""
 
     def __init__(self, path: Path, state: State) -> None:
+        self.id = state.id
         self.iteration = state.iteration
         self.slots = {(slot.group_id, slot.rollout.index): slot for slot in state.slots}
         self._path = path
@@ -84,8 +87,8 @@ class Book:
         while True:
             await self._changed.wait()
             closing, self._changed = self._closing, anyio.Event()
-            state = State.model_construct(iteration=self.iteration, slots=list(self.slots.values()))
-            data = state.model_dump_json(indent=1).encode()  # here, so that it is of one moment
+            state = State.model_construct(id=self.id, iteration=self.iteration, slots=list(self.slots.values()))
+            data = state.model_dump_json().encode()  # here, so that it is of one moment
             await anyio.to_thread.run_sync(_write, self._path, data)
             if closing:
                 return
@@ -152,6 +155,6 @@ def _read(path: Path) -> State:
 
 def _write(path: Path, data: bytes) -> None:
     try:
-        write_whole(path, data)
+        write_whole(path, data, 0o600)  # it holds the keys
     except OSError as error:
         raise JournalError(f"{path} cannot be written: {error.strerror or error}") from error

@@ -6,20 +6,23 @@ import inspect
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple, cast
 
 import anyio
 import anyio.to_thread
 from anyio.streams.memory import MemoryObjectSendStream
+from pydantic_core import to_jsonable_python
 
 from swarm.config import Rollout
-from swarm.errors import MachineError, UsageError
+from swarm.errors import UsageError
 from swarm.events import RewardGiven
 from swarm.journal.late_rewards import give_rewards
 from swarm.result import RunResult
 from swarm.rl.rollout.batch import Batch, Bounds, Rolled
 from swarm.rl.rollout.book import Book, Slot, open_book, ready
+from swarm.rl.rollout.keeping import begin_or_go_on, for_a_segment, keep_at
 from swarm.rl.rollout.segment import Segment
 from swarm.rl.tasks.task import Task, Verify
 from swarm.run import run_folder
@@ -70,6 +73,7 @@ class Rollouts:
             JournalError: the state cannot be written.
         """
         failure: Exception | None = None
+        _check(tasks)
         async with open_book(self._folder) as book:
             batch = self._batch = self._begin(book, tasks, weights or Rollout())
             send, done = anyio.create_memory_object_stream[Rolled]()
@@ -87,13 +91,11 @@ class Rollouts:
 
     def _begin(self, book: Book, tasks: Sequence[Task], weights: Rollout) -> Batch:
         book.iteration += 1
-        if len({task.id for task in tasks}) < len(tasks):
-            raise UsageError("two tasks of one iteration have the same id", remedy="raise k for more runs of a task")
         for task in tasks:
             for index in range(self._bounds.k):
-                own = weights.model_copy(update={"group_id": f"{book.iteration}/{task.id}", "index": index})
-                base = self._swarm.config.seed
-                seed = None if base is None else base + 1_000 * book.iteration + index
+                group, base = f"{book.iteration}/{task.id}", self._swarm.config.seed
+                own = weights.model_copy(update={"group_id": f"{book.id}/{group}", "index": index})
+                seed = None if base is None else _seed(f"{base}/{group}/{index}")
                 book.slots[own.group_id, index] = Slot(task=task, rollout=own, seed=seed)
         book.note()
         return Batch(list(book.slots.values()), self._bounds)
@@ -127,7 +129,7 @@ class Rollouts:
                 return
             batch.count(slot)
             await send.send(rolled)
-            del book.slots[slot.group_id, slot.rollout.index]
+            book.slots.pop((slot.group_id, slot.rollout.index), None)
             book.note()
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             return  # nobody takes it any more: it is handed over in the next iteration
@@ -136,20 +138,12 @@ class Rollouts:
 
     async def _to_its_end(self, book: Book, batch: Batch, slot: Slot) -> Rolled | None:
         """Work on a rollout until it is done; None where it is to pause."""
-        over, bounds = batch.over(slot), self._bounds
-        while True:
-            slot.tries += 1
-            result, error = await self._segment(book, over, slot)
-            if result is not None and result.status is RunStatus.CANCELLED and over.is_set():
-                slot.tries -= 1
-                return None
-            failed = result is None or result.status is RunStatus.ERRORED
-            if not failed or slot.tries >= bounds.tries:
-                break
-            with anyio.move_on_after(bounds.backoff(slot.tries)):
-                await over.wait()
-            if over.is_set():
-                return None
+        over = batch.over(slot)
+        kept = await keep_at(slot, partial(self._segment, book, over, slot), over, self._bounds.patience)
+        if kept is None:
+            return None
+        result, error = kept
+        failed = result is None or result.status is RunStatus.ERRORED
         rewards: Sequence[RewardGiven] = ()
         folder = Path(slot.run) if slot.run else None
         if self._verify is not None and result is not None and folder is not None and not failed:
@@ -164,7 +158,7 @@ class Rollouts:
             folder,
             tuple(rewards),
             tuple(map(tuple, slot.segments)),
-            slot.tries,
+            slot.failures + (not failed),
             error,
         )
 
@@ -181,49 +175,66 @@ class Rollouts:
 
         segment = Segment(begun)
         slot.segments.append(segment.versions)
-        result: RunResult | None = None
-        failure: Exception | None = None
-        async with anyio.create_task_group() as watching:
-            watching.start_soon(_rest_when, over, segment, self._bounds.grace)
-            try:
-                result = await self._run(slot, segment)
-            except Exception as error:  # noqa: BLE001  looked at below, outside of the group
-                failure = error
-            watching.cancel_scope.cancel()
-        slot.segments = [versions for versions in slot.segments if versions]
-        if isinstance(failure, MachineError):
-            return None, str(failure)
-        if failure is not None:
-            book.slots.pop((slot.group_id, slot.rollout.index))  # it would fail again in each iteration
-            raise failure
-        return result, ""
+        try:
+            return await for_a_segment(segment, partial(self._run, slot), over, self._bounds.grace)
+        except Exception:
+            for key, each in list(book.slots.items()):  # what would fail again in each iteration
+                if each is slot or (each.group_id == slot.group_id and not each.run):
+                    del book.slots[key]
+            raise
+        finally:
+            slot.segments = [versions for versions in slot.segments if versions]
 
     async def _run(self, slot: Slot, segment: Segment) -> RunResult:
-        if slot.run:
+        async def go_on() -> RunResult:
             resume = partial(self._swarm.resume, slot.run, on_event=segment.observe)
-            try:
-                return await resume(stop=segment.stop, controls=segment.controls)
-            except UsageError:  # it died before it was recorded, or its folder is gone
-                slot.run = ""
-        return await self._swarm.run(
-            slot.task.prompt,
-            repo=slot.task.repo,
-            test=slot.task.test,
-            on_event=segment.observe,
-            stop=segment.stop,
-            controls=segment.controls,
-            rollout=slot.rollout,
-            seed=slot.seed,
-        )
+            return await resume(stop=segment.stop, controls=segment.controls)
+
+        async def begin() -> RunResult:
+            slot.run = ""
+            return await self._swarm.run(
+                slot.task.prompt,
+                repo=slot.task.repo,
+                test=slot.task.test,
+                on_event=segment.observe,
+                stop=segment.stop,
+                controls=segment.controls,
+                rollout=slot.rollout,
+                seed=slot.seed,
+            )
+
+        return await begin_or_go_on(slot.run, go_on, begin)
 
 
-async def _rest_when(over: anyio.Event, segment: Segment, grace: float) -> None:
-    await over.wait()
-    await segment.rest(grace)
+def _check(tasks: Sequence[Task]) -> None:
+    """Whether tasks can be told apart, and are the same when they are read back."""
+    if len({task.id for task in tasks}) < len(tasks):
+        raise UsageError("two tasks of one iteration have the same id", remedy="raise k for more runs of a task")
+    for task in tasks:
+        try:
+            kept = Task.model_validate_json(task.model_dump_json()).model_dump()
+            same = kept == to_jsonable_python(task.model_dump())
+        except ValueError:
+            same = False
+        if not same:
+            remedy = "answer and about hold text, finite numbers, lists and objects"
+            raise UsageError(f"the task {task.id!r} cannot be kept as JSON", remedy=remedy)
+
+
+def _seed(of: str) -> int:
+    """One for each run, in the 31 bits that every endpoint takes."""
+    return int.from_bytes(sha256(of.encode()).digest()[:4]) >> 1
 
 
 async def _judged(verify: Verify, task: Task, result: RunResult) -> Sequence[RewardGiven]:
+    """Raises UsageError where the verifier gives something else than rewards."""
+    found: object
     if inspect.iscoroutinefunction(verify):
-        return cast(Sequence[RewardGiven], await verify(task, result))
-    found = await anyio.to_thread.run_sync(verify, task, result)
-    return await found if inspect.isawaitable(found) else found
+        found = await verify(task, result)
+    else:
+        found = await anyio.to_thread.run_sync(verify, task, result)
+        found = await found if inspect.isawaitable(found) else found
+    if isinstance(found, Sequence) and all(isinstance(each, RewardGiven) for each in found):
+        return found
+    remedy = "it gives a sequence of RewardGiven, an empty one where it cannot tell"
+    raise UsageError(f"of the task {task.id!r} the verifier gave {found!r:.80}", remedy=remedy)

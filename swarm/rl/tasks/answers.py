@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator
 
 from swarm.rl.tasks.task import Task
 
 _NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?")
 _FINAL = re.compile(r"^[\s*_>#-]*(?:final\s+)?answer[\s*_]*[:=]\s*(.+)$", re.IGNORECASE | re.MULTILINE)
-_BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
+_BRACES = re.compile(r"\\boxed\s*\{|[{}]")
 
 
 def final_answer(text: str) -> str:
     """What a text says at last: of `Answer: ...` or `\\boxed{...}` the last one, else its last line."""
-    found = [*_FINAL.finditer(text), *_BOXED.finditer(text)]
+    found = [match.span(1) for match in _FINAL.finditer(text)]
+    found += _boxes(text)
     if found:
-        return max(found, key=lambda match: match.start()).group(1).strip(" *_`.")
+        start, end = max(found)
+        return text[start:end].strip(" *_`.")
     lines = [line for line in text.splitlines() if line.strip()]
     return lines[-1].strip(" *_`.") if lines else ""
 
@@ -38,6 +41,16 @@ def number(task: Task, text: str) -> float:
 def normal(text: str) -> str:
     """A text for comparing: without differences of case, of blanks, and of forms of one character."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def _boxes(text: str) -> Iterator[tuple[int, int]]:
+    """Where what is in a box begins and ends."""
+    opened: list[re.Match[str]] = []
+    for brace in _BRACES.finditer(text):
+        if brace.group() != "}":
+            opened.append(brace)
+        elif opened and (begun := opened.pop()).group() != "{":
+            yield begun.end(), brace.start()
 
 
 def _last(text: str) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ PROMPTS = ("prompt", "question", "problem", "query", "instruction", "task")
 ANSWERS = ("answer", "ground_truth", "solution", "label", "target")
 IDS = ("id", "task_id", "instance_id", "uid", "question_id")
 _OWN = ("repo", "test", "kind")
-_NO_ROWS = "a row is an object with a prompt"
+_NO_ROWS = "a line is an object with a prompt (of a JSON array: `jq -c '.[]'` makes lines)"
 
 
 def load_tasks(path: Path, limit: int | None = None) -> list[Task]:
@@ -34,15 +34,30 @@ def load_tasks(path: Path, limit: int | None = None) -> list[Task]:
     for file in _files(path):
         for number, row in enumerate(_rows(file), start=1):
             if limit is not None and len(tasks) >= limit:
-                return tasks
+                return _checked(tasks, str(path))
             tasks.append(_task(row, f"{file}, row {number}", f"{file.stem}-{number}"))
+    return _checked(tasks, str(path))
+
+
+def tasks_of(rows: Iterable[Mapping[str, Any]], name: str = "row") -> list[Task]:
+    """The same of rows that are there already, such as those of a `datasets.Dataset`. `name` is what they are called
+    where they have no id.
+
+    Raises:
+        UsageError: a row cannot be read, or two tasks have one id.
+    """
+    found = [_task(row, f"{name} {number}", f"{name}-{number}") for number, row in enumerate(rows, start=1)]
+    return _checked(found, name)
+
+
+def _checked(tasks: list[Task], where: str) -> list[Task]:
     seen: set[str] = set()
     for task in tasks:
         if task.id in seen:
-            raise UsageError(f"{path}: two tasks have the id {task.id!r}", remedy="ids of a set are unique")
+            raise UsageError(f"{where}: two tasks have the id {task.id!r}", remedy="ids of a set are unique")
         seen.add(task.id)
     if not tasks:
-        raise UsageError(f"{path} holds no task", remedy=_NO_ROWS)
+        raise UsageError(f"{where} holds no task", remedy=_NO_ROWS)
     return tasks
 
 
@@ -98,10 +113,15 @@ def _task(row: Any, where: str, name: str) -> Task:
     else:
         answer = next((left.pop(key) for key in ANSWERS if key in left), None)
     own = {key: left.pop(key) for key in _OWN if isinstance(left.get(key), str)}
+    text = _text(prompt, where)
+    if not text:
+        raise UsageError(f"{where} has no prompt", remedy=f"one of the columns {', '.join(PROMPTS)}")
     try:
-        return Task(id=_id(left, name), prompt=_text(prompt), answer=answer, about=left, **own)
-    except (ValidationError, ValueError):
-        raise UsageError(f"{where} has no prompt", remedy=f"one of the columns {', '.join(PROMPTS)}") from None
+        return Task(id=_id(left, name), prompt=text, answer=answer, about=left, **own)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        column = ".".join(map(str, first["loc"]))
+        raise UsageError(f"{where}, {column}: {first['msg']}", remedy="mend that row, or leave it out") from None
 
 
 def _id(left: dict[str, Any], name: str) -> str:
@@ -114,11 +134,21 @@ def _id(left: dict[str, Any], name: str) -> str:
     return name
 
 
-def _text(prompt: Any) -> str:
-    """A prompt as text: chat messages one after the other."""
+def _text(prompt: Any, where: str) -> str:
+    """A prompt as text: chat messages, and the parts of their contents, one after the other; empty where it is none.
+
+    Raises:
+        UsageError: a part is no text.
+    """
     if isinstance(prompt, str):
         return prompt.strip()
     if not isinstance(prompt, list):
         return ""
-    parts = [str(each.get("content") or "").strip() for each in prompt if isinstance(each, Mapping)]
-    return "\n\n".join(part for part in parts if part)
+    found: list[str] = []
+    for each in prompt:
+        if not isinstance(each, Mapping):
+            continue
+        if each.get("type", "text") != "text":
+            raise UsageError(f"{where}: a part of the prompt is of type {each['type']!r}", remedy="a prompt is text")
+        found.append(_text(each.get("content", each.get("text")), where))
+    return "\n\n".join(part for part in found if part)

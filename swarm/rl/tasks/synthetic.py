@@ -2,7 +2,7 @@
 
 Wide search wants a table of many things that a search finds one at a time, so that it gains from many agents. Deep
 search follows a chain in which each link names the next, so that it gains from none. Batch work puts many items
-through one rule. Tasks of repair are made by `swarm.evals.faults`, from real code.
+through one rule. Tasks of repair are made by `swarm.evals.repair.rollouts`, from real code.
 """
 
 from __future__ import annotations
