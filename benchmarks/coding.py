@@ -16,8 +16,6 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -36,16 +34,15 @@ from swarm.embedded.policy import Policy
 from swarm.embedded.repair.policy import RepairPolicy
 from swarm.embedded.repair.prompt import node_ids
 from swarm.embedded.server import running_endpoint
+from swarm.errors import MachineError
 from swarm.evals.fates import Fate, fates, merged_patches
-from swarm.evals.faults import FaultConfig, Planted, plant
-from swarm.evals.packages import BOLTONS, SQLPARSE, TOOLZ, fetch, make_repository, unpack
+from swarm.evals.faults import Planted
+from swarm.evals.repair.damage import TASK, damage
+from swarm.evals.repair.origins import PACKAGES, pinned
+from swarm.evals.repair.retest import applied, failing
 from swarm.events import AgentEnded, AgentStarted, Event, PatchMerged
 from swarm.types import Outcome
 
-PACKAGES = {package.name: package for package in (BOLTONS, SQLPARSE, TOOLZ)}
-TASK = """\
-The tests of this package fail. Several functions in the sources below {sources}/ were damaged, one line each. Find \
-the damage and repair it, so that all tests pass. Leave the tests as they are."""
 CACHE = Path(__file__).resolve().parents[1] / ".cache" / "packages"
 
 
@@ -96,10 +93,10 @@ async def run(work: Work, mode: Mode, agents: int, options: argparse.Namespace, 
     wall = time.monotonic() - began
     final = out / f"{work.name}-{mode}-{agents}"
     shutil.rmtree(final, ignore_errors=True)
-    shutil.copytree(work.folder, final, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
-    if result.patch_path and Path(result.patch_path).stat().st_size:
-        await anyio.run_process(["git", "apply", "--whitespace=nowarn", result.patch_path], cwd=final)
-    red = await anyio.to_thread.run_sync(failing, final, work.test)
+    patch = Path(result.patch_path) if result.patch_path else None
+    if not await anyio.to_thread.run_sync(applied, work.folder, patch, final):
+        raise MachineError(f"{patch} does not apply to {work.folder}")
+    red = await failing(final, work.test, config, out / "home")
     ends = fates(
         work.planted.faults, work.folder, final, red, merged_patches(events, Path(result.run_dir) / "repo.git")
     )
@@ -129,30 +126,11 @@ def false_subtasks(events: Sequence[Event], last: dict[str, PatchMerged], red: f
     return {name for name, tests in asked.items() if name in last and last[name].merged and tests & (red or set())}
 
 
-def failing(tree: Path, test: str) -> frozenset[str] | None:
-    """The tests that fail there, run by hand; None where the run comes to no end."""
-    command = [sys.executable, *test.split()[1:], "-rfE", "--tb=no"]
-    with tempfile.TemporaryDirectory() as temp:
-        env = {"PATH": "/usr/bin:/bin", "HOME": temp, "LANG": "C.UTF-8", "TMPDIR": temp}
-        try:
-            done = subprocess.run(
-                command, cwd=tree, env=env, capture_output=True, text=True, errors="replace", timeout=180, check=False
-            )
-        except subprocess.TimeoutExpired:
-            return None
-    if done.returncode not in (0, 1):
-        return None
-    lines = (line.split(" ", 1) for line in done.stdout.splitlines())
-    return frozenset(rest[0].split(" - ")[0] for word, *rest in lines if word in ("FAILED", "ERROR") and rest)
-
-
 async def damaged(name: str, options: argparse.Namespace, out: Path) -> Work:
     """A real package with faults in it."""
-    package, folder = PACKAGES[name], out / name
+    package, folder = pinned(name), out / name
     shutil.rmtree(folder, ignore_errors=True)
-    unpack(await anyio.to_thread.run_sync(fetch, package, CACHE), folder)
-    planted = await plant(folder, FaultConfig(package.sources, options.faults, options.seed))
-    make_repository(folder, f"{name} {package.version}, damaged")
+    planted = await damage(package, CACHE, folder, options.faults, options.seed)
     files = len({fault.file for fault in planted.faults})
     print(
         f"{name} {package.version}: {len(planted.faults)} faults in {files} files, "

@@ -152,7 +152,7 @@ def main(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as home:
         os.environ["SWARM_HOME"] = home
         outcomes = anyio.run(made, options)
-        size = (Path(home) / "history.jsonl").stat().st_size
+        size = sum(path.stat().st_size for path in Path(home).glob("runs/*/measured.json"))
     print(f"\n{machine()}, seed {options.seed}, {time.perf_counter() - began:.0f} s; history of {size:,} bytes")
     figures: dict[str, dict[str, dict[str, float]]] = {}
     parts = {"first 5": outcomes[:5], "6th and later": outcomes[5:], "last 20": outcomes[-20:]}

@@ -19,8 +19,8 @@ from swarm.errors import SwarmError
 BROKEN = 3
 
 FAMILIES = (
-    *("run", "resume", "runs", "validate", "export", "watch", "report", "endpoint", "image", "doctor", "gc", "init"),
-    "completion",
+    *("run", "resume", "runs", "validate", "export", "watch", "report", "eval", "endpoint", "image"),
+    *("doctor", "gc", "init", "completion"),
 )
 """The modules of this package that hold commands."""
 

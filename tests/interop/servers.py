@@ -26,10 +26,12 @@ START_S = 180.0
 _STOP_S = 10.0
 
 
-def environment(name: str, packages: Sequence[str], require: Require, python: str = sys.executable) -> Path:
+def environment(
+    name: str, packages: Sequence[str], require: Require, python: str = sys.executable, alone: Sequence[str] = ()
+) -> Path:
     """The folder of programs of an environment with these packages, made where it is not there yet. `python` is an
-    interpreter, or the version of one that uv looks for."""
-    wanted = hashlib.sha256("\n".join((sys.version, python, *packages)).encode()).hexdigest()[:12]
+    interpreter, or the version of one that uv looks for; those `alone` come without what they depend on."""
+    wanted = hashlib.sha256("\n".join((sys.version, python, *packages, *alone)).encode()).hexdigest()[:12]
     folder = CACHE / f"{name}-{wanted}"
     if (folder / "made").exists():
         return folder / "bin"
@@ -39,8 +41,9 @@ def environment(name: str, packages: Sequence[str], require: Require, python: st
     env = {"UV_SYSTEM_CERTS": "true", **os.environ}  # the machine's own certificates, as pip takes them
     # Where wheels lie on this machine, they are to be had; PyTorch's own index has those without CUDA.
     source = [f"--find-links={links}"] if (links := env.get("PIP_FIND_LINKS")) else ["--torch-backend=cpu"]
-    install = ["pip", "install", "--quiet", f"--python={folder}/bin/python", *source, *packages]
-    for command in (["venv", "--quiet", f"--python={python}", str(folder)], install):
+    install = ["pip", "install", "--quiet", f"--python={folder}/bin/python", *source]
+    commands = [["venv", "--quiet", f"--python={python}", str(folder)], [*install, *packages]]
+    for command in (*commands, *([[*install, "--no-deps", *alone]] if alone else [])):
         done = subprocess.run([*uv, *command], env=env, capture_output=True, text=True, timeout=INSTALL_S)
         if done.returncode != 0:  # a gigabyte of other people's packages: not every build machine reaches their indexes
             pytest.skip(f"{name} cannot be installed here: {done.stderr[-600:]}")

@@ -1,0 +1,1 @@
+"""WideSearch: wide questions whose answer is one table, graded cell by cell."""
