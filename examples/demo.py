@@ -18,13 +18,16 @@ from pathlib import Path
 
 import anyio
 
+from swarm.config import RunConfig
 from swarm.errors import SwarmError, UsageError
 from swarm.evals.fates import Fate, FaultFate, fates, merged_patches
-from swarm.evals.faults import FaultConfig, Planted, plant
-from swarm.evals.packages import BOLTONS, Package, fetch, make_repository, unpack
+from swarm.evals.faults import Planted
+from swarm.evals.packages import BOLTONS, Package
+from swarm.evals.repair.damage import TASK, damage
+from swarm.evals.repair.origins import pinned
+from swarm.evals.repair.retest import applied, failing
 from swarm.events import AgentStarted, Event
 from swarm.journal.reader import read_events
-from swarm.removal import remove_tree
 from swarm.result import RunResult
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,9 +36,6 @@ WHOLE = 175.0
 """Seconds for all of the demonstration; `single` gets what the rest leaves of it."""
 LEAST, LONGEST = 30.0, 400.0
 PR_SET_CHILD_SUBREAPER = 36
-TASK = """\
-The tests of this package fail. Several functions in the sources below {sources}/ were damaged, one line each, in \
-different files. Find the damage and repair it, so that all tests pass. Leave the tests as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def main() -> int:
     adopt_orphans()
     try:
         settings = read_settings()
-        faulty, planted = damage(settings)
+        faulty, planted = damaged(settings)
         plan = swarm_run("plan", settings, faulty, planted, LONGEST)
         left = WHOLE - (time.monotonic() - began) - 2 * 5
         single = swarm_run("single", settings, faulty, planted, max(LEAST, left))
@@ -102,23 +102,21 @@ def read_settings() -> Settings:
     return Settings(numbers["SEED"], numbers["FAULTS"], numbers["AGENTS"], os.environ.get("SANDBOX") or "auto")
 
 
-def damage(settings: Settings) -> tuple[Path, Planted]:
+def damaged(settings: Settings) -> tuple[Path, Planted]:
     """Fetch the package, plant the faults, and commit the damaged tree as a repository."""
     package = settings.package
     say(f"fetching {package.name} {package.version} (source distribution, pinned by hash)")
-    archive = fetch(package, ROOT / ".cache" / "packages")
     faulty = OUT / package.name
     shutil.rmtree(faulty, ignore_errors=True)
-    unpack(archive, faulty)
     say(f"planting {settings.faults} faults, seed {settings.seed}: each alone must turn the package's own tests red")
     began = time.monotonic()
-    planted = anyio.run(plant, faulty, FaultConfig(package.sources, settings.faults, settings.seed))
+    cache = ROOT / ".cache" / "packages"
+    planted = anyio.run(damage, pinned(package.name), cache, faulty, settings.faults, settings.seed)
     files = len({fault.file for fault in planted.faults})
     say(
         f"planted {len(planted.faults)} faults in {files} files in {time.monotonic() - began:.0f} s: "
         f"{len(planted.failing)} of {planted.tests} tests fail"
     )
-    make_repository(faulty, f"{package.name} {package.version}, damaged")
     return faulty, planted
 
 
@@ -147,9 +145,9 @@ def swarm_run(mode: str, settings: Settings, faulty: Path, planted: Planted, sec
     result = RunResult.model_validate_json((new[0] / "result.json").read_text(encoding="utf-8"))
     events = list(read_events(new[0] / "events.jsonl"))
     final = OUT / f"{mode}-tree"
-    failing = final_tree(faulty, patch, final, settings.package.test)
-    ends = fates(planted.faults, faulty, final, failing, merged_patches(events, new[0] / "repo.git"))
-    return ModeRun(mode, result, events, ends, failing, wall, cpu, seconds)
+    red = final_tree(faulty, patch, final, settings)
+    ends = fates(planted.faults, faulty, final, red, merged_patches(events, new[0] / "repo.git"))
+    return ModeRun(mode, result, events, ends, red, wall, cpu, seconds)
 
 
 def environment(home: Path) -> dict[str, str]:
@@ -159,28 +157,17 @@ def environment(home: Path) -> dict[str, str]:
     return kept | {"PATH": path, "SWARM_HOME": str(home), "XDG_CONFIG_HOME": str(OUT / "config")}
 
 
-def final_tree(faulty: Path, patch: Path, final: Path, test: str) -> frozenset[str] | None:
-    """Apply the patch to a copy of the damaged tree and run the package's tests there: those that fail, or None."""
+def final_tree(faulty: Path, patch: Path, final: Path, settings: Settings) -> frozenset[str] | None:
+    """Apply the patch to a copy of the damaged tree and run the package's tests there: those that fail, or None.
+
+    Raises:
+        UsageError: the patch does not apply.
+    """
     shutil.rmtree(final, ignore_errors=True)
-    shutil.copytree(faulty, final, ignore=shutil.ignore_patterns("__pycache__"))
-    if patch.is_file() and patch.stat().st_size:
-        subprocess.run(["git", "apply", str(patch)], cwd=final, check=True)
-    command = [sys.executable, *test.split()[1:], "-rfE", "--tb=no"]
-    temp = OUT / "tmp"
-    temp.mkdir(exist_ok=True)
-    try:
-        env = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(OUT), "LANG": "C.UTF-8", "TMPDIR": str(temp)}
-        done = subprocess.run(
-            command, cwd=final, env=env, capture_output=True, text=True, errors="replace", timeout=120
-        )
-    except subprocess.TimeoutExpired:
-        return None
-    finally:
-        remove_tree(temp)
-    if done.returncode not in (0, 1):
-        return None
-    lines = (line.split(" ", 1) for line in done.stdout.splitlines())
-    return frozenset(rest[0].split(" - ")[0] for word, *rest in lines if word in ("FAILED", "ERROR") and rest)
+    if not applied(faulty, patch, final):
+        raise UsageError(f"{patch} does not apply to the damaged package")
+    sandbox = RunConfig.model_validate({"sandbox": settings.sandbox})
+    return anyio.run(failing, final, settings.package.test, sandbox, OUT / "home")
 
 
 def adopt_orphans() -> None:
