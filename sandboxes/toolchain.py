@@ -26,20 +26,23 @@ _ASK = "import json, sys; print(json.dumps([sys.prefix, sys.base_prefix, sys.exe
 _TIMEOUT = 20.0
 _FRESH_S = 10.0
 
+Found = tuple[tuple[Path, ...], tuple[str, ...]]
+
 _asking = threading.Lock()
-_known: dict[object, tuple[float, tuple[Path, Path, Path] | None]] = {}
+_known: dict[object, tuple[float, Found]] = {}
 
 
-async def discover(env: Mapping[str, str], cwd: Path | None = None) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+async def discover(env: Mapping[str, str], cwd: Path | None = None) -> Found:
     """Find the Python that `python3` or `python` means in `env`, seen from `cwd`.
 
     Gives the paths that a sandbox must show read-only (none where the system's own Python is meant) and the
     entries of PATH to use inside. Without a Python there is nothing to show: that is no error.
     """
-    return await anyio.to_thread.run_sync(_discover, env, cwd)
+    found = _fresh((frozenset(env.items()), cwd))
+    return found if found is not None else await anyio.to_thread.run_sync(_discover, env, cwd)
 
 
-async def of_repository(repo: Path | None) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+async def of_repository(repo: Path | None) -> Found:
     """What `discover` finds for this process, seen from a repository, whose own environments come first."""
     own = [repo / name for name in _OWN if (repo / name).is_dir()] if repo is not None else []
     path = os.pathsep.join([*(str(folder / "bin") for folder in own), os.environ.get("PATH", "")])
@@ -47,9 +50,26 @@ async def of_repository(repo: Path | None) -> tuple[tuple[Path, ...], tuple[str,
     return tuple(dict.fromkeys((*own, *shown))), entries
 
 
-def _discover(env: Mapping[str, str], cwd: Path | None) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+def _discover(env: Mapping[str, str], cwd: Path | None) -> Found:
+    key = (frozenset(env.items()), cwd)
+    with _asking:  # many runs that begin at once start one Python, not one each
+        found = _fresh(key)
+        if found is None:
+            found = _find(env, cwd)
+            _known.clear()  # one question is asked again and again, if any
+            _known[key] = time.monotonic(), found
+        return found
+
+
+def _fresh(key: object) -> Found | None:
+    """What was found a moment ago."""
+    asked, found = _known.get(key, (-math.inf, None))
+    return found if time.monotonic() - asked < _FRESH_S else None
+
+
+def _find(env: Mapping[str, str], cwd: Path | None) -> Found:
     host = find_host_root()
-    asked = _ask_once(env, cwd)
+    asked = _ask(env, cwd)
     if asked is None:
         return (), SYSTEM_PATH
     prefix, base, executable = asked
@@ -60,18 +80,6 @@ def _discover(env: Mapping[str, str], cwd: Path | None) -> tuple[tuple[Path, ...
     shown = [path for path in dict.fromkeys(wanted) if path.exists() and not host.shows(path)]
     bins = [str(folder / "bin") for folder in dict.fromkeys((prefix, base))]
     return _outermost(shown), tuple(dict.fromkeys((*bins, *SYSTEM_PATH)))
-
-
-def _ask_once(env: Mapping[str, str], cwd: Path | None) -> tuple[Path, Path, Path] | None:
-    """What `_ask` says, or said a moment ago: many runs that begin at once start one Python, not one each."""
-    key = (frozenset(env.items()), cwd)
-    with _asking:
-        asked, answer = _known.get(key, (-math.inf, None))
-        if time.monotonic() - asked > _FRESH_S:
-            answer = _ask(env, cwd)
-            _known.clear()  # one question is asked again and again, if any
-            _known[key] = time.monotonic(), answer
-        return answer
 
 
 def _ask(env: Mapping[str, str], cwd: Path | None) -> tuple[Path, Path, Path] | None:

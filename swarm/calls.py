@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from math import isfinite
 from typing import Literal
 
 from swarm.errors import RateLimits
@@ -48,7 +47,8 @@ class ModelRequest:
     then nothing that was sent before is encoded again. `timeout` is for the whole call, in seconds from when it is
     sent. With `stream` the answer is wanted piece by piece, within these limits. With `tokens` its tokens are wanted
     (see `ModelReply.tokens`), which not every endpoint takes, and which come with whole answers only; `token_form` is
-    whose way of asking for them is used. `began` is called when the first piece of a streamed answer has come.
+    whose way of asking for them is used. They are sampled of all there are then (`WHOLE`). `began` is called when the
+    first piece of a streamed answer has come.
     """
 
     messages: Sequence[Message]
@@ -67,6 +67,17 @@ class ModelRequest:
     began: Callable[[], None] | None = None
 
 
+WHOLE = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
+"""Options of vLLM and SGLang by which nothing of a distribution is cut off or shifted, whatever a model's own
+configuration says: what is sampled else is not what the logprobs are of."""
+
+
+def is_logprob(value: float) -> bool:
+    """Whether this is the logprob of a token that was sampled. vLLM tells -9999.0 where it knows none; rounding may
+    make one a little more than 0."""
+    return -9999.0 < value < 0.01
+
+
 @dataclass(frozen=True, slots=True)
 class Tokens:
     """The tokens of a call as the endpoint gave them; what it did not give is empty. `logprobs` are those of
@@ -83,7 +94,7 @@ class Tokens:
         """Whether nothing is missing: ids, logprobs and the endpoint's own counts are of one length, all finite."""
         counted = len(self.prompt_ids) == self.prompt_tokens and len(self.completion_ids) == self.completion_tokens
         whole = bool(self.prompt_ids) and len(self.logprobs) == len(self.completion_ids) > 0
-        return counted and whole and all(map(isfinite, self.logprobs))
+        return counted and whole and all(map(is_logprob, self.logprobs))
 
 
 @dataclass(frozen=True, slots=True)

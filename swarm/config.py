@@ -108,8 +108,9 @@ class Provider(BaseModel):
 
 
 class Rollout(BaseModel):
-    """What a trainer says of a run, for the record: the group of runs of the same prompt and its place in that, and the
-    weights of PARL's two auxiliary rewards with the step of their annealing."""
+    """What a trainer says of a run, for the record: the group of runs of the same prompt and its place in that, the
+    weights of PARL's two auxiliary rewards with the step of their annealing; and of the policy that learns its engine,
+    and the hashes of its tokenizer and its chat template, which no endpoint tells."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -118,6 +119,14 @@ class Rollout(BaseModel):
     lambda1: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     lambda2: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     anneal_step: int = Field(default=0, ge=0)
+    engine: str = ""
+    tokenizer_sha256: str = ""
+    chat_template_sha256: str = ""
+
+    @property
+    def policy(self) -> dict[str, Any]:
+        """What is said of the policy."""
+        return {name: getattr(self, name) for name in ("engine", "tokenizer_sha256", "chat_template_sha256")}
 
 
 class RunConfig(BaseModel):
@@ -179,6 +188,8 @@ class RunConfig(BaseModel):
 
     sandbox: SandboxName = "auto"
     image: str = HOST_IMAGE
+    sandbox_env: dict[str, str] = Field(default_factory=dict, description="environment of what runs in sandboxes")
+    workdir: str | None = Field(default=None, pattern="^/", description="folder of the image for the working copy")
     toolchain: tuple[Path, ...] = Field(default=(), description="host folders visible read-only in sandboxes")
     network: tuple[str, ...] = Field(default=(), description="hosts that sandboxes may reach")
 

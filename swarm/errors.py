@@ -2,6 +2,7 @@
 
     SwarmError
     ├── UsageError            the caller: a flag, a file, a task, a repository          exit 2
+    │   └── RunAtWork         the run lives in another process
     ├── PlanError             the orchestrator model: no usable plan                    exit 1
     ├── BudgetExhausted       the bill: a limit of the run was reached                  exit 4
     └── MachineError          the infrastructure, never the model                       exit 3
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Final
 
 
 class SwarmError(Exception):
@@ -41,10 +42,18 @@ class UsageError(SwarmError, ValueError):
     exit_code = 2
 
 
+class RunAtWork(UsageError):
+    """A run cannot be gone on with, for it is at work in another process."""
+
+
 class PlanError(SwarmError, ValueError):
     """The orchestrator gave no valid plan, also after it was told why."""
 
     exit_code = 1
+
+
+EVALUATION: Final = "evaluation"
+"""The scope of a budget that many runs share."""
 
 
 class BudgetExhausted(SwarmError, RuntimeError):
@@ -62,10 +71,11 @@ class BudgetExhausted(SwarmError, RuntimeError):
 
     @property
     def stop(self) -> str:
-        """The condition that ends an attempt by it: `budget` is the run's, the others are its own."""
+        """The condition that ends an attempt by it: `budget` is the run's, or that of the evaluation which the run is
+        one of; the others are its own."""
         if self.what == "seconds":
             return "timeout"
-        if self.scope == "run":
+        if self.scope in ("run", EVALUATION):
             return "budget"
         return "max_steps" if self.what == "steps" else "max_tokens"
 

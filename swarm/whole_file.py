@@ -11,21 +11,21 @@ from pathlib import Path
 from typing import BinaryIO
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file, or nothing of it; blocks. How it is done: see `whole_file`.
+def write_whole(path: Path, data: bytes, mode: int = 0o666) -> None:
+    """Write a file, or nothing of it; blocks. How it is done, and `mode`: see `whole_file`.
 
     Raises:
         OSError: it cannot be written; what was there is untouched.
     """
-    with whole_file(path) as file:
+    with whole_file(path, mode) as file:
         file.write(data)
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A new file that takes its place when the block ends well, through links. It keeps the mode of what was there,
-    and owner and group where this process may give them; a further name (hard link) of that keeps the old content.
-    What is no plain file (a pipe, `/dev/stdout`) is written to as it is.
+def whole_file(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
+    """A new file that takes its place when the block ends well, through links. It keeps the mode of what was there
+    (else it has `mode`, less the umask), and owner and group where this process may give them; a further name (hard
+    link) of that keeps the old content. What is no plain file (a pipe, `/dev/stdout`) is written to as it is.
 
     Raises:
         OSError: it cannot be written, or what is there may not be; that is untouched.
@@ -50,7 +50,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         if before is not None:
             _give(partly, before)
-        partly.chmod(before.st_mode & 0o777 if before is not None else 0o666 & ~_umask())
+        partly.chmod(before.st_mode & 0o777 if before is not None else mode & ~_umask())
         partly.replace(path)
     except BaseException:
         partly.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ import pytest
 
 from swarm import Swarm
 from swarm.config import Rollout, RunConfig
+from swarm.journal.lines import sealed
 
 TURNS: list[dict[str, Any]] = [
     {"tool_calls": [{"name": "create_subagent", "arguments": {"name": "w", "system_prompt": "you write"}}]},
@@ -74,17 +75,19 @@ class Log:
         for lines in (self.events, self.tokens):
             for seq, each in enumerate(lines):
                 each["seq"] = seq
-        tokens = "".join(_line(each) for each in self.tokens).encode()
+        tokens = b"".join(_line(each) for each in self.tokens)
         written = b""
         for each in self.events:
             if each["type"] == "run_end":
                 each["log_sha256"] = hashlib.sha256(written).hexdigest()
                 each["tokens_sha256"] = hashlib.sha256(tokens).hexdigest()
-            written += _line(each).encode()
+            written += _line(each)
         (folder / "events.jsonl").write_bytes(written)
         (folder / "tokens.jsonl").write_bytes(tokens)
         return folder
 
 
-def _line(value: dict[str, Any]) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False) + "\n"
+def _line(value: dict[str, Any]) -> bytes:
+    if "crc" in value:
+        value["crc"] = ""
+    return sealed(json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode())

@@ -2,35 +2,63 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from swarm.journal.artifacts import TOOL, Artifacts
-from swarm.protocols import Tool
+from swarm.protocols import Sandbox
 from swarm.tools.output import LIMIT, NOTE_ROOM, clip, failed, numbered, printable
-from swarm.tools.registry import tool
-from swarm.types import ToolErrorKind, ToolResult
+from swarm.tools.schema import describe, parameters_of
+from swarm.types import JsonObject, ToolErrorKind, ToolResult
 
 _MATCHES = 100
 _WIDTH = 400
 _WIDEST = 8_000
 
 
-def open_artifact(artifacts: Artifacts) -> Tool:
+def _form(
+    handle: Annotated[str, Field(description="The artifact's name, as it was told.")],
+    offset: Annotated[int, Field(ge=1, description="First line, from 1. Default 1.")] = 1,
+    limit: Annotated[int | None, Field(ge=1, description="How many lines. Default: as many as fit.")] = None,
+    find: Annotated[
+        str | None, Field(min_length=1, description="Only lines that hold this text, in whatever case.")
+    ] = None,
+) -> None:
+    """Read an artifact: the whole of a result or output of which you were shown a part. Lines come with numbers."""
+
+
+_PARAMETERS = parameters_of(_form)  # once: runs are many
+_DESCRIPTION = describe(_form)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenArtifact:
     """The tool, for the artifacts of a run."""
 
-    @tool(name=TOOL)
-    async def opened(
-        handle: Annotated[str, Field(description="The artifact's name, as it was told.")],
-        offset: Annotated[int, Field(ge=1, description="First line, from 1. Default 1.")] = 1,
-        limit: Annotated[int | None, Field(ge=1, description="How many lines. Default: as many as fit.")] = None,
-        find: Annotated[
-            str | None, Field(min_length=1, description="Only lines that hold this text, in whatever case.")
-        ] = None,
-    ) -> ToolResult:
-        """Read an artifact: the whole of a result or output of which you were shown a part. Lines come with numbers."""
-        text = await artifacts.read(handle.strip().removeprefix("artifact ").removesuffix(".txt"))
+    artifacts: Artifacts
+
+    @property
+    def name(self) -> str:
+        return TOOL
+
+    @property
+    def description(self) -> str:
+        return _DESCRIPTION
+
+    @property
+    def parameters(self) -> JsonObject:
+        return _PARAMETERS.schema
+
+    async def call(self, arguments: JsonObject, sandbox: Sandbox) -> ToolResult:
+        """Read what is asked for."""
+        try:
+            values = _PARAMETERS.bind(arguments)
+        except ValidationError as error:
+            return failed(ToolErrorKind.BAD_ARGUMENTS, f"{TOOL}: {_PARAMETERS.complaint(error)}")
+        handle, offset, limit, find = (values[name] for name in ("handle", "offset", "limit", "find"))
+        text = await self.artifacts.read(handle.strip().removeprefix("artifact ").removesuffix(".txt"))
         if text is None:
             named = clip(handle, 120)
             return failed(ToolErrorKind.NOT_FOUND, f"there is no artifact {named!r}. Copy the name exactly.")
@@ -41,8 +69,6 @@ def open_artifact(artifacts: Artifacts) -> Tool:
             return failed(ToolErrorKind.BAD_ARGUMENTS, f"offset {offset} is past the end: it has {len(lines)} lines.")
         last = len(lines) if limit is None else min(len(lines), offset - 1 + limit)
         return numbered(lines, offset, last, lambda line: _line(line, _WIDEST))
-
-    return opened
 
 
 def _found(lines: list[str], wanted: str) -> ToolResult:

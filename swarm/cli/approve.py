@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from swarm.cli.ask import ask, attended, yes_or_no
+from swarm.cli.discovery import cannot_run
 from swarm.cli.editor import edit, editor_of
 from swarm.cli.interrupts import folder_of
 from swarm.cli.plan_file import read, written
 from swarm.cli.stdio import complain
 from swarm.cli.summary import as_it_is, plan_lines
 from swarm.cli.text import line
-from swarm.cli.typed_command import cannot_run
 from swarm.config import RunConfig
 
 if TYPE_CHECKING:

@@ -1,7 +1,8 @@
-"""The test command of a repository, found where the user gave none."""
+"""The test command of a repository: found where the user gave none, and looked at where one was typed."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 from shutil import which
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
 
 _ASKS_S = 20.0
 _MOST_NAMED = 3
+_PLAIN = re.compile(r"[\w./+-]+")
+_ASSIGNED = re.compile(r"\w+=\S*")
+_OF_SHELLS = re.compile(
+    r"[.]|alias|break|case|cd|command|continue|eval|exec|exit|export|for|if|read|return|set|shift|source|test|time|trap|"
+    r"true|false|type|ulimit|umask|unset|until|wait|while"
+)
 
 
 def with_gate(config: RunConfig, repo: Path | None, start: Path) -> RunConfig:
@@ -93,3 +100,19 @@ def _imports(python: str, module: str) -> bool:
     except (OSError, subprocess.SubprocessError):
         return False
     return done.returncode == 0
+
+
+async def cannot_run(command: str, config: RunConfig, repo: Path) -> str:
+    """Why a command cannot be run in the sandboxes of a repository, in words; empty where it can, or where that shows
+    only when it is run."""
+    from swarm.sandboxes.toolchain import of_repository
+
+    word = next((word for word in command.split() if not _ASSIGNED.fullmatch(word)), "")
+    known = config.image == HOST_IMAGE and not config.toolchain  # what the sandbox has
+    if not known or not _PLAIN.fullmatch(word) or _OF_SHELLS.fullmatch(word):
+        return ""
+    if "/" in word:
+        there = (repo / word).exists()
+    else:
+        there = which(word, path=":".join((await of_repository(repo))[1])) is not None
+    return "" if there else f"`{word}` is not there"

@@ -54,20 +54,34 @@ class Display(Protocol):
         ...
 
 
-@asynccontextmanager
-async def _nothing_to_hold() -> AsyncIterator[None]:
-    """For displays that write lines: they stand beside anything."""
-    await anyio.lowlevel.checkpoint()
-    yield
+class _Lines:
+    """A display that writes lines: they stand beside anything, and no keys are taken."""
+
+    def __init__(self, fd: int, broken: Callable[[OSError], None]) -> None:
+        self.view = RunView()
+        self.controls: Controls | None = None
+        self._outlet = Outlet(fd, broken)
+
+    @asynccontextmanager
+    async def aside(self) -> AsyncIterator[None]:
+        await anyio.lowlevel.checkpoint()
+        yield
+
+    async def run(self) -> None:
+        await self._outlet.run()
+
+    def close(self) -> None:
+        self._outlet.close()
+
+    def release(self) -> None:
+        """It holds no terminal."""
 
 
-class JsonDisplay:
+class JsonDisplay(_Lines):
     """Every event as one JSON line on standard output."""
 
     def __init__(self, broken: Callable[[OSError], None]) -> None:
-        self.view = RunView()
-        self.controls: Controls | None = None
-        self._outlet = Outlet(sys.stdout.fileno(), broken)
+        super().__init__(sys.stdout.fileno(), broken)
 
     def on_event(self, event: Event) -> None:
         self.view.apply(event)
@@ -76,27 +90,13 @@ class JsonDisplay:
     def say(self, message: str) -> None:
         complain(f"swarm: {message}")
 
-    def aside(self) -> AbstractAsyncContextManager[None]:
-        return _nothing_to_hold()
 
-    async def run(self) -> None:
-        await self._outlet.run()
-
-    def close(self) -> None:
-        self._outlet.close()
-
-    def release(self) -> None:
-        """It holds none."""
-
-
-class PlainDisplay:
+class PlainDisplay(_Lines):
     """One line on standard error for each change that matters."""
 
     def __init__(self) -> None:
-        self.view = RunView()
-        self.controls: Controls | None = None
+        super().__init__(sys.stderr.fileno(), lambda error: None)
         self._plain = PlainLines(self.view)
-        self._outlet = Outlet(sys.stderr.fileno(), lambda error: None)
 
     def on_event(self, event: Event) -> None:
         self.view.apply(event)
@@ -105,18 +105,6 @@ class PlainDisplay:
 
     def say(self, message: str) -> None:
         self._outlet.put(f"swarm: {message}\n")
-
-    def aside(self) -> AbstractAsyncContextManager[None]:
-        return _nothing_to_hold()
-
-    async def run(self) -> None:
-        await self._outlet.run()
-
-    def close(self) -> None:
-        self._outlet.close()
-
-    def release(self) -> None:
-        """It holds none."""
 
 
 class ScreenDisplay:

@@ -133,10 +133,11 @@ async def _cut_off() -> list[Finding]:
 
     from swarm.errors import SwarmError, UsageError
     from swarm.sandboxes.git.command import user_git
+    from swarm.sandboxes.git.opened import opened
     from swarm.sandboxes.git.undo import refuse_half_done
 
     try:
-        await anyio.to_thread.run_sync(refuse_half_done, user_git(Path.cwd()))
+        await anyio.to_thread.run_sync(lambda: refuse_half_done(opened(user_git(Path.cwd()))))
     except UsageError as error:
         return [Finding("checkout", False, error.message, needed=True, remedy=error.remedy or "")]
     except (SwarmError, OSError):  # no repository

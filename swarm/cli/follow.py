@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import NamedTuple
 
 import anyio
 
-from swarm.cli.history import is_written
 from swarm.errors import JournalError
 from swarm.events import Event
-from swarm.journal.reader import parse_line
+from swarm.journal.reader import is_at_work, parse_line
 
 POLL = 0.2  # seconds; the writer syncs as often
 CHECK = 10  # looks without news between two looks whether the writer lives
@@ -53,7 +51,7 @@ async def follow(path: Path) -> AsyncGenerator[list[Told], None]:
             if last_look:
                 return
             if quiet % CHECK == 0:  # once more after the writer was seen gone: it may just have written
-                last_look = not await anyio.to_thread.run_sync(_lives, path)
+                last_look = not await anyio.to_thread.run_sync(is_at_work, path)
             quiet += 1
             if not last_look:
                 await anyio.sleep(POLL)
@@ -70,13 +68,3 @@ def _read(raw: bytes, where: str) -> Event | None:
         if isinstance(value, dict) and isinstance(value.get("type"), str):
             return None
         raise
-
-
-def _lives(path: Path) -> bool:
-    """Whether the run that writes it does: by its lock, which is quickly seen, else by who has the file open."""
-    try:
-        stat, locks = path.stat(), Path("/proc/locks").read_text()
-    except OSError:
-        return is_written(path)
-    place = f" {os.major(stat.st_dev):02x}:{os.minor(stat.st_dev):02x}:{stat.st_ino} "
-    return any(place in row and "WRITE" in row for row in locks.splitlines()) or is_written(path)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from swarm.errors import JournalError, UsageError
+from swarm.journal.reader import is_at_work
 
 RUNNING = "running"
 CRASHED = "crashed"
@@ -112,39 +113,13 @@ def _newest(folders: list[Path]) -> Path:
     def order(path: Path) -> tuple[bool, float, float, str]:
         record = path / "events.jsonl"
         written = record.stat().st_mtime if record.exists() else 0.0
-        return is_written(record), written, starts[path], path.name
+        return is_at_work(record), written, starts[path], path.name
 
     return max(near, key=order)
 
 
-def is_written(path: Path) -> bool:
-    """Whether a process of this machine holds the file open: the run that writes it lives."""
-    try:
-        wanted = path.stat()
-    except OSError:
-        return False
-    for process in Path("/proc").glob("[0-9]*"):
-        if process.name == str(os.getpid()):
-            continue
-        try:
-            for handle in (process / "fd").iterdir():
-                seen = handle.stat()
-                if (seen.st_dev, seen.st_ino) == (wanted.st_dev, wanted.st_ino) and _for_writing(process, handle.name):
-                    return True
-        except OSError:  # it ended meanwhile, or it is another user's
-            continue
-    return False
-
-
-def _for_writing(process: Path, fd: str) -> bool:
-    for row in (process / "fdinfo" / fd).read_text().splitlines():
-        if row.startswith("flags:"):
-            return int(row.split()[1], 8) & os.O_ACCMODE != os.O_RDONLY
-    return False
-
-
 def _unfinished(folder: Path, readable: bool) -> str:
-    if is_written(folder / "events.jsonl"):
+    if is_at_work(folder / "events.jsonl"):
         return RUNNING
     return CRASHED if readable else UNREADABLE
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from swarm.cli.forecast import preview_line
 from swarm.cli.text import count, line, many
 from swarm.cli.view import RunView
-from swarm.cli.view_parts import board_line
 from swarm.events import (
     AgentEnded,
     AgentStarted,
@@ -31,7 +30,7 @@ from swarm.events import (
     StageStarted,
     SubTaskSkipped,
 )
-from swarm.journal.gate_words import words
+from swarm.journal.gate_words import ended, words
 from swarm.legible import clean
 
 GATE_TAIL = 10  # lines of a failed gate's output that are shown
@@ -92,8 +91,7 @@ class PlainLines:
             case GateFinished():
                 return gate_lines(event)
             case BoardPosted():
-                text = board_line(event, view.name_of(event.trajectory_id))
-                return [f"board: {text}"] if text else []
+                return [f"board: {view.board[-1]}"] if event.words else []
             case Notice():
                 return [f"{'warning: ' if event.level == 'warning' else ''}{view.notices[-1]}"]
             case AgentTold():
@@ -175,12 +173,9 @@ def gate_lines(event: GateFinished) -> list[str]:
     if event.purpose == "search":
         return []
     told = f" ({line(words(event), 1000)})" if event.settled and words(event) else ""
-    if event.passed:
-        return [f"gate{_where(event)} passed in {event.seconds:.1f} s{told}"]
-    how = "timed out" if event.timed_out else f"failed with exit code {event.exit_code}"
-    shown = event.stage > 0 and event.settled and event.purpose == "verdict"
+    shown = not event.passed and event.stage > 0 and event.settled and event.purpose == "verdict"
     tail = clean(event.output[-20_000:]).strip().splitlines()[-GATE_TAIL:] if shown else []
-    return [f"gate{_where(event)} {how} after {event.seconds:.1f} s{told}", *(f"  | {line(text)}" for text in tail)]
+    return [f"gate{_where(event)} {ended(event)}{told}", *(f"  | {line(text)}" for text in tail)]
 
 
 def _where(event: GateStarted | GateFinished) -> str:

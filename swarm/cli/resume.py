@@ -6,6 +6,7 @@ import argparse
 import os
 from typing import TYPE_CHECKING, Any
 
+from swarm.cli.options import add_targets
 from swarm.cli.runs import RUN_HELP
 
 if TYPE_CHECKING:
@@ -38,11 +39,7 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     limits.add_argument("--timeout", type=float, metavar="SECONDS", help="wall time from now on")
     limits.add_argument("--concurrency", type=int, metavar="N", help="sub-agents at work at once")
     limits.add_argument("--base-url", metavar="URL", action="append", help="where the endpoint is now")
-    patch = parser.add_argument_group("the patch (default: ask on a terminal, else only write it)")
-    target = patch.add_mutually_exclusive_group()
-    target.add_argument("--apply", action="store_true", help="apply it to the checkout unless the gate failed")
-    target.add_argument("--branch", metavar="NAME", help="put it on a new branch")
-    target.add_argument("--patch", metavar="FILE", help="write it to a file; `-` is standard output")
+    add_targets(parser)
     parser.add_argument("--yes", action="store_true", help="ask nothing on the terminal")
     parser.add_argument("--json", action="store_true", help="events from now on as JSON lines, last the result")
 

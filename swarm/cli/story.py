@@ -12,6 +12,7 @@ from swarm.cli.summary import answer_text, summary_lines
 from swarm.cli.text import clock, count, line, many
 from swarm.cli.view import RunView
 from swarm.cli.view_parts import AgentView, GateView
+from swarm.events import GateFinished
 from swarm.legible import clean
 from swarm.result import RunResult
 
@@ -24,7 +25,7 @@ def story(view: RunView, record: Record, folder: Path) -> Iterator[str]:
     yield f"run {line(record.run_id)}: {line(record.status)}, mode {view.mode or '?'}{', ' + models if models else ''}"
     yield f"task: {clean(record.task).strip() or view.task}"
     if view.base_gate is not None:
-        yield _gate("gate on the base", view.base_gate)
+        yield _gate(view.base_gate)
     stage = None
     for agent in view.agents.values():
         if agent.stage != stage:
@@ -44,9 +45,9 @@ def story(view: RunView, record: Record, folder: Path) -> Iterator[str]:
             )
     if view.gate is not None:
         yield ""
-        yield _gate("gate", view.gate)
-        if view.gate.passed is False:
-            yield from (f"  | {text}" for text in clean(view.gate.output).strip().splitlines()[-GATE_TAIL:])
+        yield _gate(view.gate)
+        if isinstance(last := view.gate.event, GateFinished) and not last.passed:
+            yield from (f"  | {text}" for text in clean(last.output).strip().splitlines()[-GATE_TAIL:])
     if view.board:
         yield ""
         yield from (f"board: {text}" for text in view.board)
@@ -75,11 +76,8 @@ def _agent(agent: AgentView, now: float) -> Iterator[str]:
         yield f"    {agent.summary}"
 
 
-def _gate(name: str, gate: GateView) -> str:
-    if gate.passed is None:
-        return f"{name}: {gate.command}: not ended"
-    how = "passed" if gate.passed else "timed out" if gate.timed_out else f"failed with exit code {gate.exit_code}"
-    return f"{name}: {gate.command}: {how}, {gate.seconds:.1f} s"
+def _gate(gate: GateView) -> str:
+    return f"{gate.name}: {gate.command}: {gate.state}"
 
 
 def _totals(view: RunView, record: Record) -> Iterator[str]:

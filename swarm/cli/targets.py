@@ -9,10 +9,11 @@ from pathlib import Path
 
 from swarm.errors import UsageError
 from swarm.legible import visible
-from swarm.sandboxes.git.command import git_path, user_git
+from swarm.sandboxes.git.command import user_git
+from swarm.sandboxes.git.opened import opened
+from swarm.sandboxes.git.trees import links_of
 
 STDOUT = "-"
-_LINK = b"160000 "
 _ELSE = "take --patch FILE"
 
 
@@ -36,10 +37,10 @@ def check_targets(args: argparse.Namespace, repo: Path | None) -> None:
         raise UsageError(f"{wanted}: {repo} is gone", remedy=_ELSE)
     if args.branch is not None:
         check_branch(repo, args.branch)
-        if not _writable(git_path(user_git(repo), "objects")):
+        if not _writable(opened(user_git(repo)).common / "objects"):
             raise UsageError(f"--branch: the repository of {repo} cannot be written", remedy=_ELSE)
         return
-    beside = git_path(user_git(repo), "HEAD").parent  # where that is kept which stood there, until all is applied
+    beside = opened(user_git(repo)).own  # where that is kept which stood there, until all is applied
     if unwritten := next((folder for folder in (repo, beside) if not _writable(folder)), None):
         raise UsageError(f"--apply: {unwritten} cannot be written", remedy=f"{_ELSE}, or run as who may write there")
 
@@ -67,12 +68,11 @@ def check_branch(repo: Path, name: str) -> None:
 
 def _submodules(repo: Path) -> Iterator[Path]:
     """The folders of those that are checked out, and of those in them."""
-    for line in user_git(repo).attempt("ls-files", "-z", "--stage").out.split(b"\0"):
-        if line.startswith(_LINK):
-            folder = repo / os.fsdecode(line.partition(b"\t")[2])
-            if os.path.lexists(folder / ".git"):
-                yield folder
-                yield from _submodules(folder)
+    for path in links_of(user_git(repo).attempt("ls-files", "-z", "--stage").parts):
+        folder = repo / os.fsdecode(path)
+        if os.path.lexists(folder / ".git"):
+            yield folder
+            yield from _submodules(folder)
 
 
 def _check_file(name: str, json: bool) -> None:

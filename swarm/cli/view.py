@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from swarm.budgets.levels import limit_words
 from swarm.cli.text import line, many
 from swarm.cli.view_agents import AgentsView
 from swarm.cli.view_bounds import BoundsView, EndpointView
 from swarm.cli.view_merging import MergingView
-from swarm.cli.view_parts import AgentView, GateView, MergeView, State, board_line, limit_line
+from swarm.cli.view_parts import AgentView, GateView, MergeView, State
 from swarm.events import (
     Answered,
     BoardPosted,
@@ -183,11 +184,11 @@ class RunView:
         self.notices.append(line(text, 300))
 
     def _posted(self, event: BoardPosted) -> None:
-        if text := board_line(event, self.name_of(event.trajectory_id)):
-            self.board.append(text)
+        if event.words:
+            self.board.append(line(f"{self.name_of(event.trajectory_id)} {event.words}"))
 
     def _limit(self, event: LimitReached) -> None:
-        self.notices.append(limit_line(event))
+        self.notices.append(limit_words(event))
 
     def _control_used(self, event: ControlUsed) -> None:
         match event.action:

@@ -18,7 +18,6 @@ from swarm.events import (
     RepairsStarted,
     RunEnded,
 )
-from swarm.journal.gate_words import words
 
 
 @dataclass
@@ -81,16 +80,13 @@ class MergingView:
     def _repairing(self, event: RepairsStarted) -> None:
         self.repairs |= {line(whose, 64): line(repair, 64) for repair, whose in event.repairs.items()}
 
-    def _gate_started(self, event: GateStarted) -> None:
-        self._set(GateView(line(event.command), event.stage, event.t, purpose=event.purpose, tests=len(event.tests)))
-
-    def _gate_finished(self, event: GateFinished) -> None:
-        gate = GateView(line(event.command), event.stage, event.t, event.passed, event.timed_out, event.exit_code)
-        gate.seconds, gate.output, gate.purpose = event.seconds, event.output, event.purpose
-        gate.tests, gate.told = len(event.tests), line(words(event), 400) if event.settled else ""
-        if event.purpose == "verdict" and event.settled:
+    def _gate_told(self, event: GateStarted | GateFinished) -> None:
+        if event.stage == 0:
+            self.base_gate = GateView(event)
+        else:
+            self.gate = GateView(event)
+        if isinstance(event, GateFinished) and event.purpose == "verdict" and event.settled:
             self.suspects = 0
-        self._set(gate)
 
     def _run_ended(self, event: RunEnded) -> None:
         """Nothing of it goes on."""
@@ -100,19 +96,13 @@ class MergingView:
             if gate is not None:
                 gate.left = gate.passed is None
 
-    def _set(self, gate: GateView) -> None:
-        if gate.stage == 0:
-            self.base_gate = gate
-        else:
-            self.gate = gate
-
 
 _HANDLERS: dict[str, Callable[[MergingView, Any], None]] = {
     "merge_trial": MergingView._tried,
     "merge": MergingView._merged,
     "bisect": MergingView._sought,
     "repairs": MergingView._repairing,
-    "gate_start": MergingView._gate_started,
-    "gate": MergingView._gate_finished,
+    "gate_start": MergingView._gate_told,
+    "gate": MergingView._gate_told,
     "run_end": MergingView._run_ended,
 }

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from swarm.budgets.levels import figure
 from swarm.cli.text import line, tool_use
-from swarm.events import BoardPosted, LimitReached
+from swarm.events import GateFinished, GateStarted
+from swarm.journal.gate_words import ended, words
 from swarm.types import Role
 
 
@@ -115,36 +115,6 @@ class AgentView:
         return max(0.0, (self.ended if self.state.ended else now) - self.started)
 
 
-def limit_line(event: LimitReached) -> str:
-    """What was reached of a limit of the run, in a line."""
-    of = f"{figure(event.used)} of {figure(event.limit)} {event.what}"
-    match event.level:
-        case "soft":
-            return f"{of} are used: agents are asked to wrap up"
-        case "hard":
-            return f"{of} are used: a call was not sent"
-        case "over":
-            return f"{of} are used: an endpoint counted more than was asked for; nothing further is sent"
-        case "closed":
-            return f"{of} are used: no further sub-agents are started"
-
-
-def board_line(event: BoardPosted, name: str) -> str:
-    """What an agent did at the board, in a line; empty where it only looked."""
-    key = line(event.key, 80)
-    match event.action:
-        case "claim" if event.holder:
-            return f"{name} leaves {key} to {line(event.holder, 64)}"
-        case "claim":
-            return f"{name} claims {key}"
-        case "release":
-            return f"{name} gives up {key}"
-        case "find":
-            return f"{name} found{f' ({key})' if key else ''}: {line(event.text)}"
-        case _:
-            return ""
-
-
 @dataclass(slots=True)
 class MergeView:
     """The last word on a sub-task's patch; `repair` is the sub-task whose patch stands for it, "" for its own."""
@@ -158,30 +128,37 @@ class MergeView:
 
 @dataclass(slots=True)
 class GateView:
-    """A run of the gate; `passed` is None while it runs. `purpose` is that of `GateFinished`, `tests` how many it was
-    given (0: all); `told` says more of how it ended."""
+    """A run of the gate: what was told of it last."""
 
-    command: str
-    stage: int
-    started: float
-    passed: bool | None = None
-    timed_out: bool = False
-    exit_code: int = 0
-    seconds: float = 0.0
-    output: str = ""
-    purpose: str = "verdict"
-    tests: int = 0
-    told: str = ""
+    event: GateStarted | GateFinished
     left: bool = False
     """Whether the run ended before it did."""
 
     @property
+    def passed(self) -> bool | None:
+        """None while it runs."""
+        return self.event.passed if isinstance(self.event, GateFinished) else None
+
+    @property
+    def command(self) -> str:
+        return line(self.event.command)
+
+    @property
+    def state(self) -> str:
+        """How it stands, and what is to be said of that."""
+        if not isinstance(self.event, GateFinished):
+            return "not finished" if self.left else "running"
+        told = line(words(self.event), 400) if self.event.settled else ""
+        return f"{ended(self.event)}{f' ({told})' if told else ''}"
+
+    @property
     def name(self) -> str:
         """What it was run for."""
-        match self.purpose:
+        match self.event.purpose:
             case "affected":
-                return f"gate ({self.tests} affected tests)" if self.tests else "gate (affected tests)"
+                number = len(self.event.tests)
+                return f"gate ({number} affected tests)" if number else "gate (affected tests)"
             case "search":
                 return "gate (looking for what broke it)"
             case _:
-                return "gate on the base" if self.stage == 0 else "gate"
+                return "gate on the base" if self.event.stage == 0 else "gate"

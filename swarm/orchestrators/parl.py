@@ -16,6 +16,7 @@ from swarm.agents.checkpoints import Keeper, Pace
 from swarm.agents.context import Context, ContextPolicy
 from swarm.agents.conversation import Conversation
 from swarm.agents.landing import FINISH_ANSWER, Landing
+from swarm.agents.late import LatePlace, open_place
 from swarm.agents.repetition import Repetition
 from swarm.budgets.headcount import Headcount
 from swarm.errors import PlanError
@@ -186,7 +187,7 @@ class _Hands:
         self._commit = state.commit
         self._place_stack = place
         self._jobs = jobs
-        self._place: Place | None = None
+        self._place: Place | LatePlace | None = None
         self._sandbox: Sandbox | None = None
         self._done = conversation.line.past.decision(len(state.stages) + 1)
         repository, since = bench.pool.workshop.repository, conversation.steps
@@ -202,8 +203,8 @@ class _Hands:
 
     async def _opened(self) -> Sandbox:
         if self._sandbox is None:
-            taken = self._bench.pool.take(ORCHESTRATOR, self._commit)
-            self._place = await self._place_stack.enter_async_context(taken)
+            opening = open_place(self._bench.pool, ORCHESTRATOR, self._commit)
+            self._place = await self._place_stack.enter_async_context(opening)
             self._sandbox = await self._jobs.enter_async_context(self._bench.kit.bench(self._place.sandbox))
             await self.keeper.restore()
         return self._sandbox
@@ -213,12 +214,13 @@ class _Hands:
         repository = self._bench.pool.workshop.repository
         if self._done is not None:
             return None if self._done in ("", self._commit) else self._done
-        if self._place is None or repository is None or self._commit is None:
+        copy = self._copy()
+        if self._place is None or copy is None or repository is None or self._commit is None:
             return None
         await self._jobs.aclose()
         await self._place.close_sandbox()
         captured = await repository.capture(
-            self._place.copy.tree, self._commit, author=ORCHESTRATOR, message="Changes of the orchestrator itself"
+            copy.tree, self._commit, author=ORCHESTRATOR, message="Changes of the orchestrator itself"
         )
         return captured.commit
 

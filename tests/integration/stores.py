@@ -11,7 +11,7 @@ from pathlib import Path
 
 import anyio
 
-from swarm.merging.culprits import Gating
+from swarm.gating.gate import Gate
 from swarm.merging.queue import MergeQueue, Settled
 from swarm.sandboxes.git.repository import GitRepository
 from swarm.sandboxes.git.workspace import snapshot
@@ -86,7 +86,5 @@ def harvest(patches: Mapping[str, str], needs: Mapping[str, Sequence[str]] = {})
     return Harvest(Plan(subtasks=tuple(subtasks)), tuple(results))
 
 
-async def settled(
-    store: Store, work: Harvest, gate: Gating | None = None, sink: RecordingSink | None = None
-) -> Settled:
+async def settled(store: Store, work: Harvest, gate: Gate | None = None, sink: RecordingSink | None = None) -> Settled:
     return await MergeQueue(store.repository, sink or RecordingSink(), anyio.Event(), gate).settle(work)

@@ -93,7 +93,7 @@ async def test_no_filter_of_a_repository_that_is_not_recorded_runs(tmp_path: Pat
 @pytest.mark.parametrize("home", ["deep/in/it", "."])
 async def test_the_folder_where_runs_are_kept_is_no_work(home: str, tmp_path: Path) -> None:
     repo = make_repository(tmp_path / "repo", {"a": b"1\n"})
-    kept = {f"{home}/{name}": b"x\n" for name in ("runs/OLD/events.jsonl", "leases/one", "history.jsonl")}
+    kept = {f"{home}/{name}": b"x\n" for name in ("runs/OLD/events.jsonl", "leases/one")}
     put(repo, {**kept, "new": b"1\n"})
     (tmp_path / "link").symlink_to(repo)
     before = state(repo)
@@ -139,7 +139,7 @@ async def test_rules_of_many_folders_are_read_at_once(tmp_path: Path, monkeypatc
     rules = {f"d{number}/.gitattributes": b"*.x text eol=%s\n" % (b"lf", b"crlf")[number % 2] for number in range(20)}
     store = await snapshot(make_repository(tmp_path / "repo", rules), tmp_path / "store")
     calls = count_calls(monkeypatch)
-    lines = conversions(own_git(store.store), store.base).splitlines()
+    lines = conversions(own_git(store.store), store.entries(store.base)).splitlines()
     assert b'"/d3/**/*.x" text eol=crlf' in lines and len(lines) == 21
     assert len(calls) < 5
 

@@ -15,8 +15,8 @@ from tests.integration.conftest import Files, Script, plan, submit, subtask, use
 
 pytestmark = pytest.mark.anyio
 _DEEP = (
-    "p=d; i=1; while [ $i -lt 450 ]; do p=$p/d; i=$((i+1)); done; mkdir -p $p; "
-    "i=1; while [ $i -lt 5 ]; do mkdir -p n$i/$p && mv d n$i/$p/ && mv n$i/d d || exit 1; i=$((i+1)); done; rm -r n?"
+    "d=$(printf d%099d 0); p=$d; i=1; while [ $i -lt 20 ]; do p=$p/$d; i=$((i+1)); done; mkdir -p $p; "
+    "i=1; while [ $i -lt 3 ]; do mkdir -p n$i/$p && mv $d n$i/$p/ && mv n$i/$d $d || exit 1; i=$((i+1)); done; rm -r n?"
 )
 _WORK = (
     f"{_DEEP}; : > b; truncate -s 1500M large; mkfifo .gitignore; chmod 000 a.txt; "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import anyio
 import pytest
 
@@ -11,7 +13,7 @@ from swarm.calls import ModelRequest
 from swarm.config import RunConfig
 from swarm.errors import SandboxError
 from swarm.parts import Parts
-from swarm.places.pool import UNSURE, open_pool
+from swarm.places.pool import open_pool
 from swarm.places.workshop import Workshop
 from swarm.testing import FakeBackend, ScriptedModel, Turn, tool_call
 from tests.integration.test_pool import breaking, workshop
@@ -55,16 +57,16 @@ async def test_what_cannot_be_opened_fails_where_it_is_used(workshop: Workshop) 
         assert (await place.sandbox.exec("echo again")).stdout == b"again\n"
 
 
-async def test_few_places_are_made_ready_for_takers_who_may_not_come(workshop: Workshop) -> None:
+async def test_places_are_made_ready_for_takers_who_may_not_come_when_the_first_does(workshop: Workshop) -> None:
     workshop, backend = breaking(workshop, 0)
     async with open_pool(workshop, 8) as pool:
         pool.expect(9, None, sure=False)
         await pool.filled()
-        assert backend.opened == UNSURE
+        assert backend.opened == 0
         async with open_place(pool, "agent", None) as place:
             await place.sandbox.exec("true")
             await pool.filled()
-            assert pool.statistics() == (8, 1, 1)
+            assert pool.statistics() == (8, 1, 0)
 
 
 async def test_a_run_without_a_repository_opens_a_sandbox_for_whoever_uses_one() -> None:
@@ -86,3 +88,29 @@ async def test_a_run_without_a_repository_opens_a_sandbox_for_whoever_uses_one()
     assert result.outcomes == {"completed": 3}
     used = [owner for owner, sandbox in backend.opened.items() if sandbox.commands]
     assert len(used) == 1 and not backend.opened.keys() & {"thinker", "writer"}
+
+
+async def test_runs_of_one_swarm_prove_its_sandbox_once_and_hold_a_lease_only_where_one_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SWARM_HOME", str(tmp_path))
+    checked: list[Path] = []
+    held: list[list[str]] = []
+
+    class Counting(FakeBackend):
+        async def check(self, lease: Path) -> None:
+            assert (lease / "lock").is_file()
+            checked.append(lease)
+
+    def answer(request: ModelRequest) -> Turn:
+        held.append([path.name.partition(".")[0] for path in (tmp_path / "leases").iterdir() if path.is_dir()])
+        uses = "with a tool" in str(request.messages[1]["content"]) and len(request.messages) == 2
+        return tool_call("bash", command="true") if uses else "done"
+
+    parts = Parts(model=ScriptedModel(answer), backend=Counting())
+    async with Swarm(config=RunConfig(mode="single"), parts=parts) as swarm:
+        await swarm.run("think")
+        used = await swarm.run("work with a tool")
+    assert len(checked) == 1
+    assert held == [[], [], [used.run_id]]
+    assert [path for path in (tmp_path / "leases").iterdir() if path.is_dir()] == []

@@ -66,7 +66,7 @@ def words_of(tree: Mapping[str, str | bytes], name: str) -> list[str]:
     return sorted(line for line in lines if line.startswith(f"{name}:"))
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(work=st.lists(st.lists(edits, min_size=1, max_size=3), min_size=2, max_size=5), seed=st.integers(0, 99))
 async def test_merging_is_the_same_in_every_order_and_loses_nothing_silently(
     shared_store: Store, work: list[list[Edit]], seed: int

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import anyio
 import pytest
 
 from swarm.errors import SandboxError
 from swarm.events import CulpritSought, PatchMerged
+from swarm.gating.gate import Gate as RealGate
 from swarm.merging.patch import Eviction, Patch
 from swarm.merging.queue import MergeQueue
 from swarm.merging.repairs import Repaired
@@ -143,7 +145,7 @@ def apart(store: Store, number: int) -> dict[str, str]:
 
 async def test_bisection_names_who_breaks_what_and_with_whom(store: Store) -> None:
     gate, sink = Gate(store, alone="word05", together="word02 word09"), RecordingSink()
-    found = await settled(store, harvest(apart(store, 16)), gate, sink)
+    found = await settled(store, harvest(apart(store, 16)), cast(RealGate, gate), sink)
     evicted = {each.patch.subtask_id: each for each in found.evicted}
     assert set(evicted) == {"t05", "t09"}
     assert (evicted["t05"].kind, evicted["t05"].tests) == ("alone", ("alone",))
@@ -163,7 +165,7 @@ async def test_a_gate_that_cannot_be_run_leaves_what_applies_and_the_fault(store
         async def run(self, commit: str | None, stage: int) -> GateReport:
             raise SandboxError("no room for a sandbox")
 
-    found = await settled(store, harvest(apart(store, 6)), Broken(store))
+    found = await settled(store, harvest(apart(store, 6)), cast(RealGate, Broken(store)))
     assert (len(found.merged), found.report) == (6, None)
     assert isinstance(found.fault, SandboxError)
 
@@ -175,7 +177,7 @@ async def test_what_was_seen_red_is_not_merged_where_the_culprit_cannot_be_found
         async def search(self, commit: str, stage: int, tests: Sequence[str] = (), look: int = 1) -> GateReport:
             raise SandboxError("no room for a sandbox")
 
-    found = await settled(store, harvest(apart(store, 6)), Broken(store, all="word03"))
+    found = await settled(store, harvest(apart(store, 6)), cast(RealGate, Broken(store, all="word03")))
     assert (found.commit, found.merged) == (store.repository.base, ())
     assert isinstance(found.fault, SandboxError)
     assert "the tests are red on what was merged with it" in found.reasons["t00"]
@@ -190,7 +192,7 @@ async def test_stopped_in_the_search_it_merges_what_was_seen_green(store: Store)
             return await super().search(commit, stage, tests, look)
 
     gate = Stopping(store, one="word03", two="word05")
-    queue = MergeQueue(store.repository, RecordingSink(), stop, gate, halt=anyio.Event())
+    queue = MergeQueue(store.repository, RecordingSink(), stop, cast(RealGate, gate), halt=anyio.Event())
     found = await queue.settle(harvest(apart(store, 6)))
     assert {each.subtask_id for each in found.merged} <= {"t00", "t01", "t02"}
     assert {each.kind for each in found.evicted} <= {"alone", "gate", "untested"}
@@ -226,7 +228,8 @@ async def test_a_repair_that_could_not_be_tested_is_not_put_on_what_was_seen_gre
             return Repaired([replace(wave[0].patch, commit=made, repair="r", repairs=1)], count=1)
 
     repairs = Mended()
-    queue = MergeQueue(store.repository, RecordingSink(), anyio.Event(), Ending(store, all="word02"), halt=halt)
+    ending = cast(RealGate, Ending(store, all="word02"))
+    queue = MergeQueue(store.repository, RecordingSink(), anyio.Event(), ending, halt=halt)
     queue._repairs = repairs  # type: ignore[assignment]  # a whole crew is beside the point
     found = await queue.settle(harvest(apart(store, 3)))
     assert [each.subtask_id for each in found.merged] == ["t00", "t01"]
@@ -246,6 +249,6 @@ async def test_stopped_while_testing_it_merges_what_applies(store: Store) -> Non
             await anyio.sleep_forever()
             raise AssertionError
 
-    queue = MergeQueue(store.repository, RecordingSink(), stop, Stopping(store))
+    queue = MergeQueue(store.repository, RecordingSink(), stop, cast(RealGate, Stopping(store)))
     found = await queue.settle(harvest(apart(store, 3)))
     assert (len(found.merged), found.report, found.evicted) == (3, None, ())

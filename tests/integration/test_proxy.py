@@ -31,6 +31,7 @@ from swarm.errors import UsageError
 from swarm.events import AgentEnded, AgentStarted, CallFinished, Event, ToolFinished
 from swarm.journal.reader import read_events
 from swarm.journal.validation import validate
+from swarm.rl.export.catalog import export
 from swarm.rl.reading import RunLog
 from swarm.rl.rollouts import rows
 
@@ -174,6 +175,7 @@ class Server:
         self.go = anyio.Event()
         self.asked: list[dict[str, Any]] = []
         self.failures = 0
+        self.counts = True
 
     def app(self) -> Starlette:
         return Starlette(routes=[Route("/v1/chat/completions", self.chat, methods=["POST"])])
@@ -185,7 +187,7 @@ class Server:
             self.failures -= 1
             return JSONResponse({"error": {"message": "busy", "type": "overloaded_error"}}, 503)
         ids = {"prompt_token_ids": [1, 2]} if body.get("return_token_ids") else {}
-        usage = {"prompt_tokens": 2, "completion_tokens": 2}
+        usage = {"prompt_tokens": 2, "completion_tokens": 2} if self.counts else None
         if not body.get("stream"):
             message = {"role": "assistant", "content": "hello"}
             choice = {"index": 0, "message": message, "finish_reason": "stop"}
@@ -243,7 +245,7 @@ async def test_streams_pass_unbuffered_and_their_ids_count_where_usage_is_told()
     assert (json.loads(line)["completion_ids"], json.loads(line)["completion_logprobs"]) == ([7, 8], [-0.5, -0.5])
 
 
-async def test_a_call_that_is_made_again_is_another_attempt() -> None:
+async def test_a_call_that_is_made_again_is_another_attempt(tmp_path: Path) -> None:
     server, messages = Server(), [{"role": "user", "content": "hi"}]
     async with running_app(server.app()) as upstream, gateway(upstream) as (client, log):
         ask: Any = client.chat.completions.create
@@ -260,6 +262,48 @@ async def test_a_call_that_is_made_again_is_another_attempt() -> None:
         ("session-2/1", 2, True, ""),
     ]
     assert all(event.trainable for event in events if isinstance(event, AgentStarted))
+    assert export("atif", [log.folder], tmp_path / "sessions").rows == 2, "no session is a part of another"
+    names = [json.loads(each.read_text())["trajectory_id"] for each in sorted((tmp_path / "sessions").iterdir())]
+    assert names == ["session-1", "session-2"]
+    rows = tmp_path / "rows"
+    assert export("trl", [log.folder], rows).rows == 2
+    assert len({json.loads(line)["group_id"] for line in rows.read_text().splitlines()}) == 2
+
+
+async def test_a_session_learns_though_the_endpoint_was_busy_at_first() -> None:
+    server, task = Server(), {"role": "user", "content": "hi"}
+    server.failures = 4
+    async with running_app(server.app()) as upstream, gateway(upstream) as (client, log):
+        ask: Any = client.chat.completions.create
+        with pytest.raises(openai.InternalServerError, match="busy"):
+            while server.failures:
+                await ask(model="m", messages=[task], user="one")
+        await ask(model="m", messages=[task], user="one")
+        said = {"role": "assistant", "content": "hello"}
+        await ask(model="m", messages=[task, said, {"role": "user", "content": "and"}], user="one")
+    assert [event.trainable for event in read(log) if isinstance(event, AgentStarted)] == [True]
+    assert list(rows(RunLog(log.folder))), "what was answered later counts"
+
+
+async def test_sessions_count_though_their_gateway_was_killed(tmp_path: Path) -> None:
+    """What a client brings along of tools is its own; without usage an answer is estimated."""
+    server, prompt = Server(), [{"role": "user", "content": "hi"}]
+    call = {"id": "zz", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+    prompt.append({"role": "assistant", "content": "", "tool_calls": [call]})  # type: ignore[dict-item]
+    prompt.append({"role": "tool", "tool_call_id": "zz", "content": "seen"})
+    async with running_app(server.app()) as upstream, gateway(upstream) as (client, log):
+        ask: Any = client.chat.completions.create
+        await ask(model="m", messages=prompt)
+        server.counts = False
+        await ask(model="m", messages=[{"role": "user", "content": "other"}])
+    counted, estimated = (event for event in read(log) if isinstance(event, CallFinished))
+    assert (counted.estimated, estimated.estimated) == (False, True)
+    assert estimated.usage.completion_tokens > 0
+    journal = log.folder / "events.jsonl"
+    kept = [each for each in journal.read_bytes().splitlines(True) if b'"type":"run_end"' not in each]
+    journal.write_bytes(b"".join(kept))
+    assert export("trl", [log.folder], tmp_path / "rows").rows == 1
+    assert export("sft", [log.folder], tmp_path / "chats").rows == 2
 
 
 def test_the_program_ends_its_record_when_it_is_interrupted(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ NAMES = ("one", "two", "three", "four")
 CLOCKS = re.compile(r"(t|mono|t_sent|t_first_token|t_done|t_start|t_end|wait_s|seconds|wall_s|critical_path_s)$")
 TOKENS = ("trainable", "token_source", "token_exact", "untrainable", "log_sha256", "tokens_sha256")
 """A recording holds no tokens: what is replayed cannot be trained on."""
-DRAWN = {"run_id", "run_dir", "patch_path", "sandbox_id", "target_id"}
+DRAWN = {"run_id", "crc", "run_dir", "patch_path", "sandbox_id", "target_id"}
 ESTIMATES = {"call_sent", "preview", "preview_held", "checkpoint"}
 """What depends on how fast things went, or on the runs before."""
 

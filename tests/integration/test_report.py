@@ -12,8 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from swarm.evals.compare.build import Wanted, compare
+from swarm.evals.compare.render import page as render_comparison
 from tests.big_run import big_run, write_run
 from tests.chromium import Browser, chromium
+from tests.evaluations import Made, arm, ids, write
 from tests.integration.conftest import Cli, Files, Script, plan, submit, subtask, use
 
 HOSTILE = "</script><script>window.hacked = 1</script><img src=x onerror='hacked = 1'> \u2028 \x1b[31mred\x1b[0m"
@@ -216,6 +219,45 @@ def test_two_runs_stand_side_by_side(cli: Cli, browser: Browser, tmp_path: Path)
     assert len(browser.call("Page.printToPDF")["data"]) > 10_000
 
 
+def test_arms_of_evaluations_stand_beside_each_other(browser: Browser, tmp_path: Path) -> None:
+    hostile = f"x{HOSTILE[:60]}"
+    arms = [
+        arm("single", 0.3),
+        arm("plan-4", 0.6, cost=0.2),
+        arm("parl-4", 0.5, lost=0.1),
+        arm(f"plan-9{HOSTILE}", 0.5),
+    ]
+    folder = write(tmp_path / "made" / "an evaluation", Made(arms, [*ids(30), hostile], epochs=2))
+    page = tmp_path / "page.html"
+    page.write_text(render_comparison(compare([folder], Wanted()), tmp_path), encoding="utf-8")
+    browser.open(page.as_uri())
+    assert browser.do("document.documentElement.dataset.ready") is not None
+    texts = "[...document.querySelectorAll('%s')].map((each) => each.textContent)"
+    assert len(browser.do(texts % "#pareto svg .point")) == 3 * 4
+    assert "parl-4: " in browser.do("document.querySelector('.notes').innerText")
+    assert browser.do("document.querySelectorAll('#pareto .frontier').length") == 3
+    for pick, value in (("metric", "cost_usd"), ("kind", "won"), ("search", "project-101")):
+        browser.do(
+            f"(() => {{ const box = document.getElementById('{pick}'); box.value = '{value}'; "
+            "for (const kind of ['input', 'change']) box.dispatchEvent(new Event(kind)); })()"
+        )
+    assert any(each.startswith("+$0.1") for each in browser.do(texts % "#differences td .estimate"))
+    names = browser.do(texts % "#instances .instances td:first-child")
+    assert 0 < len(names) <= 10
+    assert all("project-101" in name for name in names)
+    link = browser.do("document.querySelector('a.mark').getAttribute('href')")
+    assert link.startswith("./made/an%20evaluation/instances/project__project-101")
+    for theme in ("light", "dark"):
+        browser.do(f"document.documentElement.dataset.theme = '{theme}'")
+        ratio, where = browser.do(CONTRAST)
+        assert ratio >= 4.5, (theme, where)
+    browser.call("Emulation.setDeviceMetricsOverride", width=380, height=800, deviceScaleFactor=1, mobile=False)
+    browser.open(page.as_uri())
+    assert browser.do("document.documentElement.scrollWidth") <= 380
+    browser.call("Emulation.clearDeviceMetricsOverride")
+    assert HOSTILE[:20] not in page.read_text(encoding="utf-8")
+
+
 def test_a_run_that_has_not_ended_is_told_as_far_as_it_went(cli: Cli, browser: Browser, tmp_path: Path) -> None:
     events = list(big_run(12, 4))
     half = sorted(events, key=lambda event: event.mono)[: len(events) // 2]
@@ -228,7 +270,7 @@ def test_a_run_that_has_not_ended_is_told_as_far_as_it_went(cli: Cli, browser: B
     assert "Its process ended before the run did" in tab(browser, "overview")
     assert "cut off" in tab(browser, "agents")
 
-    hold = "import sys; f = open(sys.argv[1], 'a'); print('open', flush=True); sys.stdin.read()"
+    hold = "import fcntl, sys; f = open(sys.argv[1]); fcntl.flock(f, 2); print('open', flush=True); sys.stdin.read()"
     with subprocess.Popen(
         [sys.executable, "-c", hold, str(journal)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as writer:

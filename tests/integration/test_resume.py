@@ -217,9 +217,13 @@ def test_a_budget_is_raised_and_what_was_cut_short_is_done(cli: Cli, script: Scr
     assert result_of(done)["patch"] == result_of(free)["patch"], done.err
     assert (done.code, done.result["outcomes"]) == (0, {"completed": 4})
     assert_nothing_twice(cli.runs[-1])
+    kept = cli.runs[-1] / "result.json"
+    told = kept.read_bytes()
+    kept.unlink()  # killed before it was written
     again = cli("resume", "last", "--json")
     assert again.result == done.result
     assert "came to its end" in again.err
+    assert kept.read_bytes() == told
 
 
 def test_an_endpoint_that_was_away_is_asked_again(cli: Cli, script: Script, make_repo: MakeRepo) -> None:
@@ -295,21 +299,21 @@ async def test_a_program_goes_on_with_a_run_that_it_stopped(
 
 
 def test_a_resume_that_is_killed_at_once_is_no_obstacle(cli: Cli, script: Script) -> None:
-    """It held a lease then, and had recorded nothing."""
+    """It tried its sandbox then, which holds a lease, and had recorded nothing."""
     options = without_files(script)
     folder = kill_at(cli, start(cli, script, None, options), lambda events: any(e["type"] == "call" for e in events))
     leases, length = cli.home / "leases", len(journal(folder))
-    left = set(leases.glob(f"{folder.name}*"))
+    left = set(leases.glob("check-*"))
     for _ in range(2):
         process = cli.start("resume", folder.name)
         limit = time.monotonic() + LIMIT_S
-        while not set(leases.glob(f"{folder.name}*/lock")) - {each / "lock" for each in left}:
+        while not set(leases.glob("check-*/lock")) - {each / "lock" for each in left}:
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < limit
             time.sleep(0.001)  # another process is waited for
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-        left = set(leases.glob(f"{folder.name}*"))
+        left = set(leases.glob("check-*"))
     assert len(journal(folder)) <= length + 4
     done = cli("resume", folder.name, "--json")
     assert done.code == 0, done.err

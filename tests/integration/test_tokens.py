@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+from array import array
 from dataclasses import replace
+from math import isfinite
 from pathlib import Path
 
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 
 from swarm.calls import ModelReply, ModelRequest, Tokens
-from swarm.config import Capabilities
+from swarm.config import Capabilities, Quirks
 from swarm.embedded.policy import PolicyReply, PolicyRequest
-from swarm.embedded.server import running_endpoint
+from swarm.embedded.server import running_app, running_endpoint
 from swarm.embedded.tokenizer import decode
+from swarm.journal.token_log import shortest
 from swarm.journal.validation import validate
 from swarm.models.fitting.capabilities import Knowledge
 from swarm.models.fitting.fitted import FittedModel
@@ -92,6 +99,10 @@ async def test_one_that_is_known_to_give_none_is_not_asked() -> None:
         ({"token_ids": [5]}, False),
         ({"logprobs": {"content": [{"logprob": -0.1}]}}, False),
         ({"logprobs": {"content": [{"logprob": float("nan")}, {"logprob": -0.1}]}}, False),
+        ({"logprobs": {"content": [{"logprob": -1e300}, {"logprob": -0.1}]}}, False),
+        ({"logprobs": {"content": [{"logprob": -9999.0}, {"logprob": -0.1}]}}, False),  # vLLM: it knows none
+        ({"token_ids": [5, 2**70]}, False),
+        ({"token_ids": [5, -1]}, False),
         ({"token_ids": None}, False),
     ],
 )
@@ -104,6 +115,40 @@ def test_tokens_are_exact_only_where_all_counts_agree(damage: dict[str, object],
     tokens = Answer.model_validate({"choices": [choice], "usage": usage, "prompt_token_ids": prompt}).tokens
     assert tokens is not None
     assert tokens.exact == exact
+    assert all(map(isfinite, shortest(tokens.logprobs))), "whatever comes can be written"
+    assert array("q", tokens.completion_ids) is not None
+
+
+def test_an_sglang_that_knows_the_form_of_vllm() -> None:
+    """Since July 2026 it takes `return_token_ids`; the ids then stand with the choice, the version beside them."""
+    rows = [{"token": "a", "logprob": -0.1, "bytes": None, "top_logprobs": []}] * 2
+    choice = {"message": {"content": "x"}, "token_ids": [5, 6], "prompt_token_ids": [1], "logprobs": {"content": rows}}
+    usage = {"prompt_tokens": 1, "completion_tokens": 2}
+    answer = Answer.model_validate({"choices": [choice], "usage": usage, "metadata": {"weight_version": "7"}})
+    assert answer.tokens == Tokens((1,), (5, 6), (-0.1, -0.1), 1, 2)
+    assert answer.version == "7"
+
+
+@pytest.mark.anyio
+async def test_tokens_are_sampled_of_all_there_are() -> None:
+    """A model's own configuration may cut its distribution off: then the logprobs were of another one."""
+    asked: list[dict[str, object]] = []
+
+    async def answer(request: Request) -> JSONResponse:
+        asked.append(await request.json())
+        choice = {"message": {"role": "assistant", "content": "x"}, "finish_reason": "stop"}
+        return JSONResponse({"choices": [choice], "usage": {}})
+
+    app = Starlette(routes=[Route("/v1/chat/completions", answer, methods=["POST"])])
+    async with running_app(app) as url, open_client(url, None) as client:
+        request = ModelRequest([{"role": "user", "content": "hello"}], tokens=True)
+        await OpenAIModel(client, "m").complete(request)
+        await OpenAIModel(client, "m", Quirks(extra_body={"top_k": 5})).complete(request)
+        await OpenAIModel(client, "m").complete(replace(request, tokens=False))
+    whole = [{key: body.get(key) for key in ("top_k", "min_p", "repetition_penalty")} for body in asked]
+    assert whole[0] == {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
+    assert whole[1] == {"top_k": 5, "min_p": 0.0, "repetition_penalty": 1.0}, "what the user sets is kept"
+    assert set(whole[2].values()) == {None}
 
 
 def test_the_tokens_of_a_secret_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,7 +42,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[GitReposit
     yield anyio.run(snapshot, repo, folder / "store"), folder / "lease"
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(STEPS)
 def test_a_look_at_the_upper_layer_is_enough(
     place: tuple[GitRepository, Path], require: Callable[[object, str], None], steps: list[tuple[str, str, str]]

@@ -15,7 +15,7 @@ from swarm.journal.redaction import Redactor
 from swarm.prompts.messages import agent_report, subagent_request
 from swarm.stages import Merged, StageReport
 from swarm.testing import FakeSandbox
-from swarm.tools.artifacts import open_artifact
+from swarm.tools.artifacts import OpenArtifact
 from swarm.tools.output import LIMIT
 from swarm.tools.registry import Toolset
 from swarm.types import AgentResult, Outcome, Plan, SubTask, ToolErrorKind, ToolResult
@@ -31,7 +31,7 @@ def artifacts(tmp_path: Path) -> Artifacts:
 
 
 async def use(artifacts: Artifacts, **arguments: object) -> ToolResult:
-    return await Toolset([open_artifact(artifacts)]).call("open_artifact", json.dumps(arguments), FakeSandbox())
+    return await Toolset([OpenArtifact(artifacts)]).call("open_artifact", json.dumps(arguments), FakeSandbox())
 
 
 async def test_the_same_text_has_the_same_handle_whoever_keeps_it(artifacts: Artifacts, tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ import pytest
 from swarm.approval import Question
 from swarm.cli.approve import Wish, _Asking
 from swarm.cli.ask import ask_blocking, attended, yes_or_no
+from swarm.cli.discovery import cannot_run
 from swarm.cli.offer import Wanted, offer
-from swarm.cli.typed_command import cannot_run
 from swarm.config import RunConfig
 from swarm.types import Plan, SubTask
 

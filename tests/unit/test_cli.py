@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -12,7 +13,7 @@ from typing import get_args
 
 import pytest
 
-from swarm.cli.run import CONFIGURED, MODES, SANDBOXES
+from swarm.cli.options import CONFIGURED, MODES, SANDBOXES
 from swarm.config import Mode, RunConfig, SandboxName
 from swarm.events import AgentEnded, AgentStarted, Event, GateFinished, PatchMerged, RunEnded, RunStarted, StageStarted
 from swarm.result import RunResult
@@ -205,7 +206,8 @@ def test_an_odd_result_is_listed(swarm: Swarm, tmp_path: Path, odd: dict[str, ob
 
 def test_a_run_that_still_lives(swarm: Swarm, tmp_path: Path) -> None:
     folder = keep(tmp_path / "kept", "living", 1_000, upto=3)
-    with (folder / "events.jsonl").open("a"):
+    with (folder / "events.jsonl").open("a") as record:
+        fcntl.flock(record, fcntl.LOCK_EX)
         assert json.loads(swarm("runs", "--json").stdout)["status"] == "running"
     assert json.loads(swarm("runs", "--json").stdout)["status"] == "crashed"
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from swarm.errors import UsageError
 from swarm.evals.fault_kinds import KINDS, candidates, means_another
 from swarm.evals.faults import FaultConfig, plant
+from swarm.evals.repair.rollouts import repair_tasks
 
 pytestmark = pytest.mark.anyio
 
@@ -174,3 +175,15 @@ def test_operators_are_found_behind_any_text(operator: str, text: str) -> None:
     assert before != after
     assert candidate.new.endswith("# a < b and b")
     assert text in candidate.new
+
+
+async def test_tasks_of_repair_for_rollouts(package: Path, tmp_path: Path) -> None:
+    (task,) = await repair_tasks(package, CONFIG, tmp_path / "made", [1])
+    assert task.repo is not None
+    assert (task.id, task.kind, len(task.answer), task.about["tests"]) == ("repair-pkg-s3-1", "repair", 1, 5)
+    assert set(task.about["failing"]) == set(task.answer[0]["failing"])
+    assert (Path(task.repo) / task.answer[0]["file"]).read_text().count(task.answer[0]["new"]) == 1
+    assert task.answer[0]["old"].strip() not in task.prompt
+    assert (Path(task.repo) / ".git").is_dir()
+    with pytest.raises(UsageError, match="there already"):
+        await repair_tasks(package, CONFIG, tmp_path / "made", [1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from swarm.events import (
     CallFinished,
     CostPreviewed,
     Event,
+    Notice,
+    PreviewHeld,
     RunEnded,
     RunStarted,
     StageStarted,
@@ -24,11 +27,13 @@ from swarm.events import (
 from swarm.forecast import history
 from swarm.forecast.estimate import SpentSoFar, estimate
 from swarm.forecast.measured import Measured
+from swarm.forecast.previewer import keep
 from swarm.forecast.rows import Row, Sample, StageRow, Use, digest
 from swarm.forecast.terms import Terms, terms_of
 from swarm.forecast.timing import PLAYED, Timing
 from swarm.preview import QUANTITIES, Held, Preview, Range
 from swarm.result import RunResult, Spent
+from swarm.testing import RecordingSink
 from swarm.types import Outcome, Plan, Role, RunStatus, SubTask, Usage
 
 PRICE = Price(prompt=1, completion=4, cached=0.1)
@@ -79,7 +84,7 @@ def width(found: Range) -> float:
     return found.high / found.low
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     number=st.integers(1, 40),
     runs=st.integers(0, 12),
@@ -250,13 +255,6 @@ def journal(name: str, secret: str = "sk-secret") -> list[Event]:
     return events
 
 
-def keep_journal(home: Path, name: str) -> None:
-    folder = home / "runs" / name
-    folder.mkdir(parents=True)
-    lines = [event.model_dump_json() for event in journal(name)]
-    (folder / "events.jsonl").write_text("".join(f"{text}\n" for text in lines))
-
-
 def test_numbers_are_kept_of_a_run_and_no_words() -> None:
     events, measured = journal("r"), Measured()
     for event in events:
@@ -283,29 +281,33 @@ def test_numbers_are_kept_of_a_run_and_no_words() -> None:
     assert measured.row(result.model_copy(update={"status": RunStatus.CANCELLED})) is None
 
 
-def test_a_lost_or_damaged_history_is_rebuilt_and_gone_runs_are_forgotten(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for n in range(4):
-        keep_journal(tmp_path, f"r{n}")
-    (tmp_path / "runs/broken").mkdir()
-    (tmp_path / "runs/broken/events.jsonl").write_text("{}\n")
-    found = history.read_history(tmp_path)
-    assert [row.run for row in found.rows] == ["r0", "r1", "r2", "r3"]
-    assert found.notice == ""
-    file = tmp_path / "history.jsonl"
-    whole = file.read_bytes()
-    for damaged in (whole[:-5], b"nonsense", b"", whole.replace(b'"slack"', b'"slick"', 1), whole[10:]):
-        file.write_bytes(damaged)
-        again = history.read_history(tmp_path)
-        assert again.rows == found.rows
-        assert "was damaged: rebuilt from the journals of 4 past runs" in again.notice
-        assert file.read_bytes() == whole
-    (tmp_path / "runs/r1/events.jsonl").unlink()
-    (tmp_path / "runs/r1").rmdir()
-    assert [row.run for row in history.read_history(tmp_path).rows] == ["r0", "r2", "r3"]
-    monkeypatch.setattr(history, "MOST_RUNS", 2)
-    newest = found.rows[3].model_copy(update={"run": "broken", "started": 2e9})
-    assert history.add_run(tmp_path, newest) == ""
-    assert history.add_run(tmp_path, newest) == ""
-    assert [row.run for row in history.read_history(tmp_path).rows] == ["r3", "broken"]
+def test_the_newest_runs_count_and_gone_or_damaged_ones_do_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [make_row(n) for n in range(4)]
+    assert history.past_rows(tmp_path / "runs") == ()
+    for n, row in enumerate(rows):
+        folder = tmp_path / row.run
+        folder.mkdir()
+        history.keep_row(folder, row)
+        os.utime(folder / history.FILE, (n, n))
+    (tmp_path / "crashed").mkdir()
+    assert history.past_rows(tmp_path) == tuple(rows)
+    (tmp_path / rows[1].run / history.FILE).unlink()
+    (tmp_path / rows[0].run / history.FILE).write_bytes(b"{}")
+    os.utime(tmp_path / rows[0].run / history.FILE, (0, 0))
+    assert history.past_rows(tmp_path) == (rows[2], rows[3])
+    monkeypatch.setattr(history, "MOST_RUNS", 1)
+    assert history.past_rows(tmp_path) == (rows[3],)
+
+
+@pytest.mark.anyio
+async def test_a_row_that_cannot_be_kept_is_told(tmp_path: Path) -> None:
+    events, measured, sink = journal("r"), Measured(), RecordingSink()
+    for event in events:
+        measured.observe(event)
+    ended = events[-1]
+    assert isinstance(ended, RunEnded)
+    await keep(tmp_path / "gone", measured, RunResult.model_validate(ended.result), sink)
+    held, notice = sink.events
+    assert isinstance(held, PreviewHeld)
+    assert isinstance(notice, Notice)
+    assert "left out of later cost previews" in notice.message

@@ -306,7 +306,7 @@ def test_what_was_left_out_is_told(output: str, failed: tuple[str, ...]) -> None
 PIECES = [line for each in (*NAMED, *CUT_SHORT) for line in str(each[0]).split("\n")]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from(PIECES) | st.text(max_size=60), max_size=40).map("\n".join))
 @example("{" * 2000 + '"Action"')
 @example('{"Action": ["fail"], "Package": "p", "Test": 3}\n{"Action":1,"Package":2}')

@@ -6,19 +6,19 @@ from dataclasses import replace
 
 import anyio
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from swarm.events import GateFinished
 from swarm.gating.affected import reach
-from swarm.gating.bisect import Blame, Turns, partner
+from swarm.gating.bisect import Turns
 from swarm.gating.imports import imports
 from swarm.gating.judging import MOST_AGAIN, Seen, by_luck, doubtful, judged, settled, whole
 from swarm.gating.outcomes import Outcomes
 from swarm.gating.pytest_rules import Rules, rules
-from swarm.gating.record import record, report_of
 from swarm.gating.runs import Ran
 from swarm.gating.selection import parse
+from swarm.journal.gate_record import record, report_of
 from swarm.journal.gate_words import words
 from swarm.stages import GateReport
 
@@ -236,7 +236,7 @@ def test_no_source_is_too_odd(source: str) -> None:
     reach(["a.py"], {"a.py": imports(source), "b/c.py": imports(source)})
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(st.booleans(), min_size=12, max_size=12), min_size=1, max_size=4), st.integers(1, 4))
 def test_for_each_test_a_red_tree_is_found_with_a_green_one_before_it(reds: list[list[bool]], width: int) -> None:
     chains = {f"t{n}": [*own, True] for n, own in enumerate(reds)}
@@ -276,27 +276,3 @@ async def test_a_search_that_is_stopped_keeps_what_it_knows() -> None:
     assert (asked, turns.spans) == ([3], {"t": (3, 8)})
     with pytest.raises(ValueError, match="1 at once"):
         Turns({"t": (0, 0)})
-
-
-@settings(max_examples=80, deadline=None)
-@given(st.integers(1, 12), st.sets(st.integers(0, 11), min_size=1, max_size=3))
-def test_the_partner_of_a_clash_is_one_of_those_it_takes(size: int, needed: set[int]) -> None:
-    assume(max(needed) < size)
-    asked: list[tuple[int, ...]] = []
-
-    async def together(indices: tuple[int, ...]) -> bool | None:
-        asked.append(indices)
-        return needed <= set(indices)
-
-    async def search() -> Blame:
-        return await partner(size, range(size), together)
-
-    assert anyio.run(search) == Blame(size, partner=max(needed))
-    assert len(asked) <= size.bit_length()
-
-
-async def test_what_cannot_be_merged_cannot_be_blamed_on_anyone() -> None:
-    async def never(indices: tuple[int, ...]) -> bool | None:
-        return None
-
-    assert await partner(3, (0, 1, 2), never) == Blame(3)

@@ -11,7 +11,7 @@ from swarm.budgets.shares import Shares, stage_budget, steps_before, subtask_bud
 from swarm.embedded.repair import prompt
 from swarm.events import RepairsStarted, StageStarted
 from swarm.journal.critical import CriticalSteps
-from swarm.merging.order import apart, in_order
+from swarm.merging.order import in_order
 from swarm.merging.patch import Eviction, Patch
 from swarm.merging.repairs import of_files, repair_id
 from swarm.prompts.repairs import Case, repair_instructions
@@ -44,11 +44,6 @@ def test_the_order_follows_from_the_patches_alone() -> None:
 def test_needs_that_go_round_or_are_not_there_hold_nothing_up() -> None:
     assert names(in_order([patch("a", needs="b", place=1), patch("b", needs="a")])) == ["b", "a"]
     assert names(in_order([patch("a", needs="gone")])) == ["a"]
-
-
-def test_side_by_side_are_those_without_a_file_in_common() -> None:
-    patches = [patch("a", files="x y"), patch("b", files="y"), patch("c", files="z")]
-    assert names(apart(patches, [each.files for each in patches])) == ["a", "c"]
 
 
 def test_names_of_repairs_are_ids_and_no_two_are_the_same() -> None:

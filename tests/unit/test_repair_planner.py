@@ -70,6 +70,12 @@ def test_many_faults_are_bounded() -> None:
     found = plan(gate(f"=== short test summary info ===\n{lines}"))["subtasks"]
     assert len(found) == 40
     assert sum(t["instructions"].count("::test_x\n") for t in found) == 100
+    few = plan(gate(f"=== short test summary info ===\n{lines}") + "\n\nAt most 4 sub-tasks may be asked for in all.")
+    assert len(few["subtasks"]) == 4
+    first = plan(
+        gate(f"=== short test summary info ===\n{lines}") + "\n\nAt most 4 sub-tasks may be asked for from here on."
+    )
+    assert len(first["subtasks"]) == 3, "one is kept for what is left"
 
 
 def test_green_ends_and_drops_what_did_not_succeed() -> None:

@@ -26,16 +26,16 @@ from swarm.events import (
     ToolFinished,
     ToolStarted,
 )
+from swarm.hunks import FilePatch, parse
 from swarm.journal.critical import longest_way
 from swarm.report.blobs import Blobs
 from swarm.report.compare import differences
 from swarm.report.fold import Fold
-from swarm.report.hunks import FilePatch, parse
+from swarm.report.graph import way_by_steps, way_by_time
 from swarm.report.layout import lay_out
 from swarm.report.model import FAILED_CALL, GROUP, MODEL, TOOL, WAIT, Agent, RunPage
 from swarm.report.patches import shown
 from swarm.report.talk import Systems
-from swarm.report.ways import way_by_steps, way_by_time
 from swarm.types import Outcome, Plan, SubTask, ToolStatus, Usage
 from tests.big_run import big_run
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from swarm.config import Rollout
 from swarm.events import (
     AgentEnded,
     AgentStarted,
@@ -18,7 +21,10 @@ from swarm.events import (
     RunEnded,
     RunStarted,
     StageStarted,
+    SubTaskSkipped,
 )
+from swarm.journal.parl import StageClock, about_learning
+from swarm.journal.totals import Totals
 from swarm.rl.annealing import Annealing, Schedule
 from swarm.rl.episode import Episode, StageFacts, SubAgentFacts, read_episode
 from swarm.rl.rewards import (
@@ -139,6 +145,43 @@ def test_records_hold_raw_values_and_weights_beside_them() -> None:
         parl.of(episode, {"r_paralel": 1})
 
 
+ENDS = st.lists(
+    st.tuples(st.sampled_from(list(Outcome)), st.integers(0, 9), st.integers(0, 3)), max_size=14
+)  # fmt: skip
+
+
+@given(ENDS)
+def test_components_lie_between_0_and_1_and_the_runs_own_are_the_same(ends: list[tuple[Outcome, int, int]]) -> None:
+    """What a run's end tells of itself is what is made of its log."""
+    events = log(ends)
+    episode, totals, clock = read_episode(events), Totals(), StageClock()
+    for event in events:
+        totals.observe(event)
+        clock.observe(event)
+    for form in (parallel_capped(), parallel_width(), parallel_saved(), finish_rate(), finish_valid(), perf_outcome()):
+        assert 0 <= form(episode) <= 1
+    assert -1 <= critical_penalty(4)(episode) <= 0
+    ended = RunEnded(status=RunStatus.COMPLETED, exit_code=0, result={"run_id": "r1"})
+    about_learning(ended, clock, totals, Rollout())
+    assert (ended.r_parallel, ended.r_finish) == (parallel_capped()(episode), finish_rate()(episode))
+    assert episode.critical_steps <= episode.longest_way == totals.critical_steps
+
+
+def test_what_was_never_begun_is_no_parallelism() -> None:
+    skipped = SubTaskSkipped(stage=1, subtask_id="s1", outcome=Outcome.BUDGET_EXHAUSTED, reason="no budget")
+    events = [
+        event
+        for event in log([(Outcome.COMPLETED, 1, 1), (Outcome.COMPLETED, 1, 1)])
+        if getattr(event, "trajectory_id", "") != "s1-1"
+    ]
+    totals, clock = Totals(), StageClock()
+    for event in (*events[:-1], skipped):
+        totals.observe(event)
+    ended = RunEnded(status=RunStatus.BUDGET_EXHAUSTED, exit_code=4, result={"run_id": "r1"})
+    about_learning(ended, clock, totals, Rollout())
+    assert (ended.r_parallel, ended.r_finish) == (0.1, 1.0)
+
+
 def facts(critical: int, main: int) -> Episode:
     return Episode("r", stages=(StageFacts(main, (critical - main,)),), orchestrator_steps=main)
 
@@ -197,3 +240,14 @@ def test_a_group_without_spread_or_mates_teaches_nothing() -> None:
     assert advantages([1.0]) == [0.0] and advantages([1.0, 1.0], scale=True) == [0.0, 0.0]
     assert advantages([0.0, 2.0], scale=True) == [-1.0, 1.0]
     assert SubAgentFacts("s", 1, Outcome.COMPLETED, 1, 1, said=True).valid
+
+
+def test_the_block_of_the_documentation_runs() -> None:
+    text = (Path(__file__).parents[2] / "docs/rewards.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    judged = RewardGiven(
+        scope="run", target_id="r1", name="r_perf", value=0.5, weight=1, source="judge", formula_version=1
+    )
+    runs = {n: [*log([(Outcome.COMPLETED, 1, 1)] * n), judged] for n in (0, 4)}
+    said: dict[str, object] = {"group": list(runs)}
+    exec(compile(block.replace("events_of(folder)", "runs[folder]"), "docs/rewards.md", "exec"), said | {"runs": runs})

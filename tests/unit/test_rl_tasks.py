@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from swarm.calls import ModelRequest
 from swarm.errors import EndpointError, EndpointFault, UsageError
-from swarm.rl.judging import Judge, Score, Unjudged, WinRate
+from swarm.events import RewardGiven
+from swarm.rl.judging import Judge, Score, WinRate
+from swarm.rl.questions import Unjudged
 from swarm.rl.tasks.answers import exact, final_answer, number
-from swarm.rl.tasks.files import load_tasks
+from swarm.rl.tasks.files import load_tasks, tasks_of
 from swarm.rl.tasks.synthetic import TaskSet, batch_tasks, deep_tasks, score, wide_tasks
 from swarm.rl.tasks.task import Task, by_score, perf
 from swarm.testing import FakeSandbox, ScriptedModel
@@ -99,6 +103,8 @@ async def test_the_search_tool_shows_pages_and_tells_what_is_wrong() -> None:
 def test_final_answers() -> None:
     assert final_answer("Answer: 3\nso\nFinal answer: **4**.") == "4"
     assert final_answer(r"thus \boxed{7}") == "7"
+    assert final_answer(r"{ so \boxed{\frac{1}{2}}.") == r"\frac{1}{2}"
+    assert final_answer(r"\boxed{a \boxed{7}") == "7"
     assert final_answer("first\nParis.\n") == "Paris"
     assert exact(Task(id="t", prompt="p", answer=["Bern", "Berne"]), "Answer:  BERN ") == 1.0
     assert number(Task(id="t", prompt="p", answer="by adding\n#### 1,042"), "so it is\nAnswer: $1042.00") == 1.0
@@ -106,11 +112,14 @@ def test_final_answers() -> None:
 
 
 def test_task_sets_in_the_forms_of_others(tmp_path: Path) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"prompt": "one", "answer": 1, "id": "a"},
         {
             "data_source": "gsm8k",
-            "prompt": [{"role": "system", "content": "be brief"}, {"role": "user", "content": "two"}],
+            "prompt": [
+                {"role": "system", "content": "be brief"},
+                {"role": "user", "content": [{"type": "text", "text": "two"}]},
+            ],
             "reward_model": {"style": "rule", "ground_truth": "2"},
             "extra_info": {"index": 17},
         },
@@ -126,15 +135,29 @@ def test_task_sets_in_the_forms_of_others(tmp_path: Path) -> None:
     ]
     assert tasks[2].about == {"level": "hard"}
     assert load_tasks(tmp_path, limit=2) == tasks[:2]
+    assert tasks_of(rows, "set") == tasks
+    path.write_text("\n".join(json.dumps({"prompt": "x", "id": "same"}) for _ in range(3)))
+    with pytest.raises(UsageError, match="same"):
+        load_tasks(path, limit=2)
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", '{"answer": 1}', '{"prompt": ""}', "[1]", '{"prompt": "x", "id": "a"}\n' * 2]
+    ("text", "why"),
+    [
+        ("", "no task"),
+        ("{", "no JSON"),
+        ('{"answer": 1}', "no prompt"),
+        ('{"prompt": ""}', "no prompt"),
+        ('[{"prompt": "x"}]', "jq"),
+        ('{"prompt": "x", "id": "a"}\n' * 2, "'a'"),
+        (r'{"prompt": "\ud800"}', "unicode"),
+        ('{"prompt": [{"role": "user", "content": [{"type": "image_url"}]}]}', "'image_url'"),
+    ],
 )
-def test_a_task_set_that_cannot_be_used_is_named(text: str, tmp_path: Path) -> None:
+def test_a_task_set_that_cannot_be_used_is_named(text: str, why: str, tmp_path: Path) -> None:
     path = tmp_path / "set.jsonl"
     path.write_text(text)
-    with pytest.raises(UsageError, match="set"):
+    with pytest.raises(UsageError, match=f"set.*{why}"):
         load_tasks(path)
     with pytest.raises(UsageError, match="nowhere"):
         load_tasks(tmp_path / "nowhere")
@@ -143,6 +166,8 @@ def test_a_task_set_that_cannot_be_used_is_named(text: str, tmp_path: Path) -> N
 def test_a_reward_is_a_number() -> None:
     with pytest.raises(ValueError, match="nan"):
         perf("r", float("nan"), "me")
+    with pytest.raises(ValueError, match="finite"):
+        RewardGiven.model_validate(perf("r", 0.5, "me").model_dump() | {"value": float("nan")})
     assert perf("r", 0.5, "me").source == "me"
     assert by_score(exact, "exact") is not None
 
@@ -169,6 +194,40 @@ async def test_what_no_judge_has_said_is_no_zero(turns: Sequence[str | EndpointE
     judged = await judge.score("t", "a")
     assert isinstance(judged, Unjudged)
     assert judge.reward("r1", judged) == []
+
+
+@pytest.mark.anyio
+async def test_a_judge_whose_endpoint_is_silent_is_given_up_by_all() -> None:
+    """One question waits its time, those after it hardly; once something comes, all is as before."""
+    silent = True
+
+    async def answer(request: ModelRequest) -> dict[str, object]:
+        if silent:
+            await anyio.sleep_forever()
+        return {"reason": "", "score": 1.0}
+
+    judge = Judge(ScriptedModel(answer), at_once=1, patience=0.02)
+    judged = [await judge.score("t", "a") for _ in range(3)]
+    assert judged == [Unjudged("nothing came from scripted for 0.02 s")] * 3
+    silent = False
+    assert await judge.score("t", "a") == Score(1.0, "")
+
+
+@pytest.mark.anyio
+async def test_a_slow_judge_is_heard_again_after_a_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("swarm.rl.questions._BRIEFLY", 0.01)
+    calls = 0
+
+    async def answer(request: ModelRequest) -> dict[str, object]:
+        nonlocal calls
+        calls += 1
+        await (anyio.sleep_forever() if calls == 1 else anyio.sleep(0.05))
+        return {"reason": "", "score": 1.0}
+
+    judge = Judge(ScriptedModel(answer), at_once=1, patience=0.4)
+    judged = [await judge.score("t", "a") for _ in range(8)]
+    assert isinstance(judged[1], Unjudged)
+    assert judged[-1] == Score(1.0, "")
 
 
 @pytest.mark.anyio

@@ -16,6 +16,7 @@ from swarm.cli.last_line import always_an_envelope
 from swarm.cli.main import main
 from swarm.errors import UsageError
 from swarm.merging.queue import Settled
+from swarm.run import new_run_id
 from swarm.sandboxes.git.command import own_git
 from swarm.types import AgentResult, Outcome
 
@@ -43,6 +44,10 @@ def test_whatever_ends_it_early(
         raise error
     told = json.loads(capsys.readouterr().out)
     assert (told["status"], told["exit_code"]) == (status, code)
+
+
+def test_thousands_of_runs_that_begin_at_once_have_names_of_their_own() -> None:
+    assert len({new_run_id() for _ in range(10_000)}) == 10_000
 
 
 def test_of_runs_that_began_at_once_the_one_that_was_written_last_is_the_newest(tmp_path: Path) -> None:

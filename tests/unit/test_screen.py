@@ -38,7 +38,7 @@ plan: one sub-task a fault
 ■ s3 Repair fault 3     1/50    1.2k    0:09  bash pytest -q
 ■ s4 Repair fault 4     1/50    1.2k    0:08  bash pytest -q
 · last Look over all                          after s4
-gate on the base failed with exit code 1: pytest -q
+gate on the base failed with exit code 1 after 2.5 s: pytest -q
 """
 
 

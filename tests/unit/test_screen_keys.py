@@ -14,10 +14,9 @@ import pytest
 from swarm.cli.follow import follow
 from swarm.cli.screen.desk import Desk
 from swarm.cli.screen.head import Traffic
-from swarm.cli.screen.keys import keys
 from swarm.cli.screen.paint import Pen, Theme
 from swarm.cli.screen.screen import Screen
-from swarm.cli.screen.terminal import Terminal
+from swarm.cli.screen.terminal import Terminal, keys
 from swarm.cli.view import RunView, fold
 from swarm.events import RunStarted, ToolFinished
 from swarm.scheduling.controls import Command, Controls

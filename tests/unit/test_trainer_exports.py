@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,12 @@ import pytest
 
 from swarm.cli.export import FORMATS
 from swarm.cli.main import main
+from swarm.errors import JournalError, UsageError
+from swarm.events import RewardGiven
+from swarm.journal.late_rewards import give_rewards
+from swarm.journal.validation import validate
 from swarm.rl.export import catalog
+from swarm.rl.tasks.task import perf
 from tests.rollouts import Log, make_run
 
 
@@ -45,7 +52,7 @@ def test_rows_are_the_tokens_of_the_journal(run: Path, tmp_path: Path) -> None:
     assert verl["prompt_ids"] + verl["response_ids"] == tokens
     assert [0] * len(verl["prompt_ids"]) + verl["response_mask"] == mask
     assert verl["reward_score"] == pytest.approx(0.2 * 0.3 + 1.0 * 0.2 + 1.0)
-    assert (verl["uid"], verl["num_turns"]) == ("g1", 3)
+    assert (verl["uid"], verl["num_turns"]) == ("g1", 6)
     (trl,) = export("trl", tmp_path / "trl", run)
     assert (trl["input_ids"], trl["completion_mask"]) == (tokens, mask)
     assert trl["prompt_ids"] + trl["completion_ids"] == tokens
@@ -74,6 +81,31 @@ def test_a_late_result_stands_with_the_call_that_asked_for_it(run: Path, tmp_pat
     assert [each["subagent_trajectory_ref"] for each in results] == [[{"trajectory_id": f"w-{n}"}] for n in (1, 2)]
 
 
+def test_what_a_resumed_run_did_again_is_told_once(run: Path, tmp_path: Path) -> None:
+    """The use of a tool that was cut off stands in the log beside the one that took its place."""
+    log = Log.read(run)
+    at = next(n for n, each in enumerate(log.events) if each["type"] == "tool" and each["name"] == "assign_task")
+    cut = copy.deepcopy(log.events[at]) | {"status": "cancelled", "result": "", "child_trajectory_ids": []}
+    log.events.insert(at, cut)
+    (atif,) = export("atif", tmp_path / "atif", log.write(tmp_path / "resumed"))
+    asked = next(step for step in atif["steps"] if len(step.get("tool_calls", ())) == 2)
+    results = asked["observation"]["results"]
+    assert [each["extra"]["status"] for each in results] == ["completed", "completed"]
+
+
+def test_a_late_reward_of_a_sub_agent_is_its_own(run: Path, tmp_path: Path) -> None:
+    judged = Log.read(run).write(tmp_path / run.name)
+    given = {"scope": "trajectory", "source": "t", "formula_version": 1, "weight": 1.0}
+    give_rewards(judged, [RewardGiven.model_validate(given | {"target_id": "w-1", "name": "r_found", "value": 0.5})])
+    assert not list(validate(judged))
+    (episode,) = export("verifiers", tmp_path / "verifiers", judged)
+    rewards = [trace["rewards"] for trace in episode["traces"]]
+    assert rewards[0].keys() == {"r_parallel", "r_finish", "r_perf"}
+    assert rewards[1:] == [{"r_found": {"score": 0.5, "weight": 1.0}}, {}]
+    (atif,) = export("atif", tmp_path / "atif", judged)
+    assert atif["subagent_trajectories"][0]["extra"]["rewards"] == {"r_found": {"value": 0.5, "weight": 1.0}}
+
+
 def test_arguments_that_are_no_json_are_kept_raw(run: Path, tmp_path: Path) -> None:
     log = Log.read(run)
     broken = log.of("call", call_id="orchestrator/1", accepted=True)[0]["response"]["tool_calls"][0]["function"]
@@ -98,6 +130,41 @@ def test_what_the_machine_ended_is_left_out(run: Path, tmp_path: Path, capsys: p
     assert len(export("verl", tmp_path / "verl", run, broken)) == 1
     assert "left out: 1 rows that the machine ended" in capsys.readouterr().err
     assert len(export("sft", tmp_path / "sft", run, broken)) == 1
+
+
+def other_prefix(log: Log) -> None:
+    del log.tokens[0]
+
+
+def fewer_logprobs(log: Log) -> None:
+    log.tokens[0]["completion_logprobs"].pop()
+
+
+def no_tokens(log: Log) -> None:
+    log.tokens.clear()
+
+
+def no_record(log: Log) -> None:
+    log.tokens[0] = {"type": "tokens"}
+
+
+@pytest.mark.parametrize("damage", [other_prefix, fewer_logprobs, no_tokens, no_record])
+@pytest.mark.parametrize("form", ["trl", "verifiers"])
+def test_no_row_is_made_of_damaged_tokens(
+    run: Path, tmp_path: Path, damage: Callable[[Log], None], form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = Log.read(run)
+    damage(log)
+    broken = log.write(tmp_path / "broken")
+    assert main(["export", str(broken), "--format", form, "--out", str(tmp_path / "out")]) == JournalError.exit_code
+    assert "swarm validate" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_reward_of_another_run_is_refused(run: Path) -> None:
+    with pytest.raises(UsageError, match="r_perf is a reward of the run 'other'"):
+        give_rewards(run, [perf("other", 1.0, "t")])
+    assert not (run / "rewards.jsonl").exists()
 
 
 def test_what_cannot_be_written_or_read_is_told(run: Path, tmp_path: Path) -> None:

@@ -6,8 +6,10 @@ from swarm.merging.undone import lines_of, undone
 from swarm.merging.undone import tests_gone as gone_tests
 
 
-def diff(name: str, *lines: str, head: str = "index 1..2 100644") -> str:
-    return f"diff --git a/{name} b/{name}\n{head}\n--- a/{name}\n+++ b/{name}\n@@ -1 +1 @@\n" + "\n".join(lines) + "\n"
+def diff(name: str, *lines: str, head: str = "index 1..2 100644") -> bytes:
+    old, new = (sum(line[0] in f" {sign}" for line in lines) for sign in "-+")
+    heads = [f"diff --git a/{name} b/{name}", head, f"--- a/{name}", f"+++ b/{name}", f"@@ -1,{old} +1,{new} @@"]
+    return "\n".join([*heads, *lines, ""]).encode()
 
 
 def test_lines_of_others_that_are_gone_are_counted_by_file() -> None:
@@ -25,8 +27,8 @@ def test_a_file_that_another_deleted_and_is_back_counts_as_all_of_it() -> None:
 
 
 def test_names_with_blanks_and_others_and_lines_like_heads_are_read() -> None:
-    found = lines_of(diff("a b/c d", "--- x", "+++ y") + 'diff --git "a/\\303" "b/\\303"\n@@ -1 +1 @@\n-1\n')
-    assert set(found) == {"a b/c d", "\\303"}
+    found = lines_of(diff("a b/c d", "--- x", "+++ y") + b'diff --git "a/\\303" "b/\\303"\n@@ -1 +1 @@\n-1\n')
+    assert set(found) == {"a b/c d", "\udcc3"}
     assert found["a b/c d"].removed == {"-- x": 1}
 
 

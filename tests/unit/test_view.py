@@ -165,7 +165,7 @@ garbage: st.SearchStrategy[Event] = st.one_of(
 times = st.floats(allow_nan=False, allow_infinity=False)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(garbage, max_size=40), times, st.integers(1, 200), st.integers(1, 60))
 def test_any_order_of_events_is_drawn_within_the_terminal(
     events: list[Event], now: float, width: int, height: int

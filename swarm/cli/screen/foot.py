@@ -33,15 +33,9 @@ def foot(view: RunView, pen: Pen, now: float, *, tight: bool = False, last: bool
 
 
 def _gate(gate: GateView, pen: Pen, now: float) -> str:
-    if gate.left:
-        state, style = "not finished", "yellow"
-    elif gate.passed is None:
-        state, style = f"running {clock(now - gate.started)}", "cyan"
-    elif gate.passed:
-        state, style = f"passed in {gate.seconds:.1f} s", "green"
-    else:
-        state, style = ("timed out" if gate.timed_out else f"failed with exit code {gate.exit_code}"), "red"
-    if gate.stage == 0 and style == "red":
-        style = "yellow"
-    state += f" ({gate.told})" if gate.told else ""
+    state, style = gate.state, "green"
+    if gate.passed is None:
+        state, style = (state, "yellow") if gate.left else (f"{state} {clock(now - gate.event.t)}", "cyan")
+    elif not gate.passed:
+        style = "red" if gate.event.stage else "yellow"
     return pen.line((f"{gate.name} {state}", None, style), (f": {gate.command}", None, "dim"))

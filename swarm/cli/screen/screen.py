@@ -17,9 +17,8 @@ from swarm.cli.outlook import Watcher
 from swarm.cli.screen.desk import Desk
 from swarm.cli.screen.frame import frame, overview
 from swarm.cli.screen.head import Traffic
-from swarm.cli.screen.keys import keys
 from swarm.cli.screen.paint import Pen, Theme
-from swarm.cli.screen.terminal import Terminal
+from swarm.cli.screen.terminal import Terminal, keys
 from swarm.cli.view import RunView
 
 INTERVAL = 0.2

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import signal
 import termios
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import FrameType
 from typing import Any
 
@@ -18,6 +19,31 @@ _GIVE = b"\x1b[0m\x1b[?7h\x1b[?25h\x1b[?1049l"
 _BEGIN, _END = "\x1b[?2026h", "\x1b[?2026l"  # terminals that know it show what is between at once
 _READY_S = 0.2
 """Seconds that a terminal which is stopped may hold up its return."""
+
+_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|O[ -~])|.", re.DOTALL)
+_KEYS = {
+    "A": "up",
+    "B": "down",
+    "C": "right",
+    "D": "left",
+    "H": "home",
+    "F": "end",
+    "1~": "home",
+    "7~": "home",
+    "4~": "end",
+    "8~": "end",
+    "5~": "page up",
+    "6~": "page down",
+    "Z": "left",
+    "\r": "enter",
+    "\n": "enter",
+    "\t": "right",
+    " ": "page down",
+    "\x02": "page up",
+    "\x06": "page down",
+    "\x0c": "redraw",
+    "\x1b": "escape",
+}
 
 
 class Terminal:
@@ -146,3 +172,13 @@ def terminal_of(output: Any, keys: Any) -> Terminal:
     """The terminal behind the standard streams."""
     keyboard = keys.fileno() if keys is not None and not keys.closed and keys.isatty() else None
     return Terminal(output.fileno(), keyboard)
+
+
+def keys(data: bytes) -> Iterator[str]:
+    """The keys that were pressed: names, or the character itself. What has no name here is left out."""
+    for found in _SEQUENCE.findall(data.decode("utf-8", "replace")):
+        sent = found.lstrip("\x1b[O") if len(found) > 1 else found
+        if name := _KEYS.get(sent):
+            yield name
+        elif len(found) == 1 and found.isprintable():
+            yield found
