@@ -8,6 +8,7 @@ use is bounded but for their file system.
 from __future__ import annotations
 
 import io
+import os
 import secrets
 import tarfile
 import time
@@ -258,24 +259,38 @@ def _fetch(client: DockerClient, name: str, path: str, target: Path) -> None:
     target.mkdir()
     try:
         with tarfile.open(fileobj=_Reader(chunks), mode="r|") as archive:
-            archive.extractall(target, filter=_inside)
+            extract(archive, os.path.realpath(target))
         for _ in chunks:  # to the end: only then is the connection free again
             pass
     except (tarfile.TarError, OSError) as error:
         raise SandboxError(f"{path} cannot be taken out of the image: {error}") from error
 
 
-def _inside(entry: tarfile.TarInfo, target: str) -> tarfile.TarInfo | None:
-    """Files, folders and links below the folder that was asked for, without its own name."""
-    _, _, entry.name = entry.name.partition("/")
-    if entry.islnk():
-        _, _, entry.linkname = entry.linkname.partition("/")
-    if not entry.name or not (entry.isreg() or entry.isdir() or entry.issym() or entry.islnk()):
-        return None
-    entry.mode = (entry.mode & 0o755) | (0o700 if entry.isdir() else 0o600)
-    entry.uid = entry.gid = -1
-    entry.uname = entry.gname = ""
-    return tarfile.tar_filter(entry, target)
+def extract(archive: tarfile.TarFile, target: str) -> None:
+    """Files, folders and links below the folder that was asked for, without its own name. Python 3.11 has filters of
+    its own from 3.11.4 on only, so that they are not used.
+
+    Raises:
+        tarfile.TarError: something would be written outside of the target.
+    """
+    archive.extraction_filter = lambda entry, path: entry  # what is let through is decided here
+    for entry in archive:
+        _, _, entry.name = entry.name.partition("/")
+        places = [entry.name]
+        if entry.islnk():
+            _, _, entry.linkname = entry.linkname.partition("/")
+            places.append(entry.linkname)
+        if not entry.name or not (entry.isreg() or entry.isdir() or entry.issym() or entry.islnk()):
+            continue
+        for place in places:
+            path = Path(target, place)
+            real = os.path.realpath(path.parent if entry.issym() else path)
+            if path.name == ".." or os.path.commonpath([target, real]) != target:
+                raise tarfile.TarError(f"{place!r} leads out of it")
+        entry.mode = (entry.mode & 0o755) | (0o700 if entry.isdir() else 0o600)
+        entry.uid = entry.gid = -1
+        entry.uname = entry.gname = ""
+        archive.extract(entry, target)
 
 
 class _Reader(io.RawIOBase):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 from swarm.errors import MachineError, UsageError
 from swarm.evals.suite import Verdict
 from swarm.evals.swebench.build import install_commands
+from swarm.evals.swebench.container import extract
 from swarm.evals.swebench.environment import find_environment, read_environment
 from swarm.evals.swebench.grading import EMPTY, FAILED, LATE, REFUSED, Prediction
 from swarm.evals.swebench.names import TEMPLATE, image_of
@@ -205,3 +208,27 @@ async def test_the_package_is_started_again_where_its_process_dies(tmp_path: Pat
         with pytest.raises(MachineError, match="ended, and did so again"):
             await package.eval_script(OLD)
         assert await package.eval_script(OLD) == "true"
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [("t/../../evil", tarfile.REGTYPE, "")],
+        [("t//etc/evil", tarfile.REGTYPE, "")],
+        [("t/link", tarfile.SYMTYPE, "OUT"), ("t/link/evil", tarfile.REGTYPE, "")],
+        [("t/link", tarfile.SYMTYPE, "OUT/evil"), ("t/link", tarfile.REGTYPE, "")],
+        [("t/hard", tarfile.LNKTYPE, "t/../../evil")],
+    ],
+)
+def test_an_image_cannot_write_outside(tmp_path: Path, entries: list[tuple[str, bytes, str]]) -> None:
+    (tmp_path / "in").mkdir()
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, kind, link in entries:
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.linkname = kind, link.replace("OUT", str(tmp_path))
+            archive.addfile(entry)
+    buffer.seek(0)
+    with tarfile.open(fileobj=buffer, mode="r|") as archive, pytest.raises(tarfile.TarError, match="leads out"):
+        extract(archive, str(tmp_path / "in"))
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
