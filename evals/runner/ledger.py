@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -11,11 +10,11 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
-from swarm.errors import JournalError, UsageError
+from swarm.errors import JournalError
 from swarm.evals.records import RESULTS, TrialResult, read_results, standing
 from swarm.whole_file import write_whole
 
-LOCK = "eval.lock"
+LOCK_FILE = "eval.lock"
 GO_ON = "make room for it; the same command again goes on"
 
 
@@ -55,28 +54,6 @@ class Ledger:
             os.fsync(self._fd)
         except OSError as error:
             raise JournalError(f"{self._path} cannot be written: {error.strerror or error}", remedy=GO_ON) from error
-
-
-@asynccontextmanager
-async def hold(folder: Path) -> AsyncIterator[None]:
-    """Make the folder of an evaluation, and keep others out of it for the length of the block.
-
-    Raises:
-        UsageError: it cannot be made, or another process works on it.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise UsageError(f"{folder}: {error.strerror}", remedy="name a folder that can be written") from None
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(f"{folder} is at work in another process", remedy="wait for it, or end it") from None
-        yield
-    finally:
-        os.close(lock)
 
 
 @asynccontextmanager

@@ -77,7 +77,7 @@ class Outputs:
             verdicts: dict[str, list[Verdict]] = {name: [] for name in manifest.instances}
             for line in own:
                 verdicts[line.instance_id].append(Verdict(line.resolved, line.score, line.details, line.error))
-            reports[arm.name] = {**self._suite.summary(verdicts), "evaluation": _figures(len(keys), own)}
+            reports[arm.name] = {**self._suite.summary(verdicts), "evaluation": _evaluation(len(keys), own)}
             ended = [self._ended(line) for line in own if line.instance_id in self._instances]
             folder = self._places.arm(arm.name)
             folder.mkdir(parents=True, exist_ok=True)
@@ -96,26 +96,8 @@ class Outputs:
         return Ended(self._instances[line.instance_id], self._places.graded(*line.key), line)
 
 
-def _figures(asked: int, lines: Sequence[TrialResult]) -> dict[str, Any]:
-    counted = count(asked, lines)
-    rate = counted.rate
-    return {
-        "trials": asked,
-        "graded": counted.graded,
-        "resolved": counted.resolved,
-        "errored": counted.errored,
-        "left": counted.left,
-        "rate": rate.value if rate else None,
-        "rate_95": [rate.low, rate.high] if rate else None,
-        "mean_score": counted.score,
-        "cost_usd": counted.cost_usd,
-        "prompt_tokens": counted.prompt_tokens,
-        "completion_tokens": counted.completion_tokens,
-        "cached_tokens": counted.cached_tokens,
-        "calls": counted.calls,
-        "tokens": counted.tokens,
-        "failures": dict(failures(lines)),
-    }
+def _evaluation(asked: int, lines: Sequence[TrialResult]) -> dict[str, Any]:
+    return {**count(asked, lines).figures(), "failures": dict(failures(lines))}
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from swarm.evals.records import TrialResult
 from swarm.evals.stats import Interval, share
@@ -40,6 +41,28 @@ class Count:
     def rate(self) -> Interval | None:
         """The part of its trials that an instance resolves, over those with a verdict; None where there is none."""
         return share(self.verdicts) if self.verdicts else None
+
+    def figures(self) -> dict[str, Any]:
+        """As it stands in reports and envelopes."""
+        rate = self.rate
+        return {
+            "trials": self.asked,
+            "graded": self.graded,
+            "resolved": self.resolved,
+            "errored": self.errored,
+            "left": self.left,
+            "rate": rate.value if rate else None,
+            "rate_95": [rate.low, rate.high] if rate else None,
+            "mean_score": self.score,
+            "cost_usd": self.cost_usd,
+            "usage": {
+                "prompt_tokens": self.prompt_tokens,
+                "completion_tokens": self.completion_tokens,
+                "cached_tokens": self.cached_tokens,
+                "calls": self.calls,
+                "tokens": self.tokens,
+            },
+        }
 
 
 def count(asked: int, trials: Collection[TrialResult]) -> Count:

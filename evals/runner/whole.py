@@ -21,7 +21,7 @@ from swarm.evals.runner.agents import Agents, Terms
 from swarm.evals.runner.arms import Way
 from swarm.evals.runner.evaluation import Driver, Halt, Watch, Why, Width
 from swarm.evals.runner.given import Answers, Given, given_way
-from swarm.evals.runner.ledger import Ledger, hold, open_ledger
+from swarm.evals.runner.ledger import LOCK_FILE, Ledger, open_ledger
 from swarm.evals.runner.manifest import Doing, EvalManifest, manifest_of
 from swarm.evals.runner.outputs import Outputs
 from swarm.evals.runner.places import Places, Trial
@@ -29,6 +29,7 @@ from swarm.evals.runner.selection import Selection, seed_of, select
 from swarm.evals.runner.source import Source
 from swarm.evals.runner.tally import Progress
 from swarm.evals.suite import Instance, Suite
+from swarm.held_folder import hold_folder
 from swarm.parts import Parts
 from swarm.rl.rollout.keeping import Patience
 from swarm.runtime import Swarm
@@ -141,7 +142,7 @@ async def _open(
     async with suite.open():
         instances = await anyio.to_thread.run_sync(suite.instances)
         selected = select(instances, asked.selection)
-        async with hold(folder):
+        with hold_folder(folder, LOCK_FILE, busy="is at work in another process", remedy="wait for it, or end it"):
             manifest = await manifest_of(
                 Doing(suite, ways, selected, asked.epochs, asked.seed, asked.command, given), folder
             )

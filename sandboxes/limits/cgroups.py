@@ -229,9 +229,16 @@ def _drop_empty(folder: Path) -> None:
         except FileNotFoundError:
             return
         except OSError:
-            if time.monotonic() > deadline or next(folder.glob("*/"), None) is not None:
+            if time.monotonic() > deadline or _has_others(folder):
                 return
             time.sleep(0.002)
+
+
+def _has_others(folder: Path) -> bool:
+    try:
+        return next(folder.glob("*/"), None) is not None
+    except FileNotFoundError:  # the last of the others took it away meanwhile
+        return False
 
 
 def _write_down(lease: Path, folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import os
 import random
 from collections.abc import Callable, Iterator
@@ -77,24 +78,27 @@ async def test_sandboxes_that_are_cancelled_at_any_moment_leave_nothing(
     if backend == "bubblewrap":
         request.getfixturevalue("bubblewrap_box")
     rng = random.Random(SEED)
-    moments = [rng.uniform(0, 1.2) ** 2 for _ in range(number)]  # more of them early, while it is being opened
+    # Half of them counted from the beginning, one of these from before it; half from the moment at which it is open.
+    moments = [0.0, *(rng.uniform(0, 1.2) ** 2 for _ in range(number - 1))]
     limiter = anyio.CapacityLimiter(at_once)
     opened: list[str] = []
     async with open_lease(home, "chaos") as lease, open_backend(backend, lease.folder) as boxes:
         before = {path.name for path in lease.folder.iterdir()}
 
-        async def one(name: str, moment: float) -> None:
+        async def one(name: str, moment: float, counts_from_open: bool) -> None:
             async with limiter:
-                with anyio.move_on_after(moment):
+                with anyio.move_on_after(math.inf if counts_from_open else moment) as scope:
                     async with boxes.open(wanted(lease, name, **{MARK: str(lease.folder)})) as sandbox:
                         opened.append(name)
+                        if counts_from_open:
+                            scope.deadline = anyio.current_time() + moment
                         await sandbox.exec("sleep 600 >/dev/null 2>&1 & trap '' TERM; sleep 600")
 
         with anyio.fail_after(300):
             async with anyio.create_task_group() as group:
                 for index, moment in enumerate(moments):
-                    group.start_soon(one, f"w-{index}", moment)
-        assert 0 < len(opened) < number  # some were cancelled before, some after they were open
+                    group.start_soon(one, f"w-{index}", moment, bool(index % 2))
+        assert number // 2 <= len(opened) < number  # some were cancelled before, some after they were open
         after = {path.name for path in lease.folder.iterdir()}
         assert after - before == {f"w-{index}" for index in range(number)}
         if address:

@@ -18,7 +18,7 @@ PACKAGE = ROOT / "swarm"
 ROWS: tuple[tuple[str, ...], ...] = (
     # values
     ("errors", "steering", "preview", "misnamed", "addresses"),
-    ("types", "removal", "whole_file", "toml_file", "legible", "hunks", "stopping", "retry", "mishap"),
+    ("types", "removal", "whole_file", "toml_file", "legible", "hunks", "stopping", "retry", "mishap", "held_folder"),
     ("calls", "stages", "result", "approval"),
     ("events",),
     ("protocols",),

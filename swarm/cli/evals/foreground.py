@@ -158,32 +158,10 @@ def _envelope(found: Evaluated, arms: dict[str, Count]) -> dict[str, Any]:
         "exit_code": code,
         "error": found.message,
         "folder": str(found.folder),
-        **_counted(found.progress.count()),
-        "arms": {arm: _counted(each) for arm, each in arms.items()},
+        **found.progress.count().figures(),
+        "arms": {arm: each.figures() for arm, each in arms.items()},
         "failures": dict(failures(found.progress.trials.values())),
         "wall_s": found.seconds,
-    }
-
-
-def _counted(of: Count) -> dict[str, Any]:
-    rate = of.rate
-    return {
-        "trials": of.asked,
-        "graded": of.graded,
-        "resolved": of.resolved,
-        "errored": of.errored,
-        "left": of.left,
-        "rate": rate.value if rate else None,
-        "rate_95": [rate.low, rate.high] if rate else None,
-        "mean_score": of.score,
-        "cost_usd": of.cost_usd,
-        "usage": {
-            "prompt_tokens": of.prompt_tokens,
-            "completion_tokens": of.completion_tokens,
-            "cached_tokens": of.cached_tokens,
-            "calls": of.calls,
-            "tokens": of.tokens,
-        },
     }
 
 

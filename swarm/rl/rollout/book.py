@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -16,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from swarm.config import Rollout
 from swarm.errors import JournalError, UsageError
+from swarm.held_folder import hold_folder
 from swarm.rl.tasks.task import Task
 from swarm.whole_file import write_whole
 
@@ -102,16 +101,7 @@ async def open_book(folder: Path) -> AsyncIterator[Book]:
         UsageError: it cannot be read, or another process has it open.
         JournalError: it cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise UsageError(f"{folder}: {error.strerror}", remedy="name a folder that can be written") from None
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(f"{folder} is in use by another iteration", remedy="one at a time") from None
+    with hold_folder(folder, LOCK_FILE, busy="is in use by another iteration", remedy="one at a time"):
         book = Book(folder / STATE_FILE, _read(folder / STATE_FILE))
         broken: list[JournalError] = []
         async with anyio.create_task_group() as group:
@@ -132,8 +122,6 @@ async def open_book(folder: Path) -> AsyncIterator[Book]:
                 book.close()
         if broken:
             raise broken[0]
-    finally:
-        os.close(lock)
 
 
 def ready(slots: Sequence[Slot]) -> list[Slot]:
