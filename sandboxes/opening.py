@@ -8,6 +8,7 @@ from pathlib import Path
 from swarm.errors import SandboxError
 from swarm.protocols import SandboxBackend
 from swarm.sandboxes.folders import private_folder
+from swarm.sandboxes.host_side import as_sandbox_error
 from swarm.types import SandboxRequest
 
 _NEVER = ("/", "/bin", "/dev", "/etc", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/tmp", "/usr")
@@ -21,10 +22,11 @@ async def prove_opening(backend: SandboxBackend, lease: Path, network: Sequence[
         SandboxError: it cannot be opened; the remedy names what to install or start.
         UsageError: not with this network.
     """
-    async with private_folder(lease, "check") as folder:
-        request = SandboxRequest("check", "check", lease, folder, "/workspace", network=tuple(network))
-        async with backend.open(request):
-            pass
+    with as_sandbox_error("no sandbox can be opened"):
+        async with private_folder(lease, "check") as folder:
+            request = SandboxRequest("check", "check", lease, folder, "/workspace", network=tuple(network))
+            async with backend.open(request):
+                pass
 
 
 def workdir_of(request: SandboxRequest) -> Path:

@@ -152,6 +152,13 @@ def _script(ours: str, theirs: str, nonce: str) -> str:
 
 
 def _compare(sections: dict[str, str], expected: Expected, nonce: str, answered: str) -> None:
+    try:
+        _check(sections, expected, nonce, answered)
+    except (LookupError, ValueError):  # an image's shell may print anything
+        raise SandboxError("the sandbox could not be looked at from inside: it tells what cannot be read") from None
+
+
+def _check(sections: dict[str, str], expected: Expected, nonce: str, answered: str) -> None:
     cwd = sections.get("cwd", "").strip()
     if "end" not in sections:
         raise SandboxError("the sandbox could not be looked at from inside: its shell stopped early")

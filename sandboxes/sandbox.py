@@ -6,12 +6,13 @@ from pathlib import Path
 
 from swarm.sandboxes.channel.channel import Channel
 from swarm.sandboxes.files import WorkspaceFiles
+from swarm.sandboxes.host_side import as_sandbox_error
 from swarm.sandboxes.shell import absolute
 from swarm.types import ExecResult
 
 
 class ChannelSandbox:
-    """See `swarm.protocols.Sandbox` and `Pausable`. `workspace` is the folder of the host that is `workdir` inside;
+    """See `swarm.protocols.Sandbox`. `workspace` is the folder of the host that is `workdir` inside;
     `mounts` hide what the workspace has there; `owner` is who new files belong to (None: this process's user)."""
 
     def __init__(
@@ -26,8 +27,7 @@ class ChannelSandbox:
         self.workdir = workdir
         self._channel = channel
         files = WorkspaceFiles(workspace, workdir, self.exec, mounts=mounts, owner=owner)
-        self.read_file = files.read
-        self.write_file = files.write
+        self._files = files
         self.list_folder = files.list
 
     def __repr__(self) -> str:
@@ -44,12 +44,15 @@ class ChannelSandbox:
     ) -> ExecResult:
         """See `swarm.protocols.Sandbox.exec`."""
         folder = absolute(cwd or "", self.workdir)
-        return await self._channel.exec(command, folder=folder, stdin=stdin, timeout=timeout, max_output=max_output)
+        with as_sandbox_error(self.id):
+            return await self._channel.exec(command, folder=folder, stdin=stdin, timeout=timeout, max_output=max_output)
 
-    async def pause(self) -> None:
-        """See `swarm.protocols.Pausable`."""
-        await self._channel.pause()
+    async def read_file(self, path: str, *, most: int | None = None) -> bytes:
+        """See `swarm.protocols.Sandbox.read_file`."""
+        with as_sandbox_error(self.id, only_shortages=True):
+            return await self._files.read(path, most=most)
 
-    async def resume(self) -> None:
-        """See `swarm.protocols.Pausable`."""
-        await self._channel.resume()
+    async def write_file(self, path: str, data: bytes) -> None:
+        """See `swarm.protocols.Sandbox.write_file`."""
+        with as_sandbox_error(self.id, only_shortages=True):
+            await self._files.write(path, data)

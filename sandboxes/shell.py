@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import posixpath
+import re
 import shlex
 import shutil
 import signal
+from collections.abc import Mapping
 from pathlib import Path
+
+from swarm.errors import SandboxError
+
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+"""A name by which a shell knows a variable."""
 
 
 def absolute(path: str, workdir: str) -> str:
@@ -40,6 +47,20 @@ def ulimits(file_bytes: int, processes: int | None = None, memory_bytes: int | N
         bash.append(f"-d {memory_bytes // 1024}")
         other.append(f"ulimit -d {memory_bytes // 1024}")
     return f'ulimit -c 0; if [ -n "$BASH_VERSION" ]; then ulimit {" ".join(bash)}; else {"; ".join(other)}; fi; '
+
+
+def exports(env: Mapping[str, str]) -> str:
+    """Shell text that sets variables for everything that is started from here on.
+
+    Raises:
+        SandboxError: a name or value cannot be one.
+    """
+    for name, value in env.items():
+        if not VARIABLE.fullmatch(name) or "\0" in value:
+            raise SandboxError(f"{name!r} cannot be set in a sandbox", remedy="take it out of `sandbox_env`")
+    # `command`: a name that this shell keeps for itself (UID) does not end it. IFS shells never take from outside.
+    given = ((name, shlex.quote(value)) for name, value in env.items() if name != "IFS")
+    return "".join(f"command export {name}={value}; " for name, value in given)
 
 
 def with_all_signals(status: Path = Path("/proc/self/status")) -> list[str]:

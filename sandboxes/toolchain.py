@@ -15,12 +15,17 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
+from swarm.sandboxes.environments import (
+    Environment,
+    own_folders,
+    own_python,
+    path_without,
+    pinned,
+    without_private,
+)
 from swarm.sandboxes.host_root import find_host_root
 
 SYSTEM_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
-
-_OWN = (".venv", "venv", "node_modules")
-"""Folders of a repository that hold what it runs with, though git does not keep them."""
 
 _ASK = "import json, sys; print(json.dumps([sys.prefix, sys.base_prefix, sys.executable]))"
 _TIMEOUT = 20.0
@@ -32,30 +37,39 @@ _asking = threading.Lock()
 _known: dict[object, tuple[float, Found]] = {}
 
 
-async def discover(env: Mapping[str, str], cwd: Path | None = None) -> Found:
-    """Find the Python that `python3` or `python` means in `env`, seen from `cwd`.
+async def discover(env: Mapping[str, str]) -> Found:
+    """Find the Python that `python3` or `python` means in `env`.
 
     Gives the paths that a sandbox must show read-only (none where the system's own Python is meant) and the
     entries of PATH to use inside. Without a Python there is nothing to show: that is no error.
     """
-    found = _fresh((frozenset(env.items()), cwd))
-    return found if found is not None else await anyio.to_thread.run_sync(_discover, env, cwd)
+    found = _fresh(frozenset(env.items()))
+    return found if found is not None else await anyio.to_thread.run_sync(_discover, env)
 
 
 async def of_repository(repo: Path | None) -> Found:
     """What `discover` finds for this process, seen from a repository, whose own environments come first."""
-    own = [repo / name for name in _OWN if (repo / name).is_dir()] if repo is not None else []
-    path = os.pathsep.join([*(str(folder / "bin") for folder in own), os.environ.get("PATH", "")])
-    shown, entries = await discover({"PATH": path, "HOME": os.environ.get("HOME", "/")}, repo)
+    env = {name: os.environ[name] for name in ("PATH", "SWARM_HOME") if name in os.environ}
+    env["HOME"] = os.environ.get("HOME", "/")
+    if repo is None:
+        return await discover(env)
+    own = await anyio.to_thread.run_sync(own_folders, repo)
+    path = env.get("PATH", "")
+    python = await anyio.to_thread.run_sync(own_python, repo, path)
+    if python is not None:
+        shown, entries = await anyio.to_thread.run_sync(_around, python, env)
+    else:
+        shown, entries = await discover(env | pinned(repo) | {"PATH": path_without(repo, path)})
     return tuple(dict.fromkeys((*own, *shown))), entries
 
 
-def _discover(env: Mapping[str, str], cwd: Path | None) -> Found:
-    key = (frozenset(env.items()), cwd)
+def _discover(env: Mapping[str, str]) -> Found:
+    key = frozenset(env.items())
     with _asking:  # many runs that begin at once start one Python, not one each
         found = _fresh(key)
         if found is None:
-            found = _find(env, cwd)
+            python = _ask(env)
+            found = _around(python, env) if python is not None else ((), SYSTEM_PATH)
             _known.clear()  # one question is asked again and again, if any
             _known[key] = time.monotonic(), found
         return found
@@ -67,32 +81,30 @@ def _fresh(key: object) -> Found | None:
     return found if time.monotonic() - asked < _FRESH_S else None
 
 
-def _find(env: Mapping[str, str], cwd: Path | None) -> Found:
+def _around(python: Environment, env: Mapping[str, str]) -> Found:
+    """What to show of a Python, and where its programs are."""
     host = find_host_root()
-    asked = _ask(env, cwd)
-    if asked is None:
-        return (), SYSTEM_PATH
-    prefix, base, executable = asked
     wanted: list[Path] = []
-    for folder in (prefix, base):
+    for folder in (python.prefix, python.base):
         wanted += [folder, folder.resolve()]
-    wanted += _links(executable, wanted)
+    wanted = without_private(dict.fromkeys(wanted), env)
+    wanted += _links(python.executable, wanted)
     shown = [path for path in dict.fromkeys(wanted) if path.exists() and not host.shows(path)]
-    bins = [str(folder / "bin") for folder in dict.fromkeys((prefix, base))]
+    bins = [str(folder / "bin") for folder in dict.fromkeys((python.prefix, python.base))]
     return _outermost(shown), tuple(dict.fromkeys((*bins, *SYSTEM_PATH)))
 
 
-def _ask(env: Mapping[str, str], cwd: Path | None) -> tuple[Path, Path, Path] | None:
+def _ask(env: Mapping[str, str]) -> Environment | None:
     for name in ("python3", "python"):
         found = shutil.which(name, path=env.get("PATH", ""))
-        if found is None:
+        if found is None or not Path(found).is_absolute():
             continue
         try:
-            # -I: neither PYTHON* variables nor files of the current folder have a say.
+            # -I, and from elsewhere: neither PYTHON* variables nor files of the current folder have a say.
             answer = subprocess.run(
                 [found, "-I", "-c", _ASK],
                 env=dict(env),
-                cwd=cwd,
+                cwd="/",
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -102,7 +114,7 @@ def _ask(env: Mapping[str, str], cwd: Path | None) -> tuple[Path, Path, Path] | 
             prefix, base, executable = json.loads(answer)
         except (OSError, subprocess.SubprocessError, ValueError):
             continue  # a shim of pyenv without a version behind it, a broken environment
-        return Path(prefix), Path(base), Path(executable)
+        return Environment(Path(prefix), Path(base), Path(executable))
     return None
 
 

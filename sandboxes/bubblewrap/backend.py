@@ -19,7 +19,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +28,7 @@ import anyio.to_thread
 
 from swarm.errors import SandboxError
 from swarm.sandboxes.bubblewrap import seccomp
+from swarm.sandboxes.bubblewrap.family import Family
 from swarm.sandboxes.bubblewrap.namespace import FILTER, STATUS, namespace
 from swarm.sandboxes.channel.agent import CONTROL, agent_command
 from swarm.sandboxes.channel.channel import Channel
@@ -41,11 +42,30 @@ from swarm.sandboxes.network.gateway import open_gateway, proxy_environment
 from swarm.sandboxes.opening import prove_opening, workdir_of
 from swarm.sandboxes.proof import Expected, Rlimits, prove
 from swarm.sandboxes.sandbox import ChannelSandbox
+from swarm.sandboxes.shell import exports
 from swarm.sandboxes.toolchain import SYSTEM_PATH
 from swarm.types import SandboxLimits, SandboxRequest
 
 UID = 1000
 _SHM_BYTES = 64 << 20
+
+
+class BubblewrapSandbox(ChannelSandbox):
+    """One running bubblewrap."""
+
+    def __init__(self, channel: Channel, family: Family, request: SandboxRequest, uid: int) -> None:
+        super().__init__(channel, request.workspace, request.workdir, request.toolchain, (uid, uid))
+        self._family = family
+
+    async def pause(self) -> None:
+        """See `swarm.protocols.Pausable`."""
+        self._channel.refuse(True)
+        await anyio.to_thread.run_sync(self._family.stop)
+
+    async def resume(self) -> None:
+        """See `swarm.protocols.Pausable`."""
+        await anyio.to_thread.run_sync(self._family.go_on)
+        self._channel.refuse(False)
 
 
 class BubblewrapBackend:
@@ -76,7 +96,7 @@ class BubblewrapBackend:
         await prove_opening(self, lease)
 
     @asynccontextmanager
-    async def open(self, request: SandboxRequest) -> AsyncIterator[ChannelSandbox]:
+    async def open(self, request: SandboxRequest) -> AsyncIterator[BubblewrapSandbox]:
         """See `swarm.protocols.SandboxBackend.open`."""
         request = replace(request, workspace=request.workspace.resolve())
         root = os.geteuid() == 0
@@ -96,18 +116,20 @@ class BubblewrapBackend:
             made = await anyio.to_thread.run_sync(_prepare, private, request.workspace, uid)
             disk = DiskWatch([request.workspace], request.limits.disk_bytes)
             rlimits = Rlimits.beside(cgroup.holds(), request.limits)
-            channel = Channel(private / "control", name, limits=rlimits.shell(), watch=disk.watch)
+            first_words = exports(_environment(request)) + rlimits.shell()
+            channel = Channel(private / "control", name, limits=first_words, watch=disk.watch)
             try:
                 argv += [*_base(host, made, request.limits), *_mounts(request, host)]
                 argv += ["--ro-bind", str(channel.folder), CONTROL, "--remount-ro", "/", "--"]
                 command = cgroup.enter([*argv, *after, *agent_command(CONTROL, channel.mark)])
                 async with (
-                    namespace(command, _environment(request), channel) as first,
+                    namespace(command, OUTSIDE, channel) as first,
                     open_gateway(request.network, first, name, refused=request.refused),
+                    _family(first, channel) as family,
                     disk.guarded(channel.clear),
                     _memory(first, cgroup, request.limits),
                 ):
-                    sandbox = ChannelSandbox(channel, request.workspace, request.workdir, request.toolchain, (uid, uid))
+                    sandbox = BubblewrapSandbox(channel, family, request, uid)
                     await prove(sandbox.exec, _expected(request, rlimits))
                     trouble = await anyio.to_thread.run_sync(cgroup.trouble, first, request.limits)
                     if trouble:
@@ -115,6 +137,13 @@ class BubblewrapBackend:
                     yield sandbox
             finally:
                 channel.close()
+
+
+@asynccontextmanager
+async def _family(first: int, channel: Channel) -> AsyncIterator[Family]:
+    with Family.of(first, channel.mark) as family:
+        channel.clear_by(family.clear)
+        yield family
 
 
 def _memory(first: int, cgroup: cgroups.Cgroup, limits: SandboxLimits) -> AbstractAsyncContextManager[object]:
@@ -139,6 +168,11 @@ async def _no_nested(bwrap: str) -> list[str]:
 
 def _some_uid() -> int:
     return 20000 + secrets.randbelow(40000) if os.geteuid() == 0 else UID
+
+
+OUTSIDE = {"PATH": ":".join(SYSTEM_PATH), "LANG": "C.UTF-8"}
+"""The environment of what starts a sandbox. What is asked for inside (LD_PRELOAD) must not have a say there: that runs
+on this machine, and first of all as root."""
 
 
 def _environment(request: SandboxRequest) -> dict[str, str]:
@@ -218,8 +252,19 @@ def _mounts(request: SandboxRequest, host: HostRoot) -> list[str]:
     for path, how, source in sorted(binds, key=lambda bind: len(bind[0].parts)):
         if workdir not in path.parents:
             argv += _folders(path.parent)
-        argv += [how, str(source), str(path)]
+        if how == "--ro-bind" and (target := _linked(path, [place for place, _, _ in binds])) is not None:
+            argv += ["--symlink", str(target), str(path)]
+        else:
+            argv += [how, str(source), str(path)]
     return argv
+
+
+def _linked(path: Path, shown: Sequence[Path]) -> Path | None:
+    """Where a link to a shown file leads: a Python finds its own files from where it really lies."""
+    if not path.is_symlink() or not path.is_file() or any(place in path.parents for place in shown):
+        return None
+    target = Path(os.path.realpath(path))
+    return target if any(place in target.parents for place in shown) else None
 
 
 def _folders(folder: Path) -> list[str]:

@@ -15,6 +15,7 @@ from swarm.errors import SandboxError
 from swarm.sandboxes.bubblewrap import seccomp
 from swarm.sandboxes.channel.channel import Channel
 from swarm.sandboxes.shell import with_all_signals
+from swarm.shortage import remedy_for
 
 _STARTS_S = 30.0
 _TELLS_S = 2.0
@@ -93,7 +94,7 @@ def _start(argv: Sequence[str], env: Mapping[str, str], tell: int) -> subprocess
             pass_fds=[fd for _, fd in fds.values()],
         )
     except OSError as error:
-        raise SandboxError(f"bubblewrap could not be started: {error}", remedy=REMEDY) from error
+        raise SandboxError(f"bubblewrap could not be started: {error}", remedy=remedy_for(error) or REMEDY) from error
     finally:
         if FILTER in fds:
             os.close(fds[FILTER][1])

@@ -8,8 +8,8 @@ Only what every shell has built in is used; `setsid` and `bash` where they are t
 
 Orders, one a line: `shell ID TOKEN` starts a shell that waits in the folder ID; its exit code is told with the token,
 which no command learns. `end SEQ ID PID all|holders` kills what is left of it, and answers with how many it met;
-`stop SEQ`, `continue SEQ`, `clear SEQ` send a signal to all that runs here; `ping SEQ`. Each but the first is answered
-by `SEQ COUNT`. When nobody gives orders any more, it ends.
+`clear SEQ` kills all that runs here; `ping SEQ`. Each but the first is answered by
+`SEQ COUNT`. When nobody gives orders any more, it ends.
 """
 
 from __future__ import annotations
@@ -69,6 +69,14 @@ marked() {
   done <"/proc/$1/environ"
   return 1
 }
+# The first thread of a process may have ended long before the others; what it holds is seen with one of these then.
+other() {
+  for other in "/proc/$pid/task/"[0-9]*; do
+    other=${other##*/}
+    case $other in "$pid" | "["*) ;; *) return 0 ;; esac
+  done
+  return 1
+}
 belongs() {
   [ "$how" != all ] || [ "$session" != "$leader" ] || return 0
   holds "$1" || { [ "$how" = all ] && marked "$1"; }
@@ -82,8 +90,11 @@ finish() {
     # After the name: state, parent, group, session.
     set -- ${line##*) }
     session=$4
-    if [ "$1" = Z ] || [ "$pid" = "$$" ]; then continue; fi
-    if belongs "$pid"; then kill -s KILL "$pid"; found=$((found + 1)); fi
+    if [ "$pid" = "$$" ]; then continue; fi
+    if { [ "$1" != Z ] && belongs "$pid"; } || { other && belongs "$pid/task/$other"; }; then
+      kill -s KILL "$pid"
+      found=$((found + 1))
+    fi
   done
 }
 missed=0
@@ -95,8 +106,6 @@ while [ "$missed" -lt 2 ]; do
   case $order in
   shell) launch; jobs; continue ;;
   end) finish ;;
-  stop) kill -s STOP -- -1 ;;
-  continue) kill -s CONT -- -1 ;;
   clear) kill -s KILL -- -1 ;;
   esac
   echo "$seq $found" >&4

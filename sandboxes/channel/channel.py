@@ -14,10 +14,12 @@ import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import anyio
+import anyio.to_thread
 
 from swarm.errors import SandboxError
 from swarm.sandboxes.channel.agent import agent_script
@@ -106,6 +108,7 @@ class Channel:
     async def greet(self) -> bool:
         """Wait until the agent is there; False where it ended instead."""
         while b"hello\n" not in self._heard:
+            self._heard = self._heard[-_LONGEST:]  # an image may say anything before its agent does
             if not await self._hear():
                 return False
         self._heard = b""
@@ -200,18 +203,12 @@ class Channel:
         slot.drain()
         err.add(reason.encode())
 
-    async def pause(self) -> None:
-        """Stop all that runs inside, but for the agent."""
-        self._paused = True
-        await self._ask("stop")
-
-    async def resume(self) -> None:
-        """Let it go on."""
-        await self._ask("continue")
-        self._paused = False
+    def clear_by(self, clearer: Callable[[], None]) -> None:
+        """From now on this ends all that runs inside; it may block."""
+        self._clearer = partial(anyio.to_thread.run_sync, clearer)
 
     def refuse(self, paused: bool) -> None:
-        """Whether commands are refused because the sandbox stands still by other means."""
+        """Whether commands are refused because the sandbox stands still."""
         self._paused = paused
 
     async def clear(self) -> None:

@@ -16,8 +16,8 @@ def send(signal_number: signal.Signals, belongs: Callable[[Path], bool]) -> int:
     found = 0
     for process in _processes():
         try:
-            if belongs(process) and _state(process)[0] != "Z":
-                os.kill(int(process.name), signal_number)
+            if _that(process, belongs):
+                os.kill(pid_of(process), signal_number)
                 found += 1
         except OSError:  # gone meanwhile, or another user's
             continue
@@ -25,15 +25,13 @@ def send(signal_number: signal.Signals, belongs: Callable[[Path], bool]) -> int:
 
 
 def find(belongs: Callable[[Path], bool]) -> list[Path]:
-    """Every process for which it holds, as its folder in /proc. Blocks."""
-    found = []
-    for process in _processes():
-        try:
-            if belongs(process) and _state(process)[0] != "Z":
-                found.append(process)
-        except OSError:
-            continue
-    return found
+    """Every process for which it holds, as its folder in /proc, or that of a thread which lives. Blocks."""
+    return [found for process in _processes() if (found := _that(process, belongs))]
+
+
+def pid_of(process: Path) -> int:
+    """The id of a process that was found."""
+    return int(process.parts[2])
 
 
 def command_of(process: Path) -> str:
@@ -128,6 +126,23 @@ def any_of(*tests: Callable[[Path], bool]) -> Callable[[Path], bool]:
 def _processes() -> Iterator[Path]:
     own = str(os.getpid())
     return (path for path in Path("/proc").iterdir() if path.name.isdigit() and path.name != own)
+
+
+def _that(process: Path, belongs: Callable[[Path], bool]) -> Path | None:
+    """Where a process can be looked at, if it lives and belongs. Its first thread may have ended, with all that can be
+    seen of it, long before the others; whether it has is looked at last, for it may end at any time."""
+    try:
+        said = belongs(process)
+    except OSError:
+        said = False
+    try:
+        with open(process / "stat", "rb", buffering=0) as file:
+            if not file.read(4096).rpartition(b")")[2].startswith(b" Z"):
+                return process if said else None
+        others = [thread for thread in (process / "task").iterdir() if thread.name != process.name]
+        return others[-1] if others and (said or belongs(others[-1])) else None
+    except OSError:  # gone meanwhile, or another user's
+        return None
 
 
 def _state(process: Path) -> list[str]:

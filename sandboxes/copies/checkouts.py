@@ -12,6 +12,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from swarm.errors import MachineError
+from swarm.sandboxes.copies.beneath import Beneath
 from swarm.sandboxes.copies.staging import Staged, add_all
 from swarm.sandboxes.copies.touched import Touched, touched
 from swarm.sandboxes.folders import hand_over, settle
@@ -121,8 +123,9 @@ class Checkouts:
         changed = git.run("diff-tree", "-r", "-z", "--name-only", "--no-renames", old, new).parts
         when = (self._past(),) * 2
         above = {parent for path in changed for parent in Path(os.fsdecode(path)).parents}
+        really = Beneath(folder)
         for path in (*(Path(os.fsdecode(path)) for path in changed), *above):
-            if os.path.lexists(folder / path):
+            if really.stat(os.fsencode(path)) is not None:  # the commit may have a link in place of a folder
                 if owner is not None:
                     os.chown(folder / path, *owner, follow_symlinks=False)
                 if begins:
@@ -165,9 +168,16 @@ def _upper_of(index: Path) -> Path:
 
 
 def _touched(index: Path, commit: str) -> Touched | None:
-    """What may be different from a commit in the folder of an index, where that is known without a look at all."""
+    """What may be different from a commit in the folder of an index, where that is known without a look at all.
+
+    Raises:
+        MachineError: what was written in it has been taken away.
+    """
     note = _upper_of(index)
     if not note.exists():
         return None
     lower, _, upper = note.read_bytes().partition(b"\n")
-    return touched(Path(os.fsdecode(upper))) if lower == commit.encode() else None
+    layer = Path(os.fsdecode(upper))
+    if not layer.is_dir():  # what lies below would show as it was, as if nobody had done anything
+        raise MachineError(f"a working copy has lost its files: {layer} is gone")
+    return touched(layer) if lower == commit.encode() else None

@@ -30,6 +30,7 @@ from swarm.removal import remove_tree
 from swarm.sandboxes.copies.checkouts import Checkouts, Owner
 from swarm.sandboxes.copies.layering import Kind, Layering, State, best, layering
 from swarm.sandboxes.git.repository import GitRepository, plain_store
+from swarm.shortage import remedy_for, told
 
 CLEANUP_SECONDS = 30.0
 T = TypeVar("T")
@@ -221,7 +222,7 @@ async def _work(work: Callable[..., T], *args: object) -> T:
     except OSError as error:
         if isinstance(error, MachineError):
             raise
-        raise MachineError(f"a working copy: {error.filename or ''}: {error.strerror or error}") from error
+        raise MachineError(f"a working copy: {told(error)}", remedy=remedy_for(error)) from error
 
 
 def _undo(how: Layering, place: Path, checkouts: Checkouts) -> None:

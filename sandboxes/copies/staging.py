@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from swarm.errors import MachineError
+from swarm.sandboxes.copies.beneath import Beneath
 from swarm.sandboxes.copies.touched import Touched
 from swarm.sandboxes.git.command import Finished, Git, one_line
 from swarm.sandboxes.git.index import listed
@@ -87,12 +88,12 @@ def add_all(git: Git, folder: Path, index: Path, *, ours: bool = True, only: Tou
 def _refused_names(folder: Path, missing: Iterable[bytes]) -> list[str]:
     """The files that should be in the index and are not, with the reason."""
     told: list[str] = []
+    really = Beneath(folder)
     for path in missing:
-        there = b"%s/%s" % (os.fsencode(folder), path)
-        try:
-            mode = os.lstat(there).st_mode
-        except OSError:  # removed, or as deep as git does not reach
+        found = really.stat(path)
+        if found is None:  # removed, or as deep as git does not reach
             continue
+        mode, there = found.st_mode, b"%s/%s" % (os.fsencode(folder), path)
         if stat.S_ISLNK(mode) or (stat.S_ISREG(mode) and os.access(there, os.R_OK)):
             told.append(f"{one_line(path)} (a name that git does not take)")
         elif stat.S_ISREG(mode):
@@ -126,12 +127,10 @@ def _changed_at(git: Git, paths: Sequence[bytes]) -> list[bytes]:
 def _too_large(folder: Path, paths: Iterable[bytes]) -> dict[bytes, int]:
     """The files that are left out for their size, and how large they are."""
     sizes: dict[bytes, int] = {}
+    really = Beneath(folder)
     for path in paths:
-        try:
-            found = os.lstat(b"%s/%s" % (os.fsencode(folder), path))
-        except OSError:  # gone, or too deep down: git does not reach it either
-            continue
-        if stat.S_ISREG(found.st_mode):
+        found = really.stat(path)  # None: gone, or too deep down, and git does not reach it either
+        if found is not None and stat.S_ISREG(found.st_mode):
             sizes[path] = found.st_size
     whole = sum(size for size in sizes.values() if size <= LARGEST)
     out: dict[bytes, int] = {}
@@ -197,20 +196,25 @@ def _refused(git: Git, paths: Sequence[bytes]) -> list[bytes]:
     ]
     if len(encoded) > _TRIED:
         return encoded
-    return [path for path in encoded if git.attempt("hash-object", "-w", "--", os.fsdecode(path)).code != 0]
+    # git itself would follow a link, and wait for a FIFO.
+    really = Beneath(git.cwd)
+    found = ((path, really.read(path, LARGEST)) for path in encoded)
+    return [path for path, data in found if data is not None and not _converts(git, path, data)]
+
+
+def _converts(git: Git, path: bytes, data: bytes) -> bool:
+    return git.attempt("hash-object", "-w", "--stdin", f"--path={os.fsdecode(path)}", stdin=data).code == 0
 
 
 def _add_raw(git: Git, paths: Sequence[bytes]) -> None:
     """Put files into the index as they are, byte for byte."""
     lines = []
+    really = Beneath(git.cwd)
     for path in paths:
-        try:
-            mode = os.lstat(b"%s/%s" % (os.fsencode(git.cwd), path)).st_mode
-        except OSError:
-            continue
-        if stat.S_ISREG(mode):
-            name = git.run("hash-object", "-w", "--no-filters", "--", os.fsdecode(path)).text.encode()
-            lines.append(b"%o %s\t%s" % (0o100755 if mode & 0o100 else 0o100644, name, path))
+        found, data = really.stat(path), really.read(path, LARGEST)
+        if found is not None and data is not None:
+            name = git.run("hash-object", "-w", "--no-filters", "--stdin", stdin=data).text.encode()
+            lines.append(b"%o %s\t%s" % (0o100755 if found.st_mode & 0o100 else 0o100644, name, path))
     if lines:
         _index_info(git, lines)
 

@@ -13,6 +13,7 @@ import anyio.to_thread
 from anyio.abc import ByteStream
 
 from swarm.errors import SandboxError
+from swarm.shortage import is_shortage, remedy_for
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -107,6 +108,10 @@ async def dial(address: str) -> ByteStream:
             remedy=f"join its group with `sudo usermod -aG docker $USER` and log in again, {other}",
         ) from error
     except (OSError, ValueError) as error:
+        if is_shortage(error):
+            raise SandboxError(
+                f"the Docker Engine at {address} cannot be reached: {error}", remedy=remedy_for(error)
+            ) from error
         raise SandboxError(
             f"the Docker Engine is not running at {address}",
             remedy=f"start it with `sudo systemctl start docker`, {other}",

@@ -26,6 +26,9 @@ _LONGEST = 4_000
 """Characters of what an agent said of its work that stand in a commit's message."""
 
 _IDENT = re.compile(r"(?P<name>.*) <(?P<email>.*)> \d+ (?P<zone>[+-]\d+)")
+_RUN = "Swarm-Run: "
+_MADE = "refs/given/"
+"""In the store: the commits that branches were made of, by their ids."""
 _TRAILER = re.compile(r"^Swarm-(?:Subtask|Repaired-By): .*$", re.MULTILINE)
 
 
@@ -53,7 +56,8 @@ def create_branch(repo: Path, name: str, store: Path, *, run: str = "") -> list[
 
     The checkout is not touched. Where the run began with uncommitted changes, they are the branch's first commit; then
     comes one for each sub-task, by whoever `git commit` would take there, with the sub-task and the `run` as trailers.
-    A submodule that was changed gets a branch of the same name. Gives where there are branches now.
+    A submodule that was changed gets a branch of the same name. Gives where there are branches now. One that was made
+    of this store before, and that nobody has changed or works on, is brought up to date.
 
     Raises:
         UsageError: the name is not allowed or taken.
@@ -65,14 +69,21 @@ def create_branch(repo: Path, name: str, store: Path, *, run: str = "") -> list[
     ref = f"refs/heads/{name}"
     if name.startswith("-") or lines[0].git.attempt("check-ref-format", ref).code != 0:
         raise UsageError(f"{name!r} cannot be the name of a branch", remedy="choose another name")
+    before = {line.path: _at(line.git, ref) for line in lines}
     for line in lines:
-        if line.git.attempt("show-ref", "--verify", "--quiet", ref).code == 0:
+        old = before[line.path]
+        if old not in ("", line.tip) and not (is_given(store, old) and not _in_use(line.git, ref)):
             raise UsageError(f"branch {name} exists in {line.git.cwd}", remedy="choose another name or remove it")
+    for line in lines:  # before any is there: who is killed between two finds out whose they are
+        own.run("update-ref", f"{_MADE}{line.tip}", line.tip)
     made: list[_Line] = []
     try:
         for line in reversed(lines):  # submodules first: what links to them comes after
+            old = before[line.path]
+            if old == line.tip:
+                continue  # it was killed right after it had made it
             _bring(own, line, store)
-            done = line.git.attempt("update-ref", "-m", "swarm", ref, line.tip, "0" * len(line.tip))
+            done = line.git.attempt("update-ref", "-m", "swarm", ref, line.tip, old or "0" * len(line.tip))
             if done.code != 0:
                 raise UsageError(
                     f"branch {name} cannot be made in {line.git.cwd}: {done.complaint}", remedy="choose another name"
@@ -80,9 +91,33 @@ def create_branch(repo: Path, name: str, store: Path, *, run: str = "") -> list[
             made.append(line)
     except BaseException:
         for line in made:
-            line.git.attempt("update-ref", "-d", ref, line.tip)
+            back = ["-d", ref] if not before[line.path] else [ref, before[line.path]]
+            line.git.attempt("update-ref", *back, line.tip)
         raise
     return [line.git.cwd for line in lines]
+
+
+def is_given(store: Path, commit: str) -> bool:
+    """Whether a branch was made of this commit of a run's store, and not by whoever rewrote what it brought."""
+    return own_git(store).attempt("show-ref", "--verify", "--quiet", f"{_MADE}{commit}").code == 0
+
+
+def _first_given(own: Git) -> int:
+    """When the first branch was made, in Unix seconds; now, where none was. All that are made of one answer have the
+    same commits: those of submodules are linked to."""
+    told = own.run("for-each-ref", "--count=1", "--sort=committerdate", "--format=%(committerdate:unix)", _MADE).text
+    return int(told or time.time())
+
+
+def _at(git: Git, ref: str) -> str:
+    """The commit of a branch; empty where there is no such branch."""
+    found = git.attempt("show-ref", "--verify", "--hash", ref)
+    return found.text if found.code == 0 else ""
+
+
+def _in_use(git: Git, ref: str) -> bool:
+    """Whether a branch is checked out somewhere."""
+    return f"branch {ref}" in git.run("worktree", "list", "--porcelain").text.splitlines()
 
 
 class _Rewriting:
@@ -101,7 +136,7 @@ class _Rewriting:
         for module in apart.modules:
             self._lines.append(self._line(module.path, user_git(module.below(repo)), module.head, parts))
         self._links: dict[bytes, str] = {}
-        self._now = int(time.time())
+        self._now = _first_given(own)
         self._who: dict[bytes, dict[str, str]] = {}
 
     def all_to(self, tip: str) -> list[_Line]:
@@ -155,7 +190,7 @@ class _Rewriting:
         trailers = list(dict.fromkeys(_TRAILER.findall(text)))
         body = _TRAILER.sub("", text).strip()[:_LONGEST].rstrip()
         if self._run:
-            trailers.append(f"Swarm-Run: {self._run}")
+            trailers.append(f"{_RUN}{self._run}")
         return "\n\n".join(filter(None, (body or "changes", "\n".join(trailers)))) + "\n"
 
 

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -94,6 +95,52 @@ class Git:
             raise MachineError(f"git {args[0]} failed in {self.cwd}: {finished.complaint}")
         return finished
 
+    def most_of(self, *args: str, most: int) -> bytes:
+        """What git says, where that is at most `most` bytes; blocks. For stores that others made.
+
+        Raises:
+            MachineError: git is missing, hangs, failed, or says more.
+        """
+        options = [word for setting in (*_QUIET, *self.settings) for word in ("-c", setting)]
+        try:
+            process = subprocess.Popen(
+                ["git", *options, *args],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                cwd=self.cwd,
+                env=self.env,
+                process_group=0,
+            )
+        except OSError as error:
+            raise MachineError(f"git {args[0]} cannot be started in {self.cwd}: {error.strerror}") from error
+        late = threading.Timer(_TIMEOUT, process.kill)
+        late.start()
+        try:
+            with process:
+                assert process.stdout is not None
+                out = process.stdout.read(most + 1)
+                if len(out) > most:
+                    process.kill()
+        finally:
+            late.cancel()
+        if len(out) > most:
+            raise MachineError(f"git {args[0]} says more than {most} bytes in {self.cwd}")
+        if process.returncode:
+            raise MachineError(f"git {args[0]} failed in {self.cwd}: exit code {process.returncode}")
+        return out
+
+    def merge_tree(self, *words: str, options: tuple[str, ...] = ()) -> Finished:
+        """Merge without a checkout: the first part of what it says is the tree; exit code 1 tells of conflicts. Blocks.
+
+        Raises:
+            MachineError: it failed. Where objects are gone, git tells that with the same code, and without a tree.
+        """
+        done = self.run(*options, "merge-tree", "--write-tree", "-z", "--name-only", *words, ok=(0, 1))
+        if not done.out.strip(b"\0"):
+            raise MachineError(f"git merge-tree failed in {self.cwd}: {done.complaint}")
+        return done
+
     def attempt(self, *args: str | Path, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> Finished:
         """Like `run`, whatever the exit code."""
         options = [word for setting in (*_QUIET, *self.settings) for word in ("-c", setting)]
@@ -154,7 +201,7 @@ def without_filters(git: Git) -> Git:
 def require_version() -> None:
     """Raises: MachineError where git is missing or too old."""
     text = Git({"PATH": os.environ.get("PATH", os.defpath), **_OWN}, Path("/")).run("version").text
-    found = re.search(r"(\d+)\.(\d+)", text)
+    found = re.search(r"(\d{1,4})\.(\d{1,4})", text)
     if found is None or (int(found[1]), int(found[2])) < OLDEST:
         wanted = ".".join(map(str, OLDEST))
         raise MachineError(f"{text or 'this git'} is too old", remedy=f"install git {wanted} or newer")

@@ -80,6 +80,13 @@ def restat(index: Path, folder: Path, *, source: Path | None = None, only: Colle
 
 def _entries(data: bytearray, size: int, index: Path) -> Iterator[_Entry]:
     """What is in it but for what is in conflict."""
+    try:
+        yield from _read(data, size, index)
+    except (struct.error, ValueError):  # its sum is right, and yet it breaks off
+        raise MachineError(f"{index} is damaged") from None
+
+
+def _read(data: bytearray, size: int, index: Path) -> Iterator[_Entry]:
     magic, version, count = _HEAD.unpack_from(data)
     if magic != b"DIRC" or version not in (2, 3):
         raise MachineError(f"{index} is no index of git in a form that is known here")

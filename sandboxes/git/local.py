@@ -55,7 +55,8 @@ class LocalGit:
         (inside / "config").write_text(config + ("[extensions]\n\tobjectFormat = sha256\n" if long else ""))
         (inside / "HEAD").write_text(f"ref: {_REF}\n")
         (inside / _REF).write_text(f"{local}\n")
-        shutil.copyfile(self.store / "info/exclude", inside / "info/exclude")
+        # Not what the user ignores besides: his configuration, or a stranger's, names the file, and it may be any.
+        (inside / "info/exclude").write_text(exclude_lines())
         shutil.copyfile(index, inside / "index")
 
     def move(self, git: Git, folder: Path, old: str, new: str, index: Path) -> list[Path]:

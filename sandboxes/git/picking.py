@@ -43,7 +43,7 @@ def pick(git: Git, commit: MakeCommit, onto: Commit, work: Commit, message: str,
     if base == top:
         return Picked(top if ours == theirs else commit(theirs, [top], message, author), tree=theirs)
     below = commit(ours, [base], "what is merged", "swarm")
-    done = git.run(*_STYLE, "merge-tree", "--write-tree", "-z", "--name-only", "--messages", below, patch, ok=(0, 1))
+    done = git.merge_tree("--messages", below, patch, options=_STYLE)
     tree, *rest = done.out.split(b"\0")
     merged = tree.decode()
     if done.code == 0:

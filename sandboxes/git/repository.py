@@ -164,8 +164,7 @@ class GitRepository:
         return self._commit(tree, [], "a folder", "swarm")
 
     def _merge(self, ours: str, theirs: str, message: str) -> tuple[str | None, str]:
-        git = self._git()
-        done = git.run("merge-tree", "--write-tree", "-z", "--name-only", "--no-messages", ours, theirs, ok=(0, 1))
+        done = self._git().merge_tree("--no-messages", ours, theirs)
         tree, *conflicts = done.parts
         if done.code == 1:
             return None, ", ".join(dict.fromkeys(one_line(name) for name in conflicts))

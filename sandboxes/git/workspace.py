@@ -101,7 +101,7 @@ def _top(start: Path, besides: str = "") -> Opened:
         found = opened(git)
     except NoRepository as error:
         raise _unusable(start, error.said, besides) from None
-    if not found.inside and "core.worktree" in found.configured:
+    if "core.worktree" in found.configured and not _of(found):
         folder = (found.own / os.fsdecode(git.run("config", "core.worktree").out.rstrip(b"\n"))).resolve()
         raise UsageError(
             f"{start} has no files of its own: its files are in {folder} (core.worktree)",
@@ -110,6 +110,14 @@ def _top(start: Path, besides: str = "") -> Opened:
     if found.bare or not found.inside or found.top is None:
         raise UsageError(f"{start} is a bare repository, without files", remedy="give --repo a checkout of it")
     return replace(found, git=user_git(found.top))
+
+
+def _of(found: Opened) -> bool:
+    """Whether its files are in a folder that says so too: a repository cannot make any folder its own."""
+    try:
+        return found.inside and found.top is not None and opened(user_git(found.top)).own == found.own
+    except NoRepository:
+        return False
 
 
 def _find(start: Path) -> Path:

@@ -89,7 +89,7 @@ def clear(leftovers: Sequence[Leftover], until: float) -> list[str]:
 def _processes(folder: Path) -> list[Leftover]:
     belongs = sweep.of_lease(folder)
     return [
-        Leftover("process", f"{process.name} ({sweep.command_of(process)})", partial(_end, process, belongs))
+        Leftover("process", f"{sweep.pid_of(process)} ({sweep.command_of(process)})", partial(_end, process, belongs))
         for process in sweep.find(belongs)
     ]
 
@@ -97,7 +97,7 @@ def _processes(folder: Path) -> list[Leftover]:
 def _end(process: Path, belongs: Callable[[Path], bool]) -> None:
     """Kill it and wait for its end, if it is still the one that was found."""
     with suppress(ProcessLookupError):
-        handle = os.pidfd_open(int(process.name))
+        handle = os.pidfd_open(sweep.pid_of(process))
         try:
             if not belongs(process):
                 return

@@ -30,6 +30,7 @@ from swarm.sandboxes.docker.leftovers import Engines
 from swarm.sandboxes.leases.clearing import KEPT, LOCK, clear, look
 from swarm.sandboxes.leases.leftover import FAILURES
 from swarm.sandboxes.leases.records import open_record
+from swarm.shortage import remedy_for
 
 FOLDER = "leases"
 _CLOSES_S = 30.0
@@ -64,7 +65,8 @@ async def open_lease(home: Path, id: str) -> AsyncIterator[Lease]:
     try:
         held = await anyio.to_thread.run_sync(_take, folder)
     except OSError as error:
-        raise MachineError(f"{folder} cannot be made: {error.strerror or error}", remedy="set SWARM_HOME") from error
+        remedy = remedy_for(error) or "set SWARM_HOME"
+        raise MachineError(f"{folder} cannot be made: {error.strerror or error}", remedy=remedy) from error
     folder = folder.resolve()
     try:
         yield Lease(id, folder)
@@ -156,16 +158,25 @@ def clear_own(home: Path, until: float) -> None:
 def _take(folder: Path) -> int:
     with all_leases(folder.parent.parent):
         folder.mkdir(mode=0o711)
-        folder.chmod(0o711)  # whatever the umask: sandboxes of another user pass through it
-        fd = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            about = {"pid": os.getpid(), "since": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
-            os.write(fd, json.dumps({**about, "program": Path(sys.argv[0]).name}).encode() + b"\n")
-        except BaseException:
-            os.close(fd)
+            folder.chmod(0o711)  # whatever the umask: sandboxes of another user pass through it
+            return _locked(folder / LOCK)
+        except BaseException:  # a full disk, say: a lease that nobody got is not left behind
+            (folder / LOCK).unlink(missing_ok=True)
+            folder.rmdir()
             raise
-        return fd
+
+
+def _locked(path: Path) -> int:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        about = {"pid": os.getpid(), "since": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+        os.write(fd, json.dumps({**about, "program": Path(sys.argv[0]).name}).encode() + b"\n")
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
 
 
 def _release(folder: Path) -> None:

@@ -50,6 +50,9 @@ _DEEP = 32
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
+_FILE = 4096
+"""Bytes that a file counts for at least, however empty: a file system makes only so many."""
+
 _FLOOR = 256 << 20
 _FLOOR_SHARE = 50
 """The file system is nearly full under 256 MiB of free space, or under 1/50 of a small one."""
@@ -240,7 +243,7 @@ class _Tally:
                     if (about.st_dev, about.st_ino) in self._linked:
                         continue
                     self._linked.add((about.st_dev, about.st_ino))
-                self.total += about.st_blocks * 512
+                self.total += max(_FILE, about.st_blocks * 512)
         return found
 
 
@@ -253,6 +256,8 @@ def _free(folders: Sequence[Path]) -> tuple[int, int]:
         except OSError:
             continue  # removed by a command
         free, size = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
+        if found.f_files:  # else it makes as many as it has room for
+            free, size = min(free, found.f_favail * _FILE), min(size, found.f_files * _FILE)
         one = (free, min(_FLOOR, size // _FLOOR_SHARE))
         if tightest is None or one[0] - one[1] < tightest[0] - tightest[1]:
             tightest = one
