@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 from swarm.types import AgentResult
@@ -13,7 +14,10 @@ Cells = dict[str, str]
 """One row: text by column name. A cell without text is not there."""
 
 _FENCE = re.compile(r"```[^\n`]*\n(.*?)```", re.DOTALL)
-_RULE = re.compile(r"^\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*$")
+# These never go back: lines may be long.
+_RULE = re.compile(r"\s*+\|?\s*+:?-++:?\s*+(?:\|\s*+:?-++:?\s*+)*+\|?\s*$")
+_CELL = r"(?::-++:?|-++:|-{3,}+)"
+_SURE_RULE = re.compile(rf"\s*+\|?\s*+{_CELL}\s*+(?:\|\s*+{_CELL}\s*+)*+\|?\s*$")
 _BAR = re.compile(r"(?<!\\)\|")
 
 
@@ -38,9 +42,8 @@ def text_rows(text: str) -> list[Cells]:
     """Rows of all markdown tables in a text; where there are none, of its JSON (in fences, or the whole text)."""
     lines = text.splitlines()
     found: list[Cells] = []
-    for at, line in enumerate(lines):
-        if at and "|" in lines[at - 1] and "|" in line and _RULE.match(line):
-            found += _table(lines, at)
+    for rule, next_rule in pairwise([*_rules(lines), len(lines) + 1]):
+        found += _table(lines, rule, next_rule - 1)
     if found:
         return found
     for body in [*_FENCE.findall(text), text]:
@@ -53,11 +56,25 @@ def text_rows(text: str) -> list[Cells]:
     return found
 
 
-def _table(lines: list[str], rule: int) -> list[Cells]:
-    """The rows under a table's rule, until a line that has no bar."""
+def _rules(lines: list[str]) -> list[int]:
+    """The lines below the heads of tables. Within a table, dashes may be the cells of a row that has nothing to say:
+    there another one begins only with three of them in each cell, or a colon."""
+    found: list[int] = []
+    within = False
+    for at, line in enumerate(lines):
+        if "|" not in line:
+            within = False
+        elif at and "|" in lines[at - 1] and (_SURE_RULE.match(line) if within else _RULE.match(line)):
+            found.append(at)
+            within = True
+    return found
+
+
+def _table(lines: list[str], rule: int, end: int) -> list[Cells]:
+    """The rows under a table's rule, until a line that has no bar, or the head of the next table."""
     names = _distinct(_split(lines[rule - 1]))
     found: list[Cells] = []
-    for line in lines[rule + 1 :]:
+    for line in lines[rule + 1 : end]:
         if "|" not in line:
             break
         cells = _split(line)

@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 
 from swarm.gating.outcomes import Outcomes
 from swarm.gating.runs import Ran
+from swarm.gating.selection import parse
 from swarm.stages import GateReport, GateTests
 
 NO_TESTS = "no test was run"
+SILENT = "its output tells of no test any more, as it did before: what ended it well was perhaps no test"
 KILLED = "it was killed with signal 9, as the sandbox does at its limit of memory"
 NOT_FOUND = "the command was not found"
 NOT_COLLECTED = "tests could not be collected, so that none was run"
@@ -45,6 +47,8 @@ def judged(seen: Seen, base: GateReport | None, flaky: Collection[str] = (), *, 
     code, why = ran.exit_code, _reason(ran, outcomes)
     if chosen and outcomes.runner and outcomes.complete and not outcomes.failed and (code == 1 or why == NO_TESTS):
         code, why = 0, ""
+    if code == 0 and not why and not outcomes.runner and base is not None and _always_tells(base):
+        why = SILENT
     tests = GateTests(
         failed=outcomes.failed,
         broken=_broken(outcomes, base, flaky),
@@ -71,7 +75,7 @@ def judged(seen: Seen, base: GateReport | None, flaky: Collection[str] = (), *, 
 
 def doubtful(report: GateReport, flaky: Collection[str] = (), *, base: bool = False) -> tuple[str, ...] | None:
     """What is to be run once more: these tests, all of it where there are none; None where there is no doubt."""
-    if report.passed or report.reason in (NO_TESTS, NOT_FOUND):
+    if report.passed or report.reason in (NO_TESTS, NOT_FOUND, SILENT):
         return None
     tests = report.tests
     lucky = [name for name in tests.failed if name in flaky]
@@ -216,6 +220,12 @@ def red_of(report: GateReport, tests: Collection[str]) -> tuple[str, ...]:
     if report.tests.runner and report.tests.complete and not report.reason and not report.timed_out:
         return tuple(name for name in tests if hits(report.tests.failed, (name,)))
     return tuple(tests) if report.worse else ()
+
+
+def _always_tells(base: GateReport) -> bool:
+    """Whether the command tells of its tests also when all is well: as it did so on the base, or as it does nothing but
+    call pytest. Others (Gradle, `mvn -q`, pre-commit) may print counts only when something is red."""
+    return bool(base.tests.ran) and (base.passed or parse(base.command) is not None)
 
 
 def _tells(base: GateReport | None) -> bool:

@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 _SUMMARY = re.compile(r"^(FAILED|ERROR) (\S.*)$")
-_PART = re.compile(r"^SUBFAILED(?:\[.*\])? ?(?:\(.*?\))? (?=\S+\.py::)")
+_PART = re.compile(r"^SUBFAILED(?: ?[\[(].*[\])])? (?=\S+\.py::)")
 _RED = (" FAILED", " ERROR")
-_PERCENT = re.compile(r" +\[ *\d+%\]$")
+_PERCENT = re.compile(r"(?<! ) ++\[ *+\d++%\]$")
 _STARTS_WITH_FILE = re.compile(r"\S+?\.py(?:::|$)")
 _HEADER = re.compile(r"^_{3,} (.+?) _{3,}$")
 _MOST_CUTS = 50
 _SECTION = re.compile(r"^={3,} (.+?) ={3,}$")
-_LOCATION = re.compile(r"^(\S[^:]*\.py):(\d+): ?(.*)$")
-_NATIVE = re.compile(r'^\s*(?:E\s+)?File "([^"]+\.py)", line (\d+)(?:, in (.+))?$')
+_LOCATION = re.compile(r"^(\S[^:]*\.py):(\d{1,9}): ?(.*)$")
+_NATIVE = re.compile(r'^\s*(?:E\s+)?File "([^"]+\.py)", line (\d{1,9})(?:, in (.+))?$')
 _DEF = re.compile(r"^>?\s+(?:async )?def (\w+)\(")
 _ERRORED = re.compile(r"^ERROR (?:at \w+ of|collecting) (.+)$")
 

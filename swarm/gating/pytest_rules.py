@@ -15,6 +15,7 @@ SETTINGS = ("pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg
 """Where they may stand, the first that holds any counts."""
 
 _LONGEST_LINE = 1_000
+_LONGEST_VALUE = 20_000
 _SKIPPED = ("*.egg", ".*", "_darcs", "build", "CVS", "dist", "node_modules", "venv", "{arch}")
 _OWN_WAYS = ("--ignore", "--ignore-glob", "--doctest-modules", "--doctest-glob", "--pyargs", "--deselect", "-c")
 
@@ -50,16 +51,19 @@ def rules(name: str, text: str) -> Rules | None:
         return None
     if "norecursedirs" in found:
         return Rules(doubt=f"{name} says where tests are not looked for")
-    try:
-        options = [word.partition("=")[0] for word in _words(found.get("addopts", ()))]
-    except ValueError:
-        return Rules(doubt=f"the addopts of {name} cannot be read")
+    words: dict[str, list[str]] = {}
+    for key in ("addopts", "testpaths", "python_files"):
+        try:
+            words[key] = _words(found.get(key, ()))
+        except (ValueError, TypeError):
+            return Rules(doubt=f"the {key} of {name} cannot be read")
+    options = [word.partition("=")[0] for word in words["addopts"]]
     if odd := next((word for word in options if word in _OWN_WAYS), ""):
         return Rules(doubt=f"{name} has {odd} in addopts")
-    paths = tuple(_words(found.get("testpaths", ())))
+    paths = tuple(words["testpaths"])
     if any(set(path) & set("*?[") or ".." in path for path in paths):
         return Rules(doubt=f"the testpaths of {name} are patterns")
-    return Rules(tuple(_words(found.get("python_files", ()))) or Rules().patterns, paths)
+    return Rules(tuple(words["python_files"]) or Rules().patterns, paths)
 
 
 def _settings(name: str, text: str) -> Mapping[str, Any] | None:
@@ -79,4 +83,6 @@ def _settings(name: str, text: str) -> Mapping[str, Any] | None:
 
 
 def _words(value: Any) -> list[str]:
+    if isinstance(value, str) and len(value) > _LONGEST_VALUE:
+        raise ValueError("it is too long: its time would grow with the square")
     return shlex.split(value, comments=True) if isinstance(value, str) else [str(each) for each in value]

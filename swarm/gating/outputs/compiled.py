@@ -13,7 +13,7 @@ _CARGO_WHAT = re.compile(
     r"\s+(?:Running (?:unittests )?\S+ \((?:.*/)?([^/()]+?)(?:-[0-9a-f]{16})?(?:\.exe)?\)|Doc-tests (\S+))\s*"
 )
 _CARGO_TEST = re.compile(r"test (\S.*?) \.\.\. FAILED\s*")
-_CARGO_LISTED = re.compile(r"    (\S.*?)\s*")
+_CARGO_LISTED = re.compile(r"    (\S(?:.*\S)?)\s*")
 _CARGO_BROKEN = re.compile(r"error: could not compile `([^`]+)`.*")
 _CARGO_RED = re.compile(r"error: (?:doc)?test failed, to rerun pass.*")
 _CARGO_WENT_ON = re.compile(r"error: \d+ targets? failed:\s*")

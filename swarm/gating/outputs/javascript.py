@@ -7,15 +7,15 @@ from collections.abc import Sequence
 
 from swarm.gating.outcomes import Outcomes
 
-_COUNTS = re.compile(r"(\d+) (\w+)")
+_COUNTS = re.compile(r"(?<!\d)(\d++) (\w+)")
 
-_JEST_END = re.compile(r"Tests: {2,}(.*\d+ total)\s*")
+_JEST_END = re.compile(r"Tests: {2,}+(.*\d total)\s*")
 _JEST_FILE = re.compile(r"\s?(?:FAIL|PASS) (?:\S+ +)?(\S+)(?: \([\d.]+ m?s\))?\s*")
-_JEST_TEST = re.compile(r"  ● (\S.*?)\s*")
+_JEST_TEST = re.compile(r"  ● (\S(?:.*\S)?)\s*")
 _JEST_NONE = re.compile(r"No tests found, exiting with code [01]\s*")
 
 _VITEST_END = re.compile(r"\s+Tests  (.*)\s*")
-_VITEST_FAIL = re.compile(r"\s*FAIL  (\S.*?)\s*")
+_VITEST_FAIL = re.compile(r"\s*FAIL  (\S(?:.*\S)?)\s*")
 _VITEST_NONE = re.compile(r"No test (?:files )?found.*")
 
 _MOCHA_END = re.compile(r"  (\d+) (passing|failing|pending)(?: \([\d.]+\w+\))?\s*")
@@ -24,10 +24,10 @@ _MOCHA_TEST = re.compile(r"  \d+\) (\S.*)")
 _TAP = re.compile(r"( *)(not ok|ok)(?: \d+)?(?: -)?(?: (.*))?")
 _TAP_PLAN = re.compile(r" *1\.\.\d+(?: #.*)?\s*")
 _TAP_SUBTEST = re.compile(r"( *)# Subtest: (.*)")
-_TAP_NOTE = re.compile(r" # (?:TODO|SKIP|time=).*|  *# (?:todo|skip).*")
+_TAP_NOTE = re.compile(r" # (?:TODO|SKIP|time=).*|(?<! ) ++# (?:todo|skip).*")
 _NODE_TESTS = re.compile(r"(?:#|\u2139) tests (\d+)\s*")
 
-_SPEC_TEST = re.compile(r"( *)\u2716 (.+?)(?: \([\d.]+m?s\))?\s*")
+_SPEC_TEST = re.compile(r"( *+)\u2716 (.+?)(?: \([\d.]+m?s\))?")
 
 
 def jest(lines: Sequence[str]) -> Outcomes | None:
@@ -42,7 +42,8 @@ def jest(lines: Sequence[str]) -> Outcomes | None:
             file = match[1]
         elif match := _JEST_TEST.fullmatch(line):
             title = match[1]
-            failed[file if title == "Test suite failed to run" else f"{file}: {title}" if file else title] = None
+            named = f"{file}: {title}" if file else title
+            failed[file if file and title == "Test suite failed to run" else named] = None
     ran = sum(int(count) for end in ends for count, what in _COUNTS.findall(end) if what == "total")
     return Outcomes("jest", tuple(failed), ran)
 
@@ -117,6 +118,6 @@ def node_spec(lines: Sequence[str]) -> Outcomes | None:
     for line in lines:
         if line.startswith("\u2716 failing tests:"):
             listed = True
-        elif listed and " # TODO" not in line and (match := _SPEC_TEST.fullmatch(line)):
+        elif listed and " # TODO" not in line and (match := _SPEC_TEST.fullmatch(line.rstrip())):
             failed[match[2]] = None
     return Outcomes("node", tuple(failed), sum(counted))

@@ -8,27 +8,31 @@ from collections.abc import Sequence
 from swarm.gating.outcomes import Outcomes
 
 _RSPEC_END = re.compile(r"(\d+) examples?, \d+ failures?.*")
-_RSPEC_TEST = re.compile(r"rspec (?:\./)?(\S+?)(?::\d+|\[[\d:]+\]) # (.+?)\s*")
+_RSPEC_TEST = re.compile(r"rspec (?:\./)?(\S+?)(?::\d+|\[[\d:]+\]) # (.*\S)\s*")
 _RSPEC_OUTSIDE = re.compile(r".*, (\d+) errors? occurred outside of examples.*")
 _RSPEC_FILE = re.compile(r"An error occurred while loading (?:\./)?(\S+?)\.?\s*")
 
 _MINITEST_END = re.compile(r"(\d+) (?:runs|tests), \d+ assertions, \d+ failures, \d+ errors.*")
-_MINITEST_TEST = re.compile(r"(\S+#\S+) \[.*\]:\s*|(\S+#\S+):\s*")
+_MINITEST_TEST = re.compile(r"([^#]*+#.*\S) \[[^\[\]]*+\]:\s*|([^#]*+#.*\S):\s*")
 
 _PHPUNIT_END = re.compile(r"OK \((\d+) tests?, \d+ assertions?\)\s*|Tests: (\d+), Assertions: \d+.*")
 _PHPUNIT_NONE = re.compile(r"No tests executed!\s*")
-_PHPUNIT_TEST = re.compile(r"\d+\) (\S+::\S.*?)\s*")
-_PHPUNIT_PART = re.compile(r"There (?:was|were) \d+ (\w+).*:\s*")
+_PHPUNIT_TEST = re.compile(r"\d+\) (\S+::\S(?:.*\S)?)\s*")
+_PHPUNIT_PART = re.compile(r"There (?:was|were) \d+ (\w++).*:\s*")
 
 _MAVEN_END = re.compile(r"\[(?:INFO|ERROR|WARNING)\] Tests run: (\d+), Failures: \d+, Errors: \d+, Skipped: \d+\s*")
-_MAVEN_TEST = re.compile(r"(?:\[ERROR\] )?(\S+?)(?:\((\S+?)\))? +(?:-- )?Time elapsed: .* <<< (?:FAILURE|ERROR)!\s*")
+_MAVEN_TEST = re.compile(
+    r"(?:\[ERROR\] )?+(?!Tests run:)(\S(?:(?! {1,2}(?:-- )?Time elapsed: ).)*+) {1,2}(?:-- )?Time elapsed: .*"
+    r" <<< (?:FAILURE|ERROR)!\s*"
+)
+_MAVEN_CLASS_LAST = re.compile(r"([^.(\[]++(?:\[.*\])?)\(([\w.$]++)\)")
 _MAVEN_BROKEN = re.compile(r"\[ERROR\] COMPILATION ERROR.*")
 
 _GRADLE_END = re.compile(r"(\d+) tests? completed(?:, \d+ failed)?(?:, \d+ skipped)?\s*")
 _GRADLE_TEST = re.compile(r"(\S+ > .+) FAILED\s*")
 
 _DOTNET_END = re.compile(r"(?:Failed|Passed)! +- Failed: +\d+, Passed: +\d+, Skipped: +\d+, Total: +(\d+).*")
-_DOTNET_TEST = re.compile(r"  Failed (\S.*?)(?: \[[^\]]*\])?\s*")
+_DOTNET_TEST = re.compile(r"  Failed (\S.*?)(?: \[[^\][]*\])?")
 
 
 def rspec(lines: Sequence[str]) -> Outcomes | None:
@@ -70,13 +74,13 @@ def phpunit(lines: Sequence[str]) -> Outcomes | None:
 
 
 def surefire(lines: Sequence[str]) -> Outcomes | None:
-    """A test is named `package.Class.method`."""
+    """A test is named `package.Class.method`, with its parameters as they are printed."""
     counts = [int(match[1]) for match in map(_MAVEN_END.fullmatch, lines) if match]
     broken = any(map(_MAVEN_BROKEN.fullmatch, lines))
     if not counts and not broken:
         return None
-    found = [match for match in map(_MAVEN_TEST.fullmatch, lines) if match]
-    failed = {f"{match[2]}.{match[1]}" if match[2] else match[1]: None for match in found}
+    named = [match[1] for match in map(_MAVEN_TEST.fullmatch, lines) if match]
+    failed = {f"{old[2]}.{old[1]}" if (old := _MAVEN_CLASS_LAST.fullmatch(name)) else name: None for name in named}
     return Outcomes("surefire", tuple(failed), sum(counts) if counts else None, complete=not broken)
 
 
@@ -94,5 +98,5 @@ def dotnet(lines: Sequence[str]) -> Outcomes | None:
     counts = [int(match[1]) for match in map(_DOTNET_END.fullmatch, lines) if match]
     if not counts:
         return None
-    failed = {match[1]: None for match in map(_DOTNET_TEST.fullmatch, lines) if match}
+    failed = {match[1]: None for match in map(_DOTNET_TEST.fullmatch, map(str.rstrip, lines)) if match}
     return Outcomes("dotnet", tuple(failed), sum(counts))

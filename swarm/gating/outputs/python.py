@@ -10,7 +10,7 @@ from swarm.gating.outcomes import Outcomes
 
 _END = re.compile(r"(?:=+ )?((?:\d+ [a-z ]+, )*\d+ [a-z ]+|no tests ran) in [\d.]+ ?s(?: \([\d:]+\))?(?: =+)?\s*")
 _TESTS = re.compile(r"no tests ran|\b(?:failed|passed|errors?|skipped|deselected|xfailed|xpassed)\b")
-_COUNTED = re.compile(r"(\d+) (failed|passed|error|errors|skipped|xfailed|xpassed)\b")
+_COUNTED = re.compile(r"(?<!\d)(\d++) (failed|passed|error|errors|skipped|xfailed|xpassed)\b")
 _STOPPED = re.compile(r"!{3,} .+ !{3,}\s*")
 _SUMMARY = re.compile(r"=+ short test summary info =+\s*")
 
