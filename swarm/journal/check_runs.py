@@ -122,6 +122,7 @@ class Ends:
         self._mode = ""
         self._given: dict[str, RewardGiven] = {}
         self._over: set[int] = set()
+        self._planned = 0  # stages that are never worked on: of a dry run the first
         self._finished = False
 
     def see(self, event: Event, line: int, before: str) -> Iterator[Finding]:
@@ -134,6 +135,7 @@ class Ends:
             case RunStarted():
                 self.started += 1
                 self._mode = event.mode
+                self._planned = int(event.dry_run)
                 if self.started > 1:
                     yield line, "a second start of the run"
                 yield from ((line, text) for text in _hashes(event))
@@ -210,8 +212,9 @@ class Ends:
         yield from (f"result.{name}" for name, value in follows.items() if result.get(name) != value)
         if (ended.error == "") != (ended.status is RunStatus.COMPLETED) or ended.exit_code not in _EXITS[ended.status]:
             yield f"status: {ended.status.value}, with exit code {ended.exit_code} and the error {ended.error[:80]!r}"
-        if ended.status is RunStatus.COMPLETED and len(self._over) < totals.stage:
-            yield f"status: completed, and {totals.stage - len(self._over)} stages have no end"
+        open_stages = totals.stage - len(self._over)
+        if ended.status is RunStatus.COMPLETED and open_stages > self._planned:
+            yield f"status: completed, and {open_stages} stages have no end"
         if self._mode != MODE_GATEWAY:
             given = {name: _worth(reward) for name, reward in self._given.items()}
             if given != {each.name: _worth(each) for each in rewards if isinstance(each, RewardGiven)}:

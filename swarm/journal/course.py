@@ -35,19 +35,21 @@ FATAL = "EndpointError"
 """The `stop` of a trajectory that met a fault of the endpoint which ends the run."""
 
 _CUT_SHORT = (RunStatus.CANCELLED, RunStatus.ERRORED, RunStatus.BUDGET_EXHAUSTED)
-_NOT_REACHED = (Outcome.CANCELLED, Outcome.BUDGET_EXHAUSTED, Outcome.TIMED_OUT)
+_NOT_REACHED = (Outcome.CANCELLED, Outcome.BUDGET_EXHAUSTED, Outcome.TIMED_OUT, Outcome.ERRORED)
 
 
 class Turn(NamedTuple):
-    """An attempt began, or ended. `seconds` is how long it has been at work, `told` that it was asked to finish,
-    `unheard` what its model was not told any more. Without a trajectory it was never begun, with an outcome and for a
-    reason."""
+    """An attempt began, or ended: the first, or `attempt`. `seconds` is how long it has been at work, `told` that it
+    was asked to finish, `stopped` that someone ended it, `unheard` what its model was not told any more. Without a
+    trajectory it was never begun, with an outcome and for a reason."""
 
     subtask_id: str
     trajectory_id: str
     ended: bool
     seconds: float = 0.0
     told: bool = False
+    stopped: bool = False
+    attempt: int = 1
     unheard: tuple[str, ...] = ()
     outcome: Outcome = Outcome.COMPLETED
     reason: str = ""
@@ -88,6 +90,7 @@ class Course:
             if start.stage != stage or start.role != Role.SUBAGENT or start.subtask is None:
                 continue
             turn = Turn(start.subtask.id, trajectory_id, ended=False)
+            turn = turn._replace(stopped=trajectory_id in self._stopped, attempt=start.attempt)
             turns.append((start.seq, turn))
             if (end := self.ends.get(trajectory_id)) is not None:
                 turns.append((end.seq, turn._replace(ended=True)))
@@ -120,7 +123,19 @@ class Course:
         """Whether the run came to its end, and nothing of it ended for a reason that may have passed."""
         if self.ended is None:
             return False
-        return self.ended.status not in _CUT_SHORT and not self._void() and not self._void_skips()
+        if self.ended.status in _CUT_SHORT and not self._made_do:
+            return False
+        void = (each for each in self._void() if not self._made_do or self.starts[each].role != Role.ORCHESTRATOR)
+        return next(void, None) is None and not self._void_skips()
+
+    @property
+    def _made_do(self) -> bool:
+        """Whether the machine failed all sub-tasks and nothing else, and the orchestrator was told of it and finished:
+        gone on with, the run would come to the same."""
+        if self.ended is None or self.ended.status is not RunStatus.ERRORED or self.finished is None:
+            return False
+        outcomes = set(self.ended.result.get("outcomes") or ())
+        return not self.ended.fault and bool(outcomes) and outcomes <= {Outcome.ERRORED, Outcome.SKIPPED}
 
     def reopened(self, version: str) -> RunResumed:
         """The record with which the run goes on; observe it before anything else."""
@@ -164,7 +179,8 @@ class Course:
         names = self._of(trajectory_id)
         unpaid = end.stop == "budget" or self._is_late(end) or self._has_more_steps(start, end)
         unpaid = unpaid and not done.intersection(names)
-        if unpaid and start.role == Role.SUBAGENT and self._was_given_up(start.stage, names):
+        broken = self._is_broken(start, end) and not done.intersection(names)
+        if (unpaid or broken) and start.role == Role.SUBAGENT and self._was_given_up(start.stage, names):
             return True
         if start.stage != stage or stage == 0:
             return False
@@ -187,10 +203,11 @@ class Course:
         ]
 
     def _was_given_up(self, stage: int, names: Iterable[str]) -> bool:
-        """Whether the run has ended at a limit, and nobody has taken over these sub-tasks of a stage that was
-        planned. An orchestrator that delegates by tools was told of it, and went on from there."""
+        """Whether the run has ended at a limit or by the machine, and nobody has taken over these sub-tasks of a stage
+        that was planned. An orchestrator that delegates by tools was told of it, and went on from there."""
         planned = self.started is not None and self.started.mode == "plan"
-        if not planned or not self._was_limited:
+        broken = self.ended is not None and self.ended.status is RunStatus.ERRORED
+        if not planned or not (self._was_limited or broken):
             return False
         later = [started.plan for number, started in self.plans.items() if number > stage]
         gone = {name for plan in later for name in plan.dropped}
@@ -216,6 +233,11 @@ class Course:
         """Whether an attempt that used up its steps may make more now."""
         cut = end.stop == "max_steps" and start.max_steps < self._more_steps
         return cut and self.ended is not None and self._is_latest_attempt(start)
+
+    def _is_broken(self, start: AgentStarted, end: AgentEnded) -> bool:
+        """Whether the machine failed the last attempt, and with it all of the run: it may be mended now."""
+        run = self.ended is not None and self.ended.status is RunStatus.ERRORED
+        return run and end.outcome is Outcome.ERRORED and self._is_latest_attempt(start)
 
     def _of(self, trajectory_id: str) -> tuple[str, ...]:
         """The sub-task of a trajectory, by its id."""

@@ -18,6 +18,7 @@ from pydantic_core import to_json
 from swarm.errors import JournalError, UsageError
 from swarm.events import RewardGiven
 from swarm.journal.lines import cut_torn_line, sealed
+from swarm.whole_file import open_plain
 
 REWARDS_FILE = "rewards.jsonl"
 
@@ -39,7 +40,7 @@ def give_rewards(folder: Path, rewards: Sequence[RewardGiven]) -> None:
                 remedy="its target_id is the run's id, which is the name of its folder",
             )
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
             cut_torn_line(fd)
@@ -63,7 +64,8 @@ def late_rewards(folder: Path) -> Iterator[RewardGiven]:
     """
     path = folder / REWARDS_FILE
     try:
-        data = path.read_bytes()
+        with open_plain(path) as file:
+            data = file.read()
     except FileNotFoundError:
         return
     except OSError as error:

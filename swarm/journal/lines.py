@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 from swarm.errors import JournalError
+from swarm.shortage import is_shortage, remedy_for
 
 
 class LineFile:
@@ -31,6 +33,7 @@ class LineFile:
 
     def read_in(self) -> None:
         """Hash what is there already. Blocks."""
+        self.dirty = True  # who wrote it may have died before it was synced
         at = 0
         while block := os.pread(self.fd, 1 << 20, at):
             self._digest.update(block)
@@ -41,12 +44,16 @@ class LineFile:
         loop need not be spared it; a kernel that has too much unwritten slows down whoever writes, which is us."""
         if self.failure is not None:
             return
+        written = 0
         try:
             written = os.write(self.fd, line)
             while written < len(line):  # the disk is nearly full
                 written += os.write(self.fd, memoryview(line)[written:])
         except OSError as error:
             self.fail(error)
+            if written:
+                with suppress(OSError):  # what there is stays whole lines
+                    os.ftruncate(self.fd, os.fstat(self.fd).st_size - written)
             return
         self._digest.update(line)
         self.dirty = True
@@ -59,7 +66,9 @@ class LineFile:
 
     def fail(self, error: OSError) -> None:
         """Write nothing any more."""
-        self.failure = JournalError(f"{self.path} cannot be written: {error.strerror or error}")
+        error.filename = error.filename or str(self.path)
+        remedy = f"{remedy_for(error)}; then go on with `swarm resume`" if is_shortage(error) else ""
+        self.failure = JournalError(f"{self.path} cannot be written: {error.strerror or error}", remedy=remedy)
 
 
 def checksum(line: bytes) -> str:

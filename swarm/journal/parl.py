@@ -51,6 +51,9 @@ def r_perf(status: RunStatus, gate: bool | None) -> float:
     return float(status is RunStatus.COMPLETED if gate is None else gate)
 
 
+_MOST_STAGES = 10_000  # a record of others may tell of any number
+
+
 @dataclass
 class StageClock:
     """Feed it every event, in order, with `observe`."""
@@ -96,7 +99,7 @@ class StageClock:
     def stages(self, totals: Totals) -> list[StageSteps]:
         """The steps of each stage, and last of what the orchestrator did after it."""
         found = []
-        for stage in range(1, totals.stage + 2):
+        for stage in range(1, min(totals.stage, _MOST_STAGES) + 2):
             main, subs = totals.steps_of_stage(stage)
             if main or subs or stage <= totals.stage:
                 longest = longest_way(self._ways.get(stage, {}), subs)
@@ -121,7 +124,7 @@ def about_learning(ended: RunEnded, clock: StageClock, totals: Totals, rollout: 
     given = [
         RewardGiven(
             scope="run",
-            target_id=str(ended.result["run_id"]),
+            target_id=str(ended.result.get("run_id", "")),
             name=name,
             value=value,
             weight=weights[name],

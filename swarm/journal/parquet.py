@@ -7,6 +7,9 @@ values and lists of these as such, whatever else as JSON. What a record's type d
 
 from __future__ import annotations
 
+import mmap
+import os
+import threading
 import time
 import types
 import typing
@@ -25,6 +28,7 @@ from pydantic_core import from_json, to_json
 from swarm.events import Event
 from swarm.events.base import EventBase
 from swarm.events.tokens import TokensTaken
+from swarm.whole_file import open_plain
 
 ROWS = 2_000
 """Rows that are held at once at the most, and that are one group of the file."""
@@ -34,6 +38,9 @@ BYTES = 32 << 20
 
 CLOSE_S = 5.0
 """Seconds that the end of a run may take longer for it."""
+
+_ROOM = 512 << 20
+"""Bytes of address space that are more than enough for the libraries."""
 
 Kind = Literal["text", "int", "float", "bool", "texts", "ints", "floats", "json"]
 
@@ -100,11 +107,30 @@ async def on_close(folder: Path) -> str:
         return ""
     deadline = time.monotonic() + CLOSE_S
     try:
+        _see_room()
         write = partial(write_parquet, folder, folder, lambda: time.monotonic() < deadline)
         written = await anyio.to_thread.run_sync(write)
-    except (ImportError, OSError, ValueError) as error:
+    except (ImportError, OSError, ValueError, RuntimeError, MemoryError) as error:
         return f"no Parquet was written: {error}"
     return "" if written else f"no Parquet was written within {CLOSE_S:.0f} s: `swarm export --format parquet` does"
+
+
+def _see_room() -> None:
+    """See that there are memory and threads: the libraries below pyarrow end the process where they get none.
+
+    Raises:
+        OSError: no memory can be had.
+        RuntimeError: no threads can be started.
+    """
+    mmap.mmap(-1, _ROOM, flags=mmap.MAP_PRIVATE).close()
+    over, count = threading.Event(), 2 * (os.cpu_count() or 1) + 2
+    begun: list[threading.Thread] = []
+    try:
+        for _ in range(count):
+            begun.append(threading.Thread(target=over.wait))
+            begun[-1].start()
+    finally:
+        over.set()
 
 
 def _write(lines: Path, target: Path, found: Mapping[str, Kind], goes_on: Callable[[], bool]) -> bool:
@@ -114,10 +140,13 @@ def _write(lines: Path, target: Path, found: Mapping[str, Kind], goes_on: Callab
         for rows in _groups(lines):
             if not goes_on():
                 return False
-            table = [
-                pyarrow.array([_cell(row.get(name), kind) for row in rows], schema.field(name).type)
-                for name, kind in found.items()
-            ]
+            try:
+                table = [
+                    pyarrow.array([_cell(row.get(name), kind) for row in rows], schema.field(name).type)
+                    for name, kind in found.items()
+                ]
+            except (TypeError, AttributeError, OverflowError) as error:
+                raise ValueError(f"{lines.name} holds a line that is no record: {error}") from None
             writer.write_table(pyarrow.Table.from_arrays(table, schema=schema), row_group_size=ROWS)
     return True
 
@@ -140,7 +169,7 @@ def _schema(pa: Any, found: Mapping[str, Kind]) -> Any:
 def _groups(path: Path) -> Iterator[list[dict[str, Any]]]:
     rows: list[dict[str, Any]] = []
     held = 0
-    with path.open("rb") as lines:
+    with open_plain(path) as lines:
         for line in lines:
             rows.append(from_json(line))
             held += len(line)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable
 
+from swarm.errors import JournalError
 from swarm.events import (
     AgentEnded,
     AgentStarted,
@@ -63,9 +64,16 @@ class Past:
         return self._tries.get(call_id, 0)
 
     def prompt(self, call: CallFinished) -> list[Message]:
-        """All messages that a call was made with."""
-        chain = [call]
+        """All messages that a call was made with.
+
+        Raises:
+            JournalError: its calls go on from one another in a circle.
+        """
+        chain, seen = [call], {call.call_id}
         while (before := self._accepted.get(chain[-1].prefix_call_id)) is not None:
+            if before.call_id in seen:
+                raise JournalError(f"{call.call_id}: the calls that its prompt goes on from are a circle")
+            seen.add(before.call_id)
             chain.append(before)
         messages: list[Message] = []
         for each in reversed(chain):

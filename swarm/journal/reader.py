@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from swarm.errors import JournalError, RunAtWork, UsageError
 from swarm.events import ANY_EVENT, Event
 from swarm.journal.lines import cut_torn_line
+from swarm.whole_file import open_plain
 
 
 def read_events(path: Path) -> Iterator[Event]:
@@ -23,7 +24,7 @@ def read_events(path: Path) -> Iterator[Event]:
         JournalError: the file cannot be read, or a whole line of it is no event; the message names the line.
     """
     try:
-        with path.open("rb") as lines:
+        with open_plain(path) as lines:
             for number, line in enumerate(lines, start=1):
                 if not line.endswith(b"\n"):
                     return
@@ -58,7 +59,7 @@ def hold_journal(path: Path) -> Iterator[Held]:
         JournalError: it cannot be read, or a whole line of it is no event.
     """
     try:
-        fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         raise UsageError(f"{path.parent.name} has no record", remedy="see `swarm runs`") from None
     except OSError as error:
@@ -82,15 +83,12 @@ def hold_journal(path: Path) -> Iterator[Held]:
 def is_at_work(path: Path) -> bool:
     """Whether the run that writes a journal lives: it holds a lock on it, as `hold_journal` does."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        with open_plain(path) as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    finally:
-        os.close(fd)
+    except OSError:
+        pass
     return False
 
 

@@ -1,23 +1,32 @@
 """Secrets in texts: found, and replaced by `[redacted:NAME]`.
 
-Two nets: the *values* of environment variables whose names sound secret (and of the configured key), and the shapes
-of well-known keys. Each has an anchor, a piece of plain text without which it cannot match, and a probe, which holds of
-whatever it matches; most texts hold no probe, and cost one search for all of them. Every pattern is bounded: time is
-linear in the text, whatever it holds.
+Two nets: the *values* of environment variables whose names sound secret (and of the configured key), also as JSON,
+URLs, base64 and hexadecimal write them and by larger pieces, and the shapes of well-known keys. Each has an anchor, a
+piece of plain text without which it cannot match, and a probe, which holds of whatever it matches; most texts hold no
+probe, and cost one search for all of them. Every pattern is bounded: time is linear in the text, whatever it holds.
 """
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 
 from pydantic_core import SchemaValidator, core_schema
 
 VERSION = 1
+LATER = 64
+"""Values that become known while it is at work, of which so many are looked for: the last ones."""
+
 
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|PRIVATE", re.IGNORECASE)
 _MIN_LENGTH = 8
+_LONG = 24
+"""Characters of a key that is known by pieces, too."""
+
+_RANDOM = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z])[\w.+/=~-]+", re.ASCII)
 _PROBED = 64
 """Characters of a value that are enough to search for."""
 
@@ -73,24 +82,61 @@ class Finder:
                 yield *match.span(group), self.label
 
 
+class _Net:
+    """Finders that are asked together. All probes in one pass of Rust's expressions, some 50 times as fast as a search
+    for each anchor."""
+
+    def __init__(self, finders: Sequence[Finder]) -> None:
+        self.finders = finders
+        self._anchors = [(anchor.encode(), finder) for finder in finders for anchor in finder.anchors]
+        probes = "|".join(finder.probe for finder in finders)
+        self._probe = SchemaValidator(core_schema.str_schema(pattern=probes, regex_engine="rust-regex"))
+
+    def suspects(self, line: bytes) -> Sequence[Finder]:
+        if not self._probe.isinstance_python(line):
+            return ()
+        return [finder for anchor, finder in self._anchors if anchor in line]
+
+
 class Redactor:
     """Takes secrets out of texts. Built once a run; the values it knows are never shown."""
 
     def __init__(self, secrets: Mapping[str, str]) -> None:
         named = {value.strip(): name for name, value in secrets.items() if len(value.strip()) >= _MIN_LENGTH}
-        values = [_value_finder(value, name) for value, name in named.items()]
+        values = [finder for value, name in named.items() for finder in _finders_of(value, name)]
         shapes = [
             Finder(label, tuple(anchors), probe, re.compile(pattern)) for label, anchors, probe, pattern in _SHAPES
         ]
-        self._values = len(values)
-        self.finders = (*values, *shapes)
-        self._anchors = [(anchor.encode(), finder) for finder in self.finders for anchor in finder.anchors]
-        # All probes in one pass of Rust's expressions, some 50 times as fast as a search for each anchor.
-        probes = "|".join(finder.probe for finder in self.finders)
-        self._probe = SchemaValidator(core_schema.str_schema(pattern=probes, regex_engine="rust-regex"))
+        self._named = {name: value for value, name in named.items()}
+        self._first = _Net((*values, *shapes))
+        self._later: dict[str, _Net] = {}
+        self._told = len(self._named)
 
     def __repr__(self) -> str:
-        return f"<Redactor {self._values} known values>"
+        return f"<Redactor {len(self._named) + len(self._later)} known values>"
+
+    def also(self, name: str, value: str) -> Redactor:
+        """One that knows a further value too: the last `LATER` of them that were named. It costs what that value costs,
+        however many are known."""
+        value = value.strip()
+        if len(value) < _MIN_LENGTH or value in self._named.values() or value == next(reversed(self._later), None):
+            return self
+        further = copy(self)  # what is compiled is shared
+        later = dict(self._later)
+        known = later.pop(value, None)
+        if known is None:
+            further._told += 1
+            known = _Net(tuple(_finders_of(value, f"{name}-{further._told}")))
+        later[value] = known
+        if len(later) > LATER:
+            del later[next(iter(later))]
+        further._later = later
+        return further
+
+    @property
+    def finders(self) -> Sequence[Finder]:
+        """All of them."""
+        return [finder for net in self._nets() for finder in net.finders]
 
     def redact(self, text: str) -> tuple[str, int]:
         """The text without secrets, and how many were found."""
@@ -98,10 +144,11 @@ class Redactor:
 
     def suspects(self, line: bytes) -> Sequence[Finder]:
         """Those that may find something in the strings of a line of JSON; all others cannot. The line is UTF-8."""
-        if not self._probe.isinstance_python(line):
-            return ()
-        found = [finder for anchor, finder in self._anchors if anchor in line]
+        found = [finder for net in self._nets() for finder in net.suspects(line)]
         return found if len(found) < 2 else list({id(finder): finder for finder in found}.values())
+
+    def _nets(self) -> Sequence[_Net]:
+        return (self._first, *self._later.values())
 
 
 def redact_with(finders: Iterable[Finder], text: str) -> tuple[str, int]:
@@ -117,6 +164,42 @@ def redact_with(finders: Iterable[Finder], text: str) -> tuple[str, int]:
             found += 1
         end = max(end, stop)
     return "".join((*pieces, text[end:])), found
+
+
+def _finders_of(value: str, name: str) -> Iterator[Finder]:
+    """Those of a value, as it is and in other clothes."""
+    yield _value_finder(value, name)
+    data = value.encode("utf-8", "surrogatepass")
+    for form in (*_in_base64(data), data.hex(), data.hex().upper()):
+        pattern = "".join(_BASE64.get(char, char) for char in form)
+        anchor = max(re.findall(r"[A-Za-z0-9]+", form), key=len, default="")
+        yield Finder(name, (anchor,), anchor[:_PROBED], re.compile(pattern))
+    for piece in _pieces(value):
+        yield replace(_value_finder(piece, name), wordlike=False)
+
+
+_BASE64 = {"+": "[+-]", "/": r"(?:\\{0,15}/|_)"}
+"""What is written in another way where base64 stands in a URL, or in JSON."""
+
+
+def _in_base64(data: bytes) -> Iterator[str]:
+    """What of the data shows in base64, whatever stands around it: at each of three places in a group of bytes."""
+    for before in range(3):
+        text = base64.b64encode(bytes(before) + data).decode()
+        yield text[-(-before * 8 // 6) : (before + len(data)) * 8 // 6]
+
+
+def _pieces(value: str) -> Iterator[str]:
+    """Four parts of a key: of any piece of it that is longer than half, one is there whole. A value that is no random
+    word, or a part of it that might be one of many keys (`sk-proj-`), has none."""
+    if len(value) < _LONG or not _RANDOM.fullmatch(value):
+        return
+    size = max(_MIN_LENGTH, len(value) // 4)
+    for at in range(0, len(value) - size + 1, size):
+        piece = value[at : at + size]
+        kinds = sum(any(test(char) for char in piece) for test in (str.isdigit, str.islower, str.isupper))
+        if kinds > 1 and len(set(piece)) > 4:
+            yield piece
 
 
 def _value_finder(value: str, name: str) -> Finder:
@@ -135,6 +218,7 @@ def _escapable(part: str) -> str:
         return re.escape(part)
     units = part.encode("utf-16-be", "surrogatepass")
     code = "".join(rf"\\{{1,16}}u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
+    code += "|" + "".join(f"%{byte:02x}" for byte in part.encode("utf-8", "surrogatepass"))  # as in a URL
     short = {"\n": "n", "\r": "r", "\t": "t", "\b": "b", "\f": "f"}.get(part)
     shortly = rf"|\\{{1,16}}{short}" if short else ""
     return rf"(?:\\{{0,15}}{re.escape(part)}|(?i:{code}){shortly})"

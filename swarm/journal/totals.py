@@ -71,6 +71,8 @@ class Totals:
     dropped: set[str] = field(default_factory=set)
     unmerged: dict[str, str] = field(default_factory=dict)
     budget_gone: bool = False
+    broken: str = ""
+    """What the machine failed the last attempt with that it failed."""
     last_gate: GateFinished | None = None
     gates: dict[str, GateFinished] = field(default_factory=dict)
     """The gate's verdict on each commit."""
@@ -114,6 +116,8 @@ class Totals:
                     self._working.discard(event.trajectory_id)
                     self._sub_steps.end(event.trajectory_id, completed=event.outcome == Outcome.COMPLETED)
                     self._ends[event.trajectory_id] = event.outcome
+                    if event.outcome == Outcome.ERRORED:
+                        self.broken = event.final_output.strip().partition("\n")[0]
                     short = event.trajectory_id in self._short and event.outcome != Outcome.COMPLETED
                     self.budget_gone = self.budget_gone or event.stop == "budget" or short
                     if started.subtask_id:

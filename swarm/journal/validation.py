@@ -24,6 +24,7 @@ from swarm.journal.check_runs import Agents, Ends
 from swarm.journal.check_tokens import TokenLines
 from swarm.journal.late_rewards import REWARD, REWARDS_FILE
 from swarm.journal.lines import is_intact
+from swarm.whole_file import open_plain
 
 EVENTS, TOKENS_FILE, RESULT = "events.jsonl", "tokens.jsonl", "result.json"
 
@@ -87,7 +88,8 @@ def validate(folder: Path) -> Iterator[Problem]:
 def _result(path: Path, ended: RunEnded | None) -> Iterator[Problem]:
     """What its owner was told a run came to is what its end tells."""
     try:
-        told = from_json(path.read_bytes())
+        with open_plain(path) as file:
+            told = from_json(file.read())
     except FileNotFoundError:
         return
     except (OSError, ValueError) as error:
@@ -95,8 +97,13 @@ def _result(path: Path, ended: RunEnded | None) -> Iterator[Problem]:
         return
     if ended is None:
         yield Problem(EVENTS, 0, f"the run has a {RESULT}, and its record has no end")
-    elif told != ended.result:
+    elif told != ended.result and told != _undelivered(ended.result):
         yield Problem(RESULT, 0, "it is not what the run's end tells")
+
+
+def _undelivered(result: Mapping[str, Any]) -> dict[str, Any]:
+    """What its owner is told of a result whose patch could not be brought to where it was to go."""
+    return {**result, "status": "partial", "exit_code": 1} if result.get("status") == "completed" else dict(result)
 
 
 def has_ended(folder: Path) -> bool:
@@ -123,7 +130,7 @@ class _Lines(Generic[Record]):
 
     def __iter__(self) -> Iterator[tuple[int, Record | None, str]]:
         try:
-            with self._path.open("rb") as lines:
+            with open_plain(self._path) as lines:
                 for number, line in enumerate(lines, start=1):
                     before = self.sha256
                     self._digest.update(line)

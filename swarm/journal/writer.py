@@ -21,13 +21,14 @@ from pydantic_core import from_json
 
 from swarm.calls import Tokens
 from swarm.errors import JournalError
-from swarm.events import AgentEnded, AgentStarted, CallFinished, Event, RunEnded, RunResumed
+from swarm.events import AgentEnded, AgentStarted, CallFinished, CallSent, Event, Notice, RunEnded, RunResumed
 from swarm.journal.lines import LineFile, checksum, sealed
 from swarm.journal.masking import mask
 from swarm.journal.open_calls import FOLLOWED, OpenCalls
 from swarm.journal.reader import Held
 from swarm.journal.redaction import Redactor
 from swarm.journal.said import standing
+from swarm.journal.seal import SEALED
 from swarm.journal.token_log import TokenLog
 
 GROUP_RECORDS = 64
@@ -38,7 +39,7 @@ _WITH_TOKENS = frozenset((AgentStarted, CallFinished, AgentEnded, RunEnded))
 
 class Journal:
     """Takes events and writes them; use `open_journal`. `past` are the events that are in it already; without `tokens`
-    those of calls are dropped."""
+    those of calls are dropped. `seal`: see `open_journal`."""
 
     def __init__(
         self,
@@ -47,8 +48,10 @@ class Journal:
         redactor: Redactor,
         past: Sequence[Event] = (),
         tokens: TokenLog | None = None,
+        seal: Callable[[Event], str] | None = None,
     ) -> None:
         self._file = file
+        self._seal = seal
         self._tokens = tokens
         self._run_id = run_id
         self._redactor = redactor
@@ -74,7 +77,11 @@ class Journal:
         """Take the event: it gets its number and the time, is written, and shown to subscribers. The end of an agent is
         preceded by those of the tool calls that it left.
 
-        It never fails for what is in the event or for the disk: that is told by `flush`.
+        It never fails for what is in the event. Nor for the disk, which is told by `flush`; but no call is made that
+        cannot be recorded.
+
+        Raises:
+            JournalError: the beginning of a call cannot be written.
         """
         kind = type(event)  # one look-up in place of many tests: whatever is done here, is done for each event
         if kind is RunResumed:
@@ -84,6 +91,8 @@ class Journal:
             for left in self._open.ended(event.trajectory_id):
                 self._take(left)
         self._take(event)
+        if kind is CallSent and self._failure is not None:
+            raise self._failure  # else it would be made, and paid, and made again when the run goes on
 
     def _take(self, event: Event) -> None:
         # What pydantic does at each assignment would be a good part of a journal's cost.
@@ -92,6 +101,7 @@ class Journal:
         if kind in _WITH_TOKENS:
             tokens = self._before(event)
         event, line = mask(event, self._redactor)
+        unsealed = self._seal(event) if kind in SEALED and self._seal is not None else ""
         self._next_seq += 1
         if kind in _WITH_TOKENS and self._tokens is not None:
             self._tokens.take(event, tokens)
@@ -106,6 +116,8 @@ class Journal:
             self._hurry.set()
         for subscriber in self._subscribers:
             subscriber(event)
+        if unsealed:
+            self._take(Notice(message=unsealed, level="warning"))
 
     def _before(self, event: Event) -> Tokens | None:
         """What is done to few events before they are masked; gives the tokens that go along."""
@@ -116,6 +128,10 @@ class Journal:
         if self._tokens is not None:
             self._tokens.before(event)
         return tokens
+
+    def hide(self, name: str, value: str) -> None:
+        """Take a further secret out of what is written from now on; see `Redactor.also` for how long."""
+        self._redactor = self._redactor.also(name, value)
 
     async def flush(self) -> None:
         """Wait until everything emitted so far is on disk.
@@ -140,7 +156,10 @@ class Journal:
             self._wake, self._hurry = anyio.Event(), anyio.Event()
             written = self._next_seq
             if self._failure is None:
-                await anyio.to_thread.run_sync(self._sync)
+                try:
+                    await anyio.to_thread.run_sync(self._sync)
+                except RuntimeError:  # no thread can be started: it holds up all else, but whoever waits is told
+                    self._sync()
             if self._failure is not None:
                 self._synced.set()  # whoever waits in flush is told
                 raise self._failure
@@ -175,9 +194,16 @@ class Journal:
 
 
 @asynccontextmanager
-async def open_journal(path: Path, run_id: str, redactor: Redactor, held: Held | None = None) -> AsyncIterator[Journal]:
+async def open_journal(
+    path: Path,
+    run_id: str,
+    redactor: Redactor,
+    held: Held | None = None,
+    seal: Callable[[Event], str] | None = None,
+) -> AsyncIterator[Journal]:
     """A journal whose writer lives as long as the block, with `tokens.jsonl` beside it; everything emitted is on disk
-    when it is left. With `held` it goes on with one that is there, which stays held.
+    when it is left. With `held` it goes on with one that is there, which stays held. `seal` is shown the records that
+    hold a configuration before they are written, and tells why it cannot seal one.
 
     Raises:
         JournalError: a file cannot be made; when it can no longer be written the block is cancelled.
@@ -189,7 +215,7 @@ async def open_journal(path: Path, run_id: str, redactor: Redactor, held: Held |
         fds.append(tokens.fd)
         past = held.events if held is not None else ()
         lines = await anyio.to_thread.run_sync(_read_in, events, tokens, past) if held is not None else 0
-        journal = Journal(events, run_id, redactor, past, TokenLog(tokens, run_id, past, lines))
+        journal = Journal(events, run_id, redactor, past, TokenLog(tokens, run_id, past, lines), seal)
         async with anyio.create_task_group() as writers:
             writers.start_soon(_sync_shielded, journal)
             try:
