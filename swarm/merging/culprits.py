@@ -219,6 +219,9 @@ class Culprits:
     async def _judge(self, hunt: Hunt, each: _Suspect, chosen: bool) -> None:
         """Evict it, unless it was luck, or the fault of one that is evicted already."""
         index, tests, earlier = self._index(hunt, each), each.tests, self._earlier(hunt, each)
+        gone = {eviction.patch.subtask_id for eviction in hunt.culprits}
+        if any(hunt.chain.links[at].patch.subtask_id in gone for at in _closure(hunt.chain.links, (index,))):
+            return  # it builds on that one, and goes with it: what it does by itself is not known
         single = not hunt.last and set(tests) <= {*hunt.report.tests.broken, _ALL}
         if each.first and chosen and not single:  # are they green there by themselves at all?
             before = await self._red(hunt.chain.floor, hunt, tests, chosen)
@@ -230,7 +233,6 @@ class Culprits:
         if each.alone is not None and (red := _red(each.alone, tests)):
             self._evict(hunt, index, red, each.alone, alone=True)
             return
-        gone = {eviction.patch.subtask_id for eviction in hunt.culprits}
         free = [at for at in earlier if hunt.chain.links[at].patch.subtask_id not in gone]
         report: GateReport | None = each.report
         if not single or lucky:

@@ -11,6 +11,9 @@ from swarm.models.admission.waiting import Admission, Waiter, in_loop
 EPISODE_S = 60.0
 """After so many seconds without news of a kind, the next one is told again."""
 
+RUNS = 10_000
+"""Runs that are remembered: an episode may last for hours, in which a Swarm makes any number of them."""
+
 
 class Announcements:
     """What was told last, and to whom. Pure, but for the telling; the clock is passed in."""
@@ -18,7 +21,7 @@ class Announcements:
     def __init__(self) -> None:
         self._news = ""
         self._at = -inf
-        self._told: set[Callable[[str], None]] = set()
+        self._told: dict[Callable[[str], None], None] = {}
 
     def __repr__(self) -> str:
         return f"<Announcements: {self._news or 'none'}>"
@@ -36,5 +39,7 @@ class Announcements:
         """Tell the run of a call what was announced lately."""
         tell = call.ask.tell
         if tell is not None and tell not in self._told and now - self._at <= EPISODE_S:
-            self._told.add(tell)
+            self._told[tell] = None
+            if len(self._told) > RUNS:
+                del self._told[next(iter(self._told))]
             in_loop(call.loop, partial(tell, self._news))

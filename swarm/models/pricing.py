@@ -7,10 +7,12 @@ price that anybody could know. The library's data is a part of its package; noth
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from swarm.config import Price, RunConfig
+from swarm.errors import UsageError
 from swarm.models.providers import EMBEDDED, Endpoint, endpoint_of
 from swarm.types import Usage
 
@@ -25,12 +27,11 @@ _FREE = Price(prompt=0, completion=0)
 def price_of(model: str, prices: Mapping[str, Price], endpoint: Endpoint | None = None) -> Price | None:
     """The price of a model of the configuration: from the user's table, by the name in the configuration or that at
     the endpoint; from the library; the embedded endpoint is free."""
-    for name in (model, endpoint.model if endpoint else model):
-        if name in prices:
-            return prices[name]
-    if endpoint is not None:
-        return _listed(endpoint)
-    return _FREE if model.split(":")[0] == EMBEDDED else None
+    named = [prices[name] for name in (model, endpoint.model if endpoint else model) if name in prices]
+    if (own := next((each for each in named if not each.unless_known), None)) is not None:
+        return own
+    listed = _listed(endpoint) if endpoint is not None else _FREE if model.split(":")[0] == EMBEDDED else None
+    return listed if listed is not None else next(iter(named), None)
 
 
 def known_price(model: str, config: RunConfig, env: Mapping[str, str]) -> Price | None:
@@ -39,11 +40,24 @@ def known_price(model: str, config: RunConfig, env: Mapping[str, str]) -> Price 
     Raises:
         UsageError: the model is served nowhere (see `endpoint_of`).
     """
-    if model.split(":")[0] == EMBEDDED and model not in config.prices:
+    if model in config.prices and not config.prices[model].unless_known:
+        return config.prices[model]
+    if model.split(":")[0] == EMBEDDED:
         return price_of(EMBEDDED, config.prices)
-    if model in config.prices:
-        return price_of(model, config.prices)
     return price_of(model, config.prices, endpoint_of(model, config, env))
+
+
+def outdone(config: RunConfig, env: Mapping[str, str]) -> list[str]:
+    """The models of a configuration whose price a repository names, and somebody else knows: it does not count."""
+    names = filter(None, (config.planner_model, config.subagent_model, config.aggregator_model, config.model))
+    found: list[str] = []
+    for name in dict.fromkeys(names):
+        behind = [config.prices[key] for key in (name, name.partition("/")[2]) if key in config.prices]
+        if any(price.unless_known for price in behind):
+            with suppress(UsageError):  # served nowhere, as where a tape is replayed
+                price = known_price(name, config, env)
+                found += [name] if price is not None and not price.unless_known else []
+    return found
 
 
 def cost(price: Price | None, usage: Usage) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cache
@@ -16,6 +17,7 @@ from pydantic_core import from_json
 from swarm.config import Capabilities, Provider, Quirks, RunConfig
 from swarm.errors import UsageError
 from swarm.journal.redaction import Redactor, secrets_of
+from swarm.keys import key_in_file, key_in_keyring, named_key
 from swarm.types import JsonObject, Message
 
 EMBEDDED = "embedded"
@@ -94,7 +96,7 @@ def names_provider(name: str, config: RunConfig) -> bool:
 
 def endpoint_of(name: str, config: RunConfig, env: Mapping[str, str]) -> Endpoint:
     """Where the model `name` of a configuration is served: at its base URL, else at the provider that the name begins
-    with. A provider's key comes from its own variable of `env` alone.
+    with. A provider's key comes from its own variable of `env`, its own file or its own entry of the keyring alone.
 
     Raises:
         UsageError: there is no such provider, no model is named, or its key is not set.
@@ -108,11 +110,11 @@ def endpoint_of(name: str, config: RunConfig, env: Mapping[str, str]) -> Endpoin
             )
         # By its name too: a proxy in front of it hands on no `DECLARED`.
         capabilities = EMBEDDED_CAPABILITIES if name.split(":")[0] == EMBEDDED else Capabilities()
-        return Endpoint(config.base_urls[0], name, config.api_key, capabilities=capabilities)
+        return Endpoint(config.base_urls[0], name, own_key(config), capabilities=capabilities)
     provider = providers_of(config)[short]
     if not model:
         raise UsageError(f"{name}: no model is named", remedy=f"give --model {short}/MODEL")
-    key = env.get(provider.key_env or "")
+    key = _key_of(provider, env)
     if not key and provider.key_env and provider.key_needed:
         raise UsageError(f"{name} needs a key, and {provider.key_env} is not set", remedy=f"export {provider.key_env}")
     return Endpoint(
@@ -126,13 +128,35 @@ def endpoint_of(name: str, config: RunConfig, env: Mapping[str, str]) -> Endpoin
     )
 
 
+def own_key(config: RunConfig) -> SecretStr | None:
+    """The key for the base URL, None where none is configured. Raises: UsageError: it is named, and cannot be had."""
+    if config.api_key is not None:
+        return config.api_key
+    named = named_key({"api_key_file": config.api_key_file, "api_key_keyring": config.api_key_keyring})
+    return SecretStr(named) if named else None
+
+
+def _key_of(provider: Provider, env: Mapping[str, str]) -> str | None:
+    """A provider's key. Raises: UsageError: the file or the entry that is to hold it cannot be used."""
+    if key := env.get(provider.key_env or ""):
+        return key
+    if provider.key_file is not None:
+        return key_in_file(provider.key_file)
+    return key_in_keyring(provider.key_keyring) if provider.key_keyring else None
+
+
 def secrets_in(config: RunConfig, env: Mapping[str, str]) -> dict[str, str]:
     """What a configuration lets endpoints be told and nobody else, by name: keys of `env` that providers name, whatever
     they are called, the configured one, and passwords in addresses."""
     providers = {**known(), **config.providers}.values()
     found = {each.key_env: env[each.key_env] for each in providers if each.key_env and env.get(each.key_env)}
-    if config.api_key is not None:
-        found["api_key"] = config.api_key.get_secret_value()
+    for name, own in config.providers.items():
+        with suppress(UsageError):  # what cannot be had is told nobody
+            if key := _key_of(own, env):
+                found.setdefault(own.key_env or f"key of {name}", key)
+    with suppress(UsageError):
+        if (mine := own_key(config)) is not None:
+            found["api_key"] = mine.get_secret_value()
     passwords = [urlsplit(url).password for url in (*config.base_urls, *(each.base_url for each in providers))]
     forms = dict.fromkeys(form for each in passwords if each for form in (each, unquote(each)))
     return {**found, **{f"password-{number}": form for number, form in enumerate(forms, 1)}}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from random import Random
 
 import anyio
@@ -46,7 +48,7 @@ class GovernedModel:
         is: when it is admitted, and as often as makes sense."""
         if not isinstance(self._model, TokenGiver):
             return False
-        tries = 0
+        tries, ask = 0, replace(_SMALL, since=time.monotonic())
         async with AsyncExitStack() as place:
             admission: Admission | None = None
             while True:
@@ -60,7 +62,7 @@ class GovernedModel:
                         raise
                 await place.aclose()
                 await anyio.sleep(again)
-                admission = await place.enter_async_context(self.governor.admit(_SMALL, self.name))
+                admission = await place.enter_async_context(self.governor.admit(ask, self.name))
                 admission.sent = True
 
     def estimated_wait(self, ask: Ask) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
 import anyio
@@ -36,7 +36,8 @@ class Verdict(Enum):
 
 @dataclass(slots=True, eq=False)
 class Attempt:
-    """One attempt at work. `began` is on the loop's clock; `told` that it was asked to finish."""
+    """One attempt at work. `began` is on the loop's clock; `told` that it was asked to finish, `stopped` that someone
+    ended it."""
 
     number: int
     began: float
@@ -44,6 +45,12 @@ class Attempt:
     steering: Steering = field(default_factory=Steering)
     trajectory_id: str = ""
     told: bool = False
+    stopped: bool = False
+
+    def stop(self) -> None:
+        """Someone ends it."""
+        self.stopped = True
+        self.scope.cancel()
 
     @property
     def seconds(self) -> float:
@@ -69,8 +76,9 @@ class Job:
     def over(self) -> bool:
         return self.result is not None
 
-    def begin(self, now: float) -> Attempt:
-        self.made += 1
+    def begin(self, now: float, number: int = 0) -> Attempt:
+        """The next attempt, or the one of this number."""
+        self.made = number or self.made + 1
         attempt = Attempt(self.made, now)
         self.running.append(attempt)
         return attempt
@@ -81,6 +89,8 @@ class Job:
         self.running.remove(attempt)
         if self.over:
             return Verdict.WAIT
+        if attempt.stopped and result.outcome is Outcome.ERRORED:  # its clean-up failed: it is over all the same
+            result = replace(result, outcome=Outcome.CANCELLED)
         if result.outcome is Outcome.COMPLETED:
             self.result = result
             return Verdict.OVER
@@ -92,6 +102,13 @@ class Job:
             return Verdict.AGAIN
         self.result = _best(self._lost)
         return Verdict.OVER
+
+    def cut(self, attempt: Attempt, result: AgentResult) -> None:
+        """An attempt ended with the whole stage. What an earlier one left is kept, where it is worth it."""
+        self.running.remove(attempt)
+        if not self.over:
+            self.result = next((lost for lost in self._lost if lost.keep), result)
+            self.untold = not self.result.trajectory_id
 
 
 def may_pass(result: AgentResult) -> bool:

@@ -157,11 +157,12 @@ class Scheduler:
     def _begin(self, job: Job, turn: Turn | None = None) -> Attempt:
         self._running += 1
         self._width.take()
-        attempt = job.begin(anyio.current_time() - (turn.seconds if turn is not None else 0.0))
-        if turn is not None:
-            attempt.told = turn.told
-            for text in turn.unheard:
-                attempt.steering.tell(text)
+        if turn is None:
+            return job.begin(anyio.current_time())
+        attempt = job.begin(anyio.current_time() - turn.seconds, turn.attempt)
+        attempt.told, attempt.stopped = turn.told, turn.stopped
+        for text in turn.unheard:
+            attempt.steering.tell(text)
         return attempt
 
     async def _recall(self, before: Sequence[Turn], agents: TaskGroup) -> None:
@@ -190,8 +191,7 @@ class Scheduler:
             with attempt.scope:
                 result = await self._try(job, attempt)
         except anyio.get_cancelled_exc_class():  # the whole stage ends
-            job.running.remove(attempt)
-            job.result = job.result or replace(result, trajectory_id=attempt.trajectory_id)
+            job.cut(attempt, replace(result, trajectory_id=attempt.trajectory_id))
             raise
         finally:
             self._running -= 1
@@ -210,7 +210,7 @@ class Scheduler:
         elif verdict is Verdict.OVER:
             if self._arrived is not None and job.result is not None:
                 self._arrived(job.result)
-            job.untold = job.result is not None and job.result.stop == UNPAID
+            job.untold = job.result is not None and not job.result.trajectory_id
             self._settle(job)
         if job.over and not job.running:
             self._tell_skipped(job)
@@ -290,7 +290,7 @@ class Scheduler:
                     if soft:
                         self._tell_to_finish(attempt, "asked", 0.0)
                     else:
-                        attempt.scope.cancel()
+                        attempt.stop()
                     return
         waiting = self._jobs.get(agent)
         if waiting is not None and not waiting.over and not waiting.running:

@@ -23,7 +23,7 @@ from swarm.models.announcements import Announcements
 from swarm.models.locking import locked
 
 PATIENCE_S = 900.0
-"""A rate limit that answers nobody for so long is as good as a used-up quota."""
+"""A rate limit that answers nobody for so long, while a call wants to be made, is as good as a used-up quota."""
 
 OVERLOAD_S = 60.0
 """The longest that an overloaded endpoint is left alone at its word, before it is tried again."""
@@ -174,7 +174,9 @@ class Governor:
         pause = error.retry_after
         if pause is None and error.limits is not None:
             pause = pause_told(error.limits)
-        if (pause or 0.0) > PATIENCE_S or (now - self._answered_at > PATIENCE_S and sent_at > self._answered_at):
+        wanted = sent_at if admission is None or admission.ask.since is None else admission.ask.since
+        nobody = sent_at > self._answered_at and now - max(wanted, self._answered_at) > PATIENCE_S
+        if (pause or 0.0) > PATIENCE_S or nobody:
             text = self._halt.met(as_quota(error, PATIENCE_S), "", now, sent_at)
             self._announce(text, now, again=True)
             return

@@ -23,8 +23,11 @@ _NAMES = tuple(
     for noun in ("requests", "tokens")
     for what in ("limit", "remaining", "reset")
 )
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|us|µs|s|m|h|d)")
+_PART = re.compile(r"(?<![\d.])(\d++(?:\.\d++)?)(ms|us|µs|s|m|h|d)")
 _SECONDS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_LONGEST = 256
+"""Characters of a header that are read: no figure has more."""
+
 _EPOCH_S = 1e9
 """A reset that is larger is a point in time, in seconds since 1970; one that is a thousand times larger, in ms."""
 
@@ -35,7 +38,7 @@ def of_rates(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     for name, value in raw:
         lower = name.lower()
         if b"ratelimit" in lower or b"retry-after" in lower:
-            found[lower.decode("latin-1")] = value.decode("latin-1")
+            found[lower.decode("latin-1")] = value[:_LONGEST].decode("latin-1")
     return found
 
 
@@ -108,17 +111,18 @@ def _wait(value: str | None) -> float | None:
         return number if number < _EPOCH_S else max(0.0, number - time())
     parts = _PART.findall(text)
     if parts and "".join(map("".join, parts)) == text:
-        return sum(float(count) * _SECONDS[unit] for count, unit in parts)
+        seconds = sum(float(count) * _SECONDS[unit] for count, unit in parts)
+        return seconds if isfinite(seconds) else None
     return _until(text)
 
 
 def _until(text: str) -> float | None:
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
         try:
-            moment = parsedate_to_datetime(text)
+            moment = datetime.fromisoformat(text)
         except ValueError:
-            return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(0.0, moment.timestamp() - time())
+            moment = parsedate_to_datetime(text)
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return max(0.0, moment.timestamp() - time())
+    except (ValueError, OverflowError):  # no date, or one that no calendar has
+        return None

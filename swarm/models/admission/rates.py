@@ -16,7 +16,7 @@ _PROBE = 0.02
 _STEADY_CALLS = 250  # calls from a refusal until the rate is probed above what was measured
 _FIRST_CALLS = 40  # the same while the measurement is young
 _TRUST = 0.5  # of the calls of a measurement: for so many at least it is taken for true
-_ENOUGH_CALLS = 8  # for a measurement that stands by itself
+_ENOUGH_CALLS = 8  # for a measurement that stands by itself; one of fewer, with none before it, is a guess
 _RAMP_CALLS = 64  # calls after a pause that follow in doubling numbers, while the measurement is young
 _BURST_S = 0.25  # what may be caught up after a late wake-up, in seconds of the rate
 _BACKOFF_S = (0.5, 30.0)
@@ -38,6 +38,7 @@ class LearntRate:
         self._sent: deque[float] = deque()  # of the last minute, while no rate is known
         self._anchor: float | None = None  # calls a second, as measured
         self._prior: float | None = None  # the same before the last refusal
+        self._guess = 0  # of so few calls it was measured: it may have been no limit at all, but a bad minute
         self._calls = 0  # that had to wait, since the last refusal
         self._steady = _FIRST_CALLS
         self._pause_told = False  # with the last refusal
@@ -64,6 +65,8 @@ class LearntRate:
         """Calls a second; None: no limit was met."""
         if self._anchor is None:
             return None
+        if self._guess:
+            return self._anchor * 2.0 ** min(60, max(0, self._calls - self._guess))
         steady = max(self._steady, self._stands_on)
         return self._anchor * (1 + _PROBE * max(0.0, (self._calls - steady) / steady) ** 3)
 
@@ -171,6 +174,7 @@ class LearntRate:
         # What was measured while others held calls back is no measure: then only somewhat slower than before.
         # Where nothing is said, a window that is used up too early is waited out blindly.
         self._stands_on = 0.0 if self._pause_told else _TRUST * min(count, HORIZON_S * count / span)
+        self._guess = int(count) if self._prior is None and count < _ENOUGH_CALLS else 0
         self._anchor = count / span if self._trusted or self._prior is None else max(count / span, 0.8 * self._prior)
         self._whole = True
         self._calls = 0

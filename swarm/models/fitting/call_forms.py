@@ -128,7 +128,7 @@ def unfenced(text: str) -> str:
 def untagged(text: str) -> str:
     """A fenced block without the word for its language."""
     first, line_end, rest = text.partition("\n")
-    return rest if line_end and re.fullmatch(r"\s*[\w+-]*\s*", first) else text
+    return rest if line_end and re.fullmatch(r"\s*+[\w+-]*+\s*", first) else text
 
 
 def json_values(text: str) -> list[Any]:
@@ -208,7 +208,7 @@ def _mistral(inner: str, tools: Parameters) -> list[TextCall]:
     text = inner.strip()
     if text.startswith("["):
         return [call_of(each) for each in json_values(text)]
-    name = re.match(r"([\w.-]{1,64})\s*(?:\[CALL_ID\][\w-]*)?(?:\[ARGS\])?\s*(?=\{)", text)
+    name = re.match(r"([\w.-]{1,64})\s*+(?:\[CALL_ID\][\w-]*+)?(?:\[ARGS\])?\s*+(?=\{)", text)
     if name is None:
         raise ValueError("no name")
     return [_checked(name[1], parse_lenient(text[name.end() :]))]

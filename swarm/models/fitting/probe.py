@@ -222,7 +222,7 @@ def _begins_as(text: str, key: str) -> bool:
     """Whether a text is the JSON of an object with this one key, or the beginning of one that was cut off."""
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text.strip().replace(" ", "").replace("\n", "").startswith(f'{{"{key}":')
     wanted = (schema_of(_FORMAT) or {})["properties"][key]["enum"]
     return isinstance(value, dict) and list(value) == [key] and value[key] in wanted

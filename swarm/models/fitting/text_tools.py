@@ -129,7 +129,7 @@ def _spoken(message: Message) -> Message:
 def _written(name: str, arguments: str) -> str:
     try:
         inner = json.dumps({"name": name, "arguments": json.loads(arguments)}, ensure_ascii=False)
-    except ValueError:
+    except (ValueError, RecursionError):
         inner = f'{{"name": {json.dumps(name)}, "arguments": {arguments}}}'
     return f"<tool_call>\n{inner}\n</tool_call>"
 

@@ -10,7 +10,7 @@ from swarm.models.fitting.capabilities import Knowledge
 LEAST = 512
 """Tokens below which a number is not taken for a window's."""
 
-_NUMBER = r"[\"'=:(\[ ]*(?P<limit>\d[\d,_]{2,})"
+_NUMBER = r"[\"'=:(\[ ]*(?P<limit>\d[\d,_]{2,30})"
 _SAID = tuple(
     re.compile(pattern + _NUMBER, re.IGNORECASE)
     for pattern in (

@@ -71,7 +71,7 @@ class Answer(BaseModel):
         length are kept as they came."""
         choice = self.choices[0]
         content = choice.logprobs.get("content") if isinstance(choice.logprobs, dict) else None
-        rows = [row for row in content or () if isinstance(row, dict)]
+        rows = [row for row in content if isinstance(row, dict)] if isinstance(content, list) else []
         pairs = [(row.get("id"), row.get("logprob")) for row in rows]
         if isinstance(choice.meta_info, dict):
             told = choice.meta_info.get("output_token_logprobs")

@@ -121,7 +121,7 @@ def _line(text: str) -> str:
 def status_said(body: object, default: int) -> int:
     """The status that an error inside an answer names as its code, as OpenRouter and vLLM do; else `default`."""
     code = said_by(body).code
-    return int(code) if code.isdigit() and 400 <= int(code) < 600 else default
+    return int(code) if re.fullmatch("[45][0-9]{2}", code) else default
 
 
 def kind_said(said: Said, status: int) -> EndpointFault:
