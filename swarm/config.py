@@ -20,8 +20,9 @@ from pydantic import (
 
 from swarm.addresses import address, addresses
 from swarm.errors import UsageError
+from swarm.keys import add_named_key, refuse_literal, refuse_to_send
 from swarm.misnamed import unknown, wanted
-from swarm.toml_file import read_toml
+from swarm.toml_file import behind_known_prices, inside, read_toml
 
 Mode = Literal["plan", "parl", "single"]
 Aggregate = Literal["auto", "text", "table", "vote"]
@@ -30,14 +31,19 @@ SandboxName = Literal["auto", "docker", "bubblewrap", "process"]
 HOST_IMAGE = "host"
 """The name of the image that is no image: the machine's own system folders, read-only."""
 
-HOST_KEYS = ("tools", "mcp", "search", "web_hosts", "toolchain", "network", "providers", "record", "replay")
+HOST_KEYS = (
+    *("tools", "mcp", "search", "web_hosts", "toolchain", "network", "providers", "record", "replay"),
+    *("api_key_file", "api_key_keyring"),
+)
 """Keys that open this machine: code outside the sandboxes, hosts, folders, keys. A repository may not set them, nor
 `sandbox = "process"`: it may be a stranger's."""
+_OURS = ("test_found", "base_url_found")  # what swarm says of its own find
 
 
 class Price(BaseModel):
     """Dollars per million tokens. `cached` defaults to the price of other prompt tokens, `reasoning` to that of other
-    completion tokens. `above` holds what a call costs altogether whose prompt has more tokens than the key."""
+    completion tokens. `above` holds what a call costs altogether whose prompt has more tokens than the key. One
+    `unless_known` (all that a repository names) counts only where nobody else knows the model's price."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -46,6 +52,7 @@ class Price(BaseModel):
     cached: float | None = Field(default=None, ge=0)
     reasoning: float | None = Field(default=None, ge=0)
     above: dict[int, Price] = Field(default_factory=dict)
+    unless_known: bool = False
 
 
 class Capabilities(BaseModel):
@@ -93,13 +100,16 @@ class Quirks(BaseModel):
 
 
 class Provider(BaseModel):
-    """A known endpoint. `key_env` names the environment variable with its key, `price_id` its prices in the library
-    of prices; `like` is a known provider that gives what is not set here (but not its address or key)."""
+    """A known endpoint. `key_env` names the environment variable with its key, `key_file` a file, `key_keyring` an
+    entry of the keyring (see `swarm.keys`); `price_id` its prices in the library of prices; `like` is a known provider
+    that gives what is not set here (but not its address or key)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     base_url: Annotated[str, AfterValidator(address)]
-    key_env: str | None = None
+    key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_]\w*$")
+    key_file: Path | None = None
+    key_keyring: str | None = None
     key_needed: bool = True
     price_id: str | None = None
     like: str | None = None
@@ -142,7 +152,10 @@ class RunConfig(BaseModel):
     # With the model `embedded` it names an endpoint that is running already; without, one is started in process.
     # Several are replicas of the same models.
     base_url: Annotated[str | tuple[str, ...] | None, BeforeValidator(addresses)] = None
+    base_url_found: str = ""  # the repository's file that names it, where no user does: no key goes there
     api_key: SecretStr | None = Field(default=None, exclude=True)
+    api_key_file: Path | None = Field(default=None, description="file with the endpoint's key, mode 600")
+    api_key_keyring: str | None = Field(default=None, description="SERVICE/USER of the endpoint's key in the keyring")
     temperature: float | None = Field(default=None, ge=0, le=2)
     seed: int | None = None
     rollout: Rollout = Field(default=Rollout(), description="what a trainer says of this run")
@@ -188,7 +201,9 @@ class RunConfig(BaseModel):
 
     sandbox: SandboxName = "auto"
     image: str = HOST_IMAGE
-    sandbox_env: dict[str, str] = Field(default_factory=dict, description="environment of what runs in sandboxes")
+    sandbox_env: dict[Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*$")], str] = Field(
+        default_factory=dict, description="environment of what runs in sandboxes"
+    )
     workdir: str | None = Field(default=None, pattern="^/", description="folder of the image for the working copy")
     toolchain: tuple[Path, ...] = Field(default=(), description="host folders visible read-only in sandboxes")
     network: tuple[str, ...] = Field(default=(), description="hosts that sandboxes may reach")
@@ -264,28 +279,29 @@ def load_config(flags: Mapping[str, Any], env: Mapping[str, str] | None = None, 
     user = Path(env.get("XDG_CONFIG_HOME") or Path(env.get("HOME", "~")).expanduser() / ".config")
     merged: dict[str, Any] = {}
     origin: dict[str, str] = {}
-    shared = _read_toml(repo / "swarm.toml") if repo else {}
+    shared = _read_toml(repo / "swarm.toml", repo) if repo else {}
     for key in (*HOST_KEYS, "sandbox"):
         if (key in HOST_KEYS and key in shared) or shared.get(key) == "process":
             raise UsageError(
                 f"{key} in {repo}/swarm.toml: this opens your machine, which a repository may not ask for",
                 remedy="give it on the command line, or in ~/.config/swarm/config.toml",
             )
-    if isinstance(own := shared.get("prompts"), str):
-        shared["prompts"] = _inside(repo, own) if repo else own
+    if repo and isinstance(own := shared.get("prompts"), str):
+        shared["prompts"] = inside(repo, own, "prompts")
+    mine = _read_toml(user / "swarm/config.toml")
     for source, values in (
-        (str(user / "swarm/config.toml"), _read_toml(user / "swarm/config.toml")),
-        (f"{repo}/swarm.toml", shared),
+        (str(user / "swarm/config.toml"), mine),
+        (f"{repo}/swarm.toml", behind_known_prices(shared, mine)),
         ("the environment", _from_env(env)),
         ("the command line", dict(flags)),
     ):
         merged |= values
         origin |= dict.fromkeys(values, source)
-    if repo and origin.get("base_url") == f"{repo}/swarm.toml" != origin.get("api_key", f"{repo}/swarm.toml"):
-        raise UsageError(
-            f"base_url in {repo}/swarm.toml: your key ({origin['api_key']}) would be sent where a repository says",
-            remedy="name the endpoint with --base-url or OPENAI_BASE_URL, or run without the key",
-        )
+    add_named_key(merged, origin)
+    if repo and origin.get("base_url") == f"{repo}/swarm.toml":
+        merged["base_url_found"] = origin["base_url"]
+        if "api_key" in origin:
+            refuse_to_send(origin["api_key"], origin["base_url"])
     if "base_url" not in flags and _all_embedded(merged):
         merged.pop("base_url", None)  # a standing endpoint does not take the place of one that was asked for by name
     try:
@@ -309,36 +325,23 @@ def _keys_at(place: tuple[int | str, ...]) -> list[str]:
         field = model.model_fields.get(str(part))
         inner = (field.annotation, *get_args(field.annotation)) if field is not None else ()
         model = next((each for each in inner if isinstance(each, type) and issubclass(each, BaseModel)), model)
-    return [name for name in model.model_fields if name != "test_found"]
+    return [name for name in model.model_fields if name not in _OURS]
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def _read_toml(path: Path, repo: Path | None = None) -> dict[str, Any]:
     try:
-        found = read_toml(path)
+        found = read_toml(path, repo)
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: {error}", remedy="mend or remove the file") from None
-    if "test_found" in found:  # what swarm says of its own find
-        raise UsageError(f"test_found in {path}: {unknown('test_found', ())}", remedy="remove the key")
+    refuse_literal(found, path)
+    if ours := next((name for name in _OURS if name in found), None):
+        raise UsageError(f"{ours} in {path}: {unknown(ours, ())}", remedy="remove the key")
     return found
-
-
-def _inside(repo: Path, folder: str) -> Path:
-    """A folder that a repository names: one of its own.
-
-    Raises:
-        UsageError: it lies elsewhere.
-    """
-    place = (repo / folder).resolve()
-    if not place.is_relative_to(repo.resolve()):
-        raise UsageError(
-            f"prompts in {repo}/swarm.toml: {folder} is not in the repository",
-            remedy="give it on the command line, or in ~/.config/swarm/config.toml",
-        )
-    return place
 
 
 def _from_env(env: Mapping[str, str]) -> dict[str, Any]:
     names = {"OPENAI_BASE_URL": "base_url", "OPENAI_API_KEY": "api_key", "SWARM_MODEL": "model"}
+    names |= {"SWARM_API_KEY_FILE": "api_key_file"}
     return {key: env[name] for name, key in names.items() if env.get(name)}
 
 

@@ -12,12 +12,15 @@ from pydantic_core import to_json
 
 from swarm import __version__
 from swarm.budgets.funds import Funds
-from swarm.config import RunConfig, load_config
+from swarm.config import HOST_KEYS, RunConfig, home, load_config
 from swarm.errors import JournalError, UsageError
 from swarm.events import CallFinished, CallSent, Event, Gap, RunStarted
 from swarm.journal.past import Past
+from swarm.journal.reader import Held
 from swarm.journal.said import Unsaid
+from swarm.journal.seal import is_sealed, key_folders
 from swarm.journal.writer import Journal
+from swarm.keys import refuse_to_send
 from swarm.mission import Mission
 from swarm.models.pricing import cost
 from swarm.result import RunResult
@@ -26,7 +29,7 @@ from swarm.whole_file import write_whole
 from swarm.wiring import head_of
 
 _BUDGETS = ("budget_usd", "budget_tokens", "max_critical_steps")
-CHANGEABLE = (*_BUDGETS, "max_steps", "timeout", "concurrency", "base_url", "max_in_flight", "park")
+CHANGEABLE = (*_BUDGETS, "max_steps", "timeout", "concurrency", "base_url", "base_url_found", "max_in_flight", "park")
 """Keys of the configuration that may be given anew when a run goes on."""
 
 _HIDDEN = "[redacted:"
@@ -58,6 +61,36 @@ def resumable(past: Past, folder: Path) -> RunStarted:
     return started
 
 
+def require_own(held: Held, folder: Path, env: Mapping[str, str]) -> None:
+    """Refuse a run that this user did not begin, where its record names other places for keys than the user does, or
+    anything that counts outside of sandboxes. Blocks.
+
+    Raises:
+        UsageError: it has no seal of this user; the message tells what it would open.
+    """
+    if is_sealed(folder, key_folders(home(env), env), held.events):
+        return
+    config = Past(held.events).config
+    own = load_config({}, env).base_urls
+    named = [f"{key} = {config[key]}" for key in (*HOST_KEYS, "prompts") if config.get(key)]
+    if (urls := _as_urls(config.get("base_url"))) not in ((), own):
+        named.append(f"base_url = {', '.join(urls)}")
+    named += ["sandbox = process"] if config.get("sandbox") == "process" else []
+    if not named:
+        return
+    raise UsageError(
+        f"{folder.name} was not begun by you: to go on with it is to trust its record with your key and machine "
+        f"({', '.join(named)})",
+        remedy=f"look at it first: swarm show {folder}; then, if you trust it (or began it yourself, where no seal "
+        f"could be kept, or with a key that is gone): swarm resume {folder} --trust",
+    )
+
+
+def _as_urls(value: Any) -> tuple[str, ...]:
+    """What a record holds as `base_url`: none, one, or several."""
+    return (value,) if isinstance(value, str) else tuple(map(str, value or ()))
+
+
 def finished(past: Past, folder: Path) -> RunResult:
     """The result of a run that came to its end, written to its folder where the run was killed before it could. Blocks.
 
@@ -78,10 +111,16 @@ def config_of(past: Past, given: Mapping[str, Any], env: Mapping[str, str]) -> R
     """The configuration that a run goes on with: its own, with what is given now, and with the key of today.
 
     Raises:
-        UsageError: it cannot be used.
+        UsageError: it cannot be used, or the key would be sent where a repository says.
     """
     assert past.course.started is not None
+    own = load_config({}, env)
     config = past.config | dict(given)
+    if place := config.get("base_url_found"):
+        if "base_url" in given or _as_urls(config.get("base_url")) == own.base_urls:
+            config["base_url_found"] = ""
+        elif own.api_key is not None or own.api_key_file is not None or own.api_key_keyring is not None:
+            refuse_to_send("of today", str(place))
     if past.course.concurrency is not None:
         config = {**config, "concurrency": given.get("concurrency", past.course.concurrency)}
     hidden = [key for key, value in config.items() if _HIDDEN in str(value)]
@@ -91,7 +130,7 @@ def config_of(past: Past, given: Mapping[str, Any], env: Mapping[str, str]) -> R
             remedy=f"give it again: {' '.join('--' + key.replace('_', '-') for key in hidden)}",
         )
     try:
-        return RunConfig(**config, api_key=load_config({}, env).api_key)
+        return RunConfig(**config, api_key=own.api_key)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise UsageError(

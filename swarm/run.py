@@ -29,6 +29,7 @@ from swarm.journal.past import Past
 from swarm.journal.reader import Held
 from swarm.journal.redaction import Redactor, secrets_of
 from swarm.journal.said import Unsaid
+from swarm.journal.seal import key_folders, sealer
 from swarm.journal.totals import Totals
 from swarm.journal.writer import Journal, open_journal
 from swarm.mishap import fault_of
@@ -40,6 +41,7 @@ from swarm.result import RunResult, Spent
 from swarm.resuming import go_on
 from swarm.scheduling.controls import Controls
 from swarm.session import Session
+from swarm.shortage import remedy_for
 from swarm.stopping import Stops
 from swarm.types import Outcome
 from swarm.verdict import EndedBy, coverage_note, gate_note, gate_verdict, judge, only_planned
@@ -134,7 +136,8 @@ async def execute(mission: Mission, on_event: EventHandler | None, asked_to_stop
 
     try:
         path = mission.folder / "events.jsonl"
-        async with open_journal(path, mission.run_id, redactor, mission.held) as journal:
+        seal = sealer(mission.folder, key_folders(home(os.environ), os.environ))
+        async with open_journal(path, mission.run_id, redactor, mission.held, seal) as journal:
             journal.subscribe(totals.observe)
             if on_event is not None:
                 journal.subscribe(watch.shown_to(on_event))
@@ -218,6 +221,7 @@ async def _to_the_envelope(
     details = session.fault.details if session.fault else ""
     why = "\n".join(filter(None, (verdict.reason, details)))
     ended = _run_ended(result, why, totals.attempts)
+    ended.fault = type(session.fault).__name__ if session.fault else ""
     for record in about_learning(ended, clock, totals, mission.config.rollout):
         journal.emit(record)
     await journal.flush()
@@ -226,7 +230,8 @@ async def _to_the_envelope(
     try:
         await anyio.to_thread.run_sync(write_whole, target, data)
     except OSError as error:
-        raise JournalError(f"{target} cannot be written: {error.strerror or error}") from error
+        remedy = remedy_for(error)
+        raise JournalError(f"{target} cannot be written: {error.strerror or error}", remedy=remedy) from error
     return result
 
 

@@ -24,9 +24,10 @@ from swarm.journal.past import Past
 from swarm.journal.reader import hold_journal
 from swarm.parts import Own, Parts
 from swarm.result import RunResult
-from swarm.resuming import config_of, finished, resumable
+from swarm.resuming import config_of, finished, require_own, resumable
 from swarm.run import Order, begin, execute, new_run_id, run_folder
 from swarm.scheduling.controls import Controls
+from swarm.whole_file import drop_partial
 from swarm.wiring import Models, open_models
 
 
@@ -137,13 +138,15 @@ class Swarm:
         approve: Approve | None = None,
         controls: Controls | None = None,
         own: Own | None = None,
+        trust: bool = False,
     ) -> RunResult:
         """Go on with a run that was killed, stopped, or ended for want of budget or of a machine: what was done is not
         done again, and no answered model call is paid again. One that came to its end gives its result.
 
         `run` is its id or its folder. It keeps its own configuration (see `resumed_config` for one with other limits)
         and goes on with the models of this Swarm. `on_event` sees what happens from now on. The rest is as in `run`;
-        of `own` the tools and the budget are taken.
+        of `own` the tools and the budget are taken. One that was begun elsewhere is refused without `trust`: its record
+        says where keys are sent and what is loaded.
 
         Raises:
             RunAtWork: it lives in another process.
@@ -156,9 +159,14 @@ class Swarm:
         with hold_journal(folder / "events.jsonl") as held:
             past = Past(held.events)
             started = resumable(past, folder)
+            for place in (folder, folder / "artifacts"):
+                await anyio.to_thread.run_sync(drop_partial, place)
+            if not trust and not past.course.over:
+                await anyio.to_thread.run_sync(require_own, held, folder, os.environ)
             config = config or config_of(past, {}, os.environ)
             past.course.widen(config.model_dump())
             if past.course.over:
+                await grounds.reap()  # it may have been killed after its last word
                 return await anyio.to_thread.run_sync(finished, past, folder)
             repo, controls = started.repo or None, controls or Controls()
             async with grounds.ground(_lease_of(folder), config) as ground:

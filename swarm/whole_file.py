@@ -1,14 +1,50 @@
-"""Writing a file wholly or not at all: what was there stays until all of the new one is on the disk."""
+"""Writing a file wholly or not at all: what was there stays until all of the new one is on the disk. And opening one
+that others may have put there."""
 
 from __future__ import annotations
 
 import errno
 import os
+import re
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
+
+_PARTIAL = re.compile(r"\..{1,50}\.[a-z0-9_]{8}")
+"""A name that `tempfile.mkstemp` makes for `whole_file`."""
+
+
+_PLAIN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+def open_plain(path: Path, within: Path | None = None) -> BinaryIO:
+    """A file of a folder that somebody else may have made, for reading. Only a plain one: a link would lead to files of
+    this machine that were never in the folder, a pipe would hold up whoever opens it, a device never ends. Nor do the
+    folders between `within` and it lead anywhere else.
+
+    Raises:
+        OSError: there is none, or it is something else.
+    """
+    fd = _below(within, path) if within is not None else os.open(path, _PLAIN)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "it is no plain file", str(path))
+    return os.fdopen(fd, "rb")
+
+
+def _below(folder: Path, path: Path) -> int:
+    *parts, name = path.relative_to(folder).parts
+    at = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for part in parts:
+            at, before = os.open(part, _PLAIN | os.O_DIRECTORY, dir_fd=at), at
+            os.close(before)
+        return os.open(name, _PLAIN, dir_fd=at)
+    finally:
+        os.close(at)
 
 
 def write_whole(path: Path, data: bytes, mode: int = 0o666) -> None:
@@ -55,6 +91,17 @@ def whole_file(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
     except BaseException:
         partly.unlink(missing_ok=True)
         raise
+
+
+def drop_partial(folder: Path) -> None:
+    """Remove what writers of whole files left in a folder when they were killed; nobody else may write there. Blocks.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    for path in folder.glob(".*"):
+        if _PARTIAL.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+            path.unlink(missing_ok=True)
 
 
 def _give(path: Path, before: os.stat_result) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from swarm.errors import UsageError
 from swarm.hunks import FilePatch
 from swarm.journal.reader import read_events
+from swarm.report.authors import open_store
 from swarm.report.blobs import Blobs
 from swarm.report.compare import differences
 from swarm.report.fold import Fold
@@ -55,9 +56,10 @@ def _run(folder: RunFolder, blobs: Blobs, systems: Systems) -> tuple[RunPage, li
     if fold.started is None:
         raise UsageError(f"{folder.path.name} has no beginning in its record", remedy="see `swarm runs`")
     page = fold.page(folder.status, folder.live)
-    files, note = read_patch(folder.path, fold)
-    page.patch = shown(files, note, blobs)
-    page.unmerged = unmerged(folder.path, fold, blobs)
+    with open_store(folder.path / "repo.git") as store:
+        files, note = read_patch(folder.path, fold, store)
+        page.patch = shown(files, note, blobs)
+        page.unmerged = unmerged(folder.path, fold, blobs, store)
     if folder.live:
         fold.note("The run is at work: this is how it stood when the page was made.")
     elif fold.ended is None:

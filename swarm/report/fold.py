@@ -32,7 +32,7 @@ from swarm.report.entries import entry
 from swarm.report.graph import Asked, draw
 from swarm.report.model import GateRun, Mark, RunPage, Stage
 from swarm.report.talk import Systems
-from swarm.report.tracks import Clock, Tracks
+from swarm.report.tracks import Clock, Tracks, ms
 from swarm.stages import edges
 from swarm.types import Plan, Role, SubTask
 
@@ -122,7 +122,7 @@ class Fold:
         if ended is not None:
             page.exit_code, page.error, page.status = ended.exit_code, ended.error, ended.status.value
             page.answer = str(ended.result.get("answer", ""))
-            page.wall_ms = round(ended.wall_s * 1000) or page.wall_ms
+            page.wall_ms = ms(ended.wall_s) or page.wall_ms
 
     def _asked(self) -> Asked:
         return Asked(self._plans, self._needs, self._own, self._origins)

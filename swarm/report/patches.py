@@ -10,30 +10,29 @@ from typing import Any
 from swarm.errors import MachineError
 from swarm.hunks import FilePatch, parse
 from swarm.legible import visible
-from swarm.report.authors import Store, open_store
+from swarm.report.authors import MOST_LINES, Store, TooMuch
 from swarm.report.blobs import Blobs
 from swarm.report.fold import Fold
 from swarm.report.model import Patch, PatchFile, Unmerged
 from swarm.result import UNMERGED
-from swarm.sandboxes.git.repository import ANSWER
+from swarm.whole_file import open_plain
 
 _LARGEST = 64 << 20  # bytes of a patch that is shown
 
 
-def read_patch(folder: Path, fold: Fold) -> tuple[list[FilePatch], str]:
+def read_patch(folder: Path, fold: Fold, store: Store | None) -> tuple[list[FilePatch], str]:
     """The files of what a run changed, its lines with their authors; and what is to be said about it.
 
     Without `patch.diff` (the run has not ended, or it was declined) it is what was merged until the record ends.
     """
     base = fold.started.base_commit if fold.started else ""
-    store = open_store(folder / "repo.git")
     written, note = _written(folder)
     if not base:
         return (parse(written) if written else []), note
     if store is None:
         return (parse(written) if written else []), note or "who wrote what is not known: the run's store is gone"
     try:
-        tip = (store.commit(ANSWER) if written else "") or fold.commit
+        tip = (store.answer if written else "") or fold.commit
         if written is None and tip and tip != base:
             written, note = (
                 store.diff(base, tip),
@@ -42,8 +41,9 @@ def read_patch(folder: Path, fold: Fold) -> tuple[list[FilePatch], str]:
         files = parse(written) if written else []
         if files and tip:
             store.attribute(files, base, tip, fold.author)
-    except MachineError:
-        return (parse(written) if written else []), "who wrote what is not known: the run's store cannot be read"
+    except MachineError as error:
+        why = "it is too much" if isinstance(error, TooMuch) else "the run's store cannot be read"
+        return (parse(written) if written else []), f"who wrote what is not known: {why}"
     return files, note
 
 
@@ -52,18 +52,19 @@ def shown(files: Sequence[FilePatch], note: str, blobs: Blobs) -> Patch:
     return Patch(files=[_file(file, blobs) for file in files], note=note)
 
 
-def unmerged(folder: Path, fold: Fold, blobs: Blobs) -> list[Unmerged]:
+def unmerged(folder: Path, fold: Fold, blobs: Blobs, store: Store | None) -> list[Unmerged]:
     """What sub-tasks made and could not be merged, with the reason: `unmerged/SUBTASK.diff`, or their own commits."""
     reasons = dict(fold.totals.unmerged)
     kept = folder / UNMERGED
-    paths = {path.stem: path for path in sorted(kept.glob("*.diff"))} if kept.is_dir() else {}
+    own = kept.is_dir() and not kept.is_symlink()
+    paths = {path.stem: path for path in sorted(kept.glob("*.diff"))} if own else {}
     reasons = {name: "" for name in paths if name not in reasons} | reasons
-    store = open_store(folder / "repo.git")
     found = []
     for name, reason in reasons.items():
         try:
-            patch = paths[name].read_bytes() if name in paths else _own(store, fold.commits.get(name, ""))
-            note = "" if patch else "its patch is not kept"
+            patch = _read(paths[name], folder) if name in paths else _own(store, fold.commits.get(name, ""))
+            note = _too_long(patch) or ("" if patch else "its patch is not kept")
+            patch = b"" if _too_long(patch) else patch
         except (MachineError, OSError):
             patch, note = b"", "its patch cannot be read"
         told = fold.eviction(name)
@@ -81,19 +82,32 @@ def unmerged(folder: Path, fold: Fold, blobs: Blobs) -> list[Unmerged]:
 
 
 def _own(store: Store | None, commit: str) -> bytes:
-    return store.diff(f"{commit}^", commit) if store is not None and commit else b""
+    return store.own(commit) if store is not None and commit else b""
 
 
 def _written(folder: Path) -> tuple[bytes | None, str]:
     for name, note in (("patch.diff", ""), ("artifacts/declined.diff", "the user declined this patch")):
-        path = folder / name
         try:
-            if path.stat().st_size > _LARGEST:
-                return b"", f"the patch is larger than {_LARGEST >> 20} MB: see {name} in the run's folder"
-            return path.read_bytes(), note
+            data = _read(folder / name, folder)
         except FileNotFoundError:
             continue
+        except OSError:
+            return b"", f"the patch cannot be read: see {name} in the run's folder"
+        if why := _too_long(data):
+            return b"", f"{why}: see {name} in the run's folder"
+        return data, note
     return None, ""
+
+
+def _too_long(patch: bytes) -> str:
+    if len(patch) > _LARGEST:
+        return f"the patch is larger than {_LARGEST >> 20} MB"
+    return f"the patch has more than {MOST_LINES} lines" if patch.count(b"\n") > MOST_LINES else ""
+
+
+def _read(path: Path, folder: Path) -> bytes:
+    with open_plain(path, folder) as file:
+        return file.read(_LARGEST + 1)
 
 
 def _file(file: FilePatch, blobs: Blobs) -> PatchFile:

@@ -21,6 +21,13 @@ from swarm.events import (
 from swarm.report.model import FAILED_CALL, GROUP, MODEL, TOOL, WAIT, Agent
 from swarm.report.talk import Systems, Talk
 
+_LONGEST_S = 1e11
+
+
+def ms(seconds: float) -> int:
+    """Whole milliseconds; 0 where a record of others tells what can be no time of a run."""
+    return round(seconds * 1000) if 0 < seconds < _LONGEST_S else 0
+
 
 class Clock:
     """The time of a run at work: that in which no process worked on it is left out. Tell it every event, in order.
@@ -44,7 +51,7 @@ class Clock:
     def at(self, mono: float) -> int:
         """A time of the monotonic clock of the process whose events are being told, as milliseconds of the run."""
         zero = mono if self._zero is None else self._zero
-        return self._before + max(0, round((mono - zero) * 1000))
+        return self._before + ms(mono - zero)
 
 
 @dataclass(slots=True)
@@ -164,7 +171,7 @@ class Tracks:
         sent = track.open.pop((MODEL, f"{event.call_id} {event.attempt}"), None)
         began = self._clock.at(event.t_sent) if event.t_sent else now
         asked = began if sent is None else sent
-        agent.wait_ms += track.span(WAIT, max(agent.start, asked - round(event.wait_s * 1000)), asked)
+        agent.wait_ms += track.span(WAIT, max(agent.start, asked - ms(event.wait_s)), asked)
         length = track.span(
             MODEL if event.accepted else FAILED_CALL, began, self._clock.at(event.t_done) if event.t_done else now
         )

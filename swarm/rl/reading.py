@@ -31,6 +31,7 @@ from swarm.journal.open_calls import calls_in, is_turn
 from swarm.journal.reader import read_events
 from swarm.journal.token_log import ids_sha256
 from swarm.types import Message
+from swarm.whole_file import open_plain
 
 _READ = (b'"type":"agent_start"', b'"type":"call"', b'"type":"tool"', b'"type":"agent_end"', b'"type":"reward"')
 _WHOLE = (b'"type":"run_start"', b'"type":"run_end"', b'"type":"run_resume"')
@@ -113,8 +114,8 @@ class RunLog:
             elif any(mark in head for mark in _READ):
                 if b'"type":"reward"' in head:
                     given = self._event(line)
-                    assert isinstance(given, RewardGiven)
-                    self._rewards[given.scope, given.target_id, given.name] = given
+                    if isinstance(given, RewardGiven):
+                        self._rewards[given.scope, given.target_id, given.name] = given
                 else:
                     kind, name, parent = self._head(line)
                     if kind == "agent_start":
@@ -143,7 +144,7 @@ class RunLog:
     def trajectory(self, name: str) -> Trajectory:
         """Read one."""
         found: Trajectory | None = None
-        with (self.folder / "events.jsonl").open("rb") as lines:
+        with open_plain(self.folder / "events.jsonl") as lines:
             for at in self._places[name]:
                 event = self._event(_line(lines, at))
                 if isinstance(event, AgentStarted):
@@ -159,7 +160,7 @@ class RunLog:
         if found is None:
             raise JournalError(f"{name} has no start", remedy=_CHECK)
         found.tools = _standing(found)
-        with (self.folder / "tokens.jsonl").open("rb") as lines:
+        with open_plain(self.folder / "tokens.jsonl") as lines:
             for at in self._tokens.get(name, ()):
                 record = self._checked(TOKENS, _line(lines, at))
                 found.tokens[record.call_id] = record
@@ -169,7 +170,10 @@ class RunLog:
         """Type, trajectory and its parent of a record."""
         try:
             read = from_json(line)
-            return read["type"], read["trajectory_id"], read.get("parent_trajectory_id", "")
+            found = read["type"], read["trajectory_id"], read.get("parent_trajectory_id", "")
+            if not all(isinstance(each, str) for each in found):
+                raise ValueError("its type or its trajectory is no text")
+            return found
         except (ValueError, TypeError, LookupError) as error:
             raise JournalError(f"{self.folder.name}: a line is no record: {error}", remedy=_CHECK) from None
 
@@ -222,7 +226,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """The whole lines of a file with their places."""
     at = 0
     try:
-        with path.open("rb") as lines:
+        with open_plain(path) as lines:
             for line in lines:
                 if line.endswith(b"\n"):
                     yield at, line

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from swarm.errors import UsageError
+from swarm.errors import JournalError, UsageError
 from swarm.journal.parquet import write_parquet
 from swarm.rl.export.outcome import Exported
 
@@ -21,5 +21,8 @@ def export(folders: Sequence[Path], out: Path) -> Exported:
             raise UsageError(
                 "Parquet is written by pyarrow, which is not here", remedy="pip install 'swarm[rl]'"
             ) from None
+        except ValueError as error:
+            why = " ".join(str(error).split())
+            raise JournalError(f"{folder.name}: {why}", remedy="check it with `swarm validate`") from None
         done.rows += 1
     return done

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from swarm.rl.tasks.task import Task
 
 _NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?")
-_FINAL = re.compile(r"^[\s*_>#-]*(?:final\s+)?answer[\s*_]*[:=]\s*(.+)$", re.IGNORECASE | re.MULTILINE)
+_FINAL = re.compile(r"^(?:[^\S\n]|[*_>#-])*+(?:final\s++)?answer[\s*_]*[:=]\s*(.+)$", re.IGNORECASE | re.MULTILINE)
 _BRACES = re.compile(r"\\boxed\s*\{|[{}]")
 
 

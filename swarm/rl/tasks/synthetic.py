@@ -23,7 +23,7 @@ SOURCE = "swarm.rl.tasks.synthetic"
 _SECTORS = ("glass", "rope", "clock", "paper", "bell", "lens", "kite", "salt", "lamp", "drum")
 _COLUMNS = ("firm", "founded", "town", "employees")
 _TOWNS = 16
-_LINE = re.compile(r"^[\s*>-]*`?([\w-]+)`?\s*[:=|]\s*`?(-?[\w.]+)`?\s*\|?\s*$", re.MULTILINE)
+_LINE = re.compile(r"^(?:[^\S\n]|[*>-])*+`?([\w-]++)`?\s*+[:=|]\s*+`?(-?[\w.]++)`?[^\S\n]*+\|?[^\S\n]*$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
