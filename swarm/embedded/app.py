@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -37,12 +36,15 @@ UNPACED_TOKENS = 64
 """Tokens per event of a stream that comes at once, and the most of any."""
 
 
-def build_app(policies: Mapping[str, Policy], faults: Faults | None = None, api_key: str | None = None) -> Starlette:
-    """The application that serves `policies` by model name, for one server.
+MAX_BODY = 64 << 20
+"""Bytes of a request."""
 
-    With `api_key`, all but /health wants it as bearer token.
-    """
-    api = _Api(dict(policies), faults or Faults(()), api_key)
+_LAST = {"Connection": "close"}  # else what still comes of a request would be read, for ever
+
+
+def build_app(policies: Mapping[str, Policy], faults: Faults | None = None) -> Starlette:
+    """The application that serves `policies` by model name, for one server."""
+    api = _Api(dict(policies), faults or Faults(()))
     return Starlette(
         routes=[
             Route("/health", api.health),
@@ -56,12 +58,11 @@ def build_app(policies: Mapping[str, Policy], faults: Faults | None = None, api_
 class _Api:
     """What the requests to one server share: the policies, the count of requests and those in flight."""
 
-    def __init__(self, policies: dict[str, Policy], faults: Faults, api_key: str | None) -> None:
+    def __init__(self, policies: dict[str, Policy], faults: Faults) -> None:
         self.faults = faults
         self.meter = Meter(faults.limit)
         self.threads = anyio.CapacityLimiter(POLICY_THREADS)
         self._policies = policies
-        self._api_key = api_key
         self._requests = 0
         self._in_flight = 0
 
@@ -70,7 +71,6 @@ class _Api:
         return JSONResponse(state | {"policy_threads": self.threads.borrowed_tokens})
 
     async def models(self, request: Request) -> Response:
-        self.authorize(request)
         entry: dict[str, Any] = {"object": "model", "created": 0, "owned_by": "swarm"}
         if not self.faults.lacks:
             entry[DECLARED] = EMBEDDED_CAPABILITIES.model_dump()
@@ -93,13 +93,6 @@ class _Api:
         """Count a request against the limit. Gives headers for its answer; raises ApiError where it is refused."""
         return self.meter.take(self._in_flight)
 
-    def authorize(self, request: Request) -> None:
-        if self._api_key is None:
-            return
-        given = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if not hmac.compare_digest(given.encode(), self._api_key.encode()):
-            raise ApiError(401, "Incorrect API key provided.", code="invalid_api_key")
-
     def policy(self, model: str) -> Policy:
         try:
             return self._policies[model]
@@ -117,8 +110,14 @@ class _Chat:
         arrived = anyio.current_time()
         request = Request(scope, receive)
         with self._api.counted() as position:
+            body = bytearray()
             try:
-                body = await request.body()
+                async for part in request.stream():
+                    body += part
+                    if len(body) > MAX_BODY:
+                        too_large = ApiError(413, "The request is too large.", code="request_too_large", headers=_LAST)
+                        await _refuse(request, too_large)(scope, receive, send)
+                        return
             except ClientDisconnect:
                 return
             async with anyio.create_task_group() as group:
@@ -126,7 +125,7 @@ class _Chat:
                 fault = self._api.faults.at(position)
                 exchange = _Exchange(self._api, request, send, fault, arrived)
                 try:
-                    await exchange.answer(body)
+                    await exchange.answer(bytes(body))
                 except ApiError as error:
                     await _refuse(request, error)(scope, receive, send)
                 group.cancel_scope.cancel()
@@ -155,7 +154,6 @@ class _Exchange:
         Raises:
             ApiError: the answer is an error.
         """
-        self._api.authorize(self._request)
         if self._fault is not None:
             if (refusal := self._fault.refusal()) is not None:
                 raise refusal

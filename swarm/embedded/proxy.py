@@ -27,12 +27,14 @@ from starlette.types import Receive, Scope, Send
 
 from swarm.addresses import address
 from swarm.config import Capabilities, home
+from swarm.embedded.guard import bearer
 from swarm.embedded.proxy_answers import Collected
 from swarm.embedded.proxy_exchange import Chat, Exchange
 from swarm.embedded.proxy_log import GatewayLog, open_log
 from swarm.embedded.proxy_sessions import session_name
 from swarm.embedded.server import running_app
 from swarm.errors import EndpointError, UsageError
+from swarm.journal.redaction import Redactor
 from swarm.models.fitting.capabilities import Knowledge
 from swarm.models.fitting.fitted import FittedModel
 from swarm.models.wire.client import CONNECT_S, TOKEN_FORMS, OpenAIModel, behind_proxy, open_client
@@ -108,10 +110,10 @@ class Upstream:
 
 @asynccontextmanager
 async def running_gateway(
-    base_url: str, host: str = "127.0.0.1", port: int = 0
+    base_url: str, host: str = "127.0.0.1", port: int = 0, api_key: str | None = None
 ) -> AsyncIterator[tuple[str, GatewayLog]]:
     """A gateway to an endpoint for the length of the block; gives its base URL and its log, which is a run that ends
-    with the block.
+    with the block. With `api_key` it serves those alone who send it, and it goes on to the endpoint as all keys do.
 
     Raises:
         UsageError: an address cannot be used.
@@ -128,7 +130,7 @@ async def running_gateway(
         async with open_log(upstream.host) as log:
             gateway = _Gateway(upstream, log)
             routes = [Route("/v1/{path:path}", _Passing(gateway), methods=_METHODS)]
-            async with running_app(Starlette(routes=routes), host, port) as own:
+            async with running_app(Starlette(routes=routes), host, port, api_key) as own:
                 yield own, log
 
 
@@ -174,7 +176,9 @@ class _Passing:
             async for part in request.stream():
                 body += part
                 if len(body) > MAX_BODY:
-                    await _error(413, "the request is too large", "request_too_large")(scope, receive, send)
+                    too_large = _error(413, "the request is too large", "request_too_large")
+                    too_large.headers["connection"] = "close"
+                    await too_large(scope, receive, send)
                     return
         except ClientDisconnect:
             return
@@ -197,10 +201,12 @@ class _Passage:
         self._path = str(request.path_params["path"])
         self._model = ""
         self._streams = False
-        self._key = request.headers.get("authorization", "").removeprefix("Bearer ") or None
+        self._key = bearer(request.headers.get("authorization", "")) or None
 
     async def go(self, body: bytes) -> JSONResponse | None:
         """Pass it on; gives what the client is told where nothing came back."""
+        if self._key:
+            self._gateway.log.hide(self._key)
         asked = _object(body) if self._path == _CHAT and self._request.method == "POST" else None
         if asked is None:
             return await self._pass(body, None)
@@ -288,7 +294,7 @@ class _Passage:
 
     def _clean(self, text: str) -> str:
         """A message for the record, without the client's key."""
-        return text.replace(self._key, "[redacted:api_key]") if self._key else text
+        return Redactor({"api_key": self._key}).redact(text)[0] if self._key else text
 
 
 async def _cancel_when_gone(receive: Receive, scope: anyio.CancelScope) -> None:

@@ -72,11 +72,11 @@ class Collected:
                 continue
             try:
                 chunk = chunk_of(data)
-            except ValueError:
+                self._error = self._error or chunk.get("error")
+                self._assembly.add(chunk)
+                self._tokens(chunk)
+            except (ValueError, TypeError, AttributeError, LookupError):  # what it is, whoever asked sees for itself
                 continue
-            self._error = self._error or chunk.get("error")
-            self._assembly.add(chunk)
-            self._tokens(chunk)
 
     def _tokens(self, chunk: Mapping[str, Any]) -> None:
         """Ids that a client has asked for come piece by piece; whether none is lost, the counts of the usage tell."""

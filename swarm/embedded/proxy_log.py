@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -43,6 +44,9 @@ from swarm.whole_file import write_whole
 
 MODE = "gateway"
 
+_SECRET = 16
+"""Characters of a key without digits that is no word."""
+
 _POLICYS = frozenset({"bad_request", "context_too_long", "refused"})
 """Failures that the agent brought about itself."""
 
@@ -65,6 +69,12 @@ class GatewayLog:
 
     def __repr__(self) -> str:
         return f"<GatewayLog {self.folder.name}: {self.sessions!r}>"
+
+    def hide(self, key: str) -> None:
+        """Take a client's key out of the record: an endpoint may tell it again. Where no key is needed clients send any
+        word, which would be taken out of what the agents say."""
+        if len(key) >= _SECRET or (re.search(r"[0-9]", key) and re.search(r"[A-Za-z]", key)):
+            self._journal.hide("api_key", key)
 
     def find(self, chat: Chat) -> Strand | None:
         """The session that a call goes on with; None: it begins one."""

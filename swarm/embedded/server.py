@@ -16,6 +16,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from swarm.embedded.app import build_app
 from swarm.embedded.faults import Faults
+from swarm.embedded.guard import Guard
 from swarm.embedded.policy import Policy
 from swarm.errors import UsageError
 
@@ -75,21 +76,25 @@ async def running_endpoint(
     host: str = "127.0.0.1",
     port: int = 0,
 ) -> AsyncIterator[str]:
-    """The endpoint in this process, for the length of the block; gives its base URL, `http://HOST:PORT/v1`.
+    """The endpoint in this process, for the length of the block; gives its base URL, `http://HOST:PORT/v1`. With
+    `api_key`, all but /health wants it as bearer token.
 
     Raises:
         UsageError: the address cannot be listened on.
     """
-    async with running_app(build_app(policies, faults, api_key), host, port) as base_url:
+    async with running_app(build_app(policies, faults), host, port, api_key) as base_url:
         yield base_url
 
 
 @asynccontextmanager
-async def running_app(app: ASGIApp, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
-    """An application that is served for the length of the block; else as `running_endpoint`."""
+async def running_app(
+    app: ASGIApp, host: str = "127.0.0.1", port: int = 0, api_key: str | None = None
+) -> AsyncIterator[str]:
+    """An application that is served for the length of the block, behind a `Guard`; else as `running_endpoint`."""
     with _ungrouped():
         async with anyio.create_task_group() as group:
-            yield await group.start(partial(serve, app, host, port))
+            guard = await anyio.to_thread.run_sync(Guard, app, host, api_key)  # which may ask for the host's addresses
+            yield await group.start(partial(serve, guard, host, port))
             group.cancel_scope.cancel()
 
 

@@ -24,6 +24,21 @@ _LEAST_SUMMARY = 300
 
 _INSIDE = re.compile(r"\n(?=[^\n])")
 
+_ENDS = r"\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029"
+_MARKS = r"[ \t\x1f\xa0\xad\u1680\u2000-\u200f\u202f\u205f\u2060\u3000\ufeff*_~`]*+"
+"""What may stand before a word, or between, and it is read as the same: blanks, seen or not, and Markdown's marks."""
+
+_OURS = re.compile(
+    rf"(?:^|(?<=[{_ENDS}]))(?={_MARKS}(?:"
+    rf"#+{_MARKS}(?:Result of |Answer [A-Z]\b(?! [a-z])|The (?:whole )?task\b|Your sub-task\b|Files of the repo)"
+    rf"|#+{_MARKS}Stage \d++: *what came back|(?:#+{_MARKS})?Sub-task [\w.-]+:|The test command (?:passed|failed) on"
+    rf"|Test command:|- [\w.#-]{{1,80}} \([^{_ENDS}]*\): (?:{'|'.join(Outcome)})\b"
+    r"|Output of the test command|At most \d+ (?:sub-tasks|agents) may|The sources of these results are:"
+    r"|The agents told each other:|The user had agents work on|Plan the next stage))",
+    re.MULTILINE | re.IGNORECASE,
+)
+"""The beginnings of lines by which what we say is told from what agents say."""
+
 _BACKTICKS = re.compile(r"`{3,}")
 
 _SUMMARIES_LIMIT = 120_000
@@ -90,7 +105,12 @@ def digest(result: AgentResult, limit: int) -> str:
     """What came of a sub-task in at most about `limit` characters; of a longer text its beginning and its end, and the
     artifact that holds it all."""
     where = opened_by(result.artifact) if result.artifact else ""
-    return cut(result.text, limit, where)
+    return cut(material(result.text), limit, where)
+
+
+def material(text: str) -> str:
+    """What an agent says, as it is quoted to a model: a line that could pass for one of ours is marked as its own."""
+    return _OURS.sub("> ", text)
 
 
 def board_report(posted: Sequence[str]) -> str:
@@ -151,7 +171,7 @@ def single_request(state: RunState) -> str:
 
 def merge_request(task: str, parts: Sequence[tuple[str, str]], sources: Sequence[str]) -> str:
     """The aggregator's user message: headings and texts of the results, and the sources that they stand for."""
-    results = [f"# Result of {heading}\n\n{text}" for heading, text in parts]
+    results = [f"# Result of {heading}\n\n{material(text)}" for heading, text in parts]
     return _join([f"# The task\n\n{task}", *results, f"The sources of these results are: {', '.join(sources)}"])
 
 
@@ -165,7 +185,7 @@ def sources_lost(lost: Sequence[str]) -> str:
 
 def judge_request(task: str, candidates: Sequence[tuple[str, str]], limit: int) -> str:
     """The judge's user message: answers under letters. One of more than `limit` characters is cut, and says so."""
-    answers = [f"# Answer {letter}\n\n{_clip(text, limit)}" for letter, text in candidates]
+    answers = [f"# Answer {letter}\n\n{_clip(material(text), limit)}" for letter, text in candidates]
     return _join([f"# The task\n\n{task}", *answers])
 
 

@@ -31,7 +31,7 @@ REQUIRED: Mapping[str, tuple[str, ...]] = {
 LONGEST = 64_000
 """Bytes of a user's own prompt: it goes into every call."""
 
-_PLACEHOLDER = re.compile(r"\{\{\s*(\w*)\s*\}\}")
+_PLACEHOLDER = re.compile(r"\{\{\s*+(\w*+)\s*+\}\}")
 
 
 @dataclass(frozen=True, slots=True)

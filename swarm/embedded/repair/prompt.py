@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-_COMMAND = re.compile(r"^Test command: `+(.+?)`+\s*$", re.MULTILINE)
-_GATE = re.compile(r"^Output of the test command \((exit code (-?\d+)|[^)]*)\):\s*$", re.MULTILINE)
-_STAGE = re.compile(r"^## Stage (\d+)\b.*$", re.MULTILINE)
+_COMMAND = re.compile(r"^Test command: `++(.*[^`\n])`++\s*$", re.MULTILINE)
+_GATE = re.compile(r"^Output of the test command \((exit code (-?\d{1,9})|[^)]*)\):\s*$", re.MULTILINE)
+_STAGE = re.compile(r"^## Stage (\d{1,9})\b.*$", re.MULTILINE)
 _OUTCOMES = "completed|failed|errored|timed_out|cancelled|budget_exhausted|skipped"
 _EARLIER = re.compile(rf"^- ([A-Za-z0-9][\w.-]*) \((.*)\): ({_OUTCOMES})\b(.*)$", re.MULTILINE)
 _SUBTASK = re.compile(r"^(?:#+ )?Sub-task ([A-Za-z0-9][\w.-]*): (.*)$", re.MULTILINE)
 _CONFLICT = re.compile(r"^These files are in conflict\..*\n((?:- `.+`(?:\n|\Z))+)", re.MULTILINE)
-_ROOM = re.compile(r"^At most (\d+) sub-tasks may be asked for\b", re.MULTILINE)
+_ROOM = re.compile(r"^At most (\d{1,9}) sub-tasks may be asked for\b", re.MULTILINE)
 _RESULT = re.compile(r"^# Result of (.*)$", re.MULTILINE)
 
 
@@ -75,7 +75,7 @@ def gates(text: str) -> list[Gate]:
     found = []
     for m in _GATE.finditer(text):
         rest = text[m.end() :].lstrip("\n")
-        fence = re.match(r"(`{3,}|~{3,})[^\n]*\n", rest)
+        fence = re.match(r"(`{3,}+|~{3,}+)[^\n]*\n", rest)
         if fence is None:
             continue
         end = re.search(rf"^{fence.group(1)}\s*$", rest[fence.end() :], re.MULTILINE)
@@ -120,10 +120,10 @@ def node_ids(text: str) -> list[str]:
     for raw in text.splitlines():
         line = re.sub(r"^(?:[-*]|\d+\.)\s+", "", raw.strip()).strip("`")
         whole = re.match(r"[^\s`:]+\.py::\S", line) and ("[" in line or " " not in line)
-        if whole or re.fullmatch(r"[\w./-]*test[\w./-]*\.py", line):
+        if whole or ("test" in line[:-3] and re.fullmatch(r"[\w./-]++(?<=\.py)", line)):
             found[line] = None
         else:
-            found.update(dict.fromkeys(re.findall(r"[\w./-]+\.py::\w+(?:::\w+)*(?:\[[^\]\s`]*\])?", line)))
+            found.update(dict.fromkeys(re.findall(r"(?<![\w./-])[\w./-]+\.py::\w+(?:::\w+)*(?:\[[^\]\s`]*\])?", line)))
     return list(found)
 
 

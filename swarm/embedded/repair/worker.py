@@ -53,8 +53,9 @@ def steps(messages: Sequence[dict[str, Any]]) -> list[Step]:
             function = call.get("function") or {}
             try:
                 arguments = json.loads(function.get("arguments") or "{}")
-            except ValueError:
+            except (ValueError, RecursionError):
                 arguments = {}
+            arguments = arguments if isinstance(arguments, dict) else {}
             found.append(Step(function.get("name", ""), arguments, results.get(call.get("id"))))
     return found
 
@@ -271,10 +272,12 @@ def _report(result: str | None) -> dict[str, Any]:
     for line in reversed((result or "").splitlines()):
         if line.startswith(_REPORT):
             try:
-                found: dict[str, Any] = json.loads(line[len(_REPORT) :])
-            except ValueError:
+                found = json.loads(line[len(_REPORT) :])
+            except (ValueError, RecursionError):
                 break
-            return found
+            if isinstance(found, dict):
+                return found
+            break
     return {"status": "error", "log": (result or "")[-500:]}
 
 
