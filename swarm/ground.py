@@ -54,7 +54,7 @@ class Grounds:
         """
         from swarm.sandboxes.leases.late import late_lease
 
-        notice = await self._reap()
+        notice = await self.reap()
         backend = await self._backend(config)
         async with late_lease(home(os.environ), run_id) as lease:
             yield Ground(backend, lease.folder, lease.take, notice)
@@ -78,7 +78,9 @@ class Grounds:
                         self._proved[wanted] = await self._stack.enter_async_context(opening)
             return self._proved[wanted]
 
-    async def _reap(self) -> str:
+    async def reap(self) -> str:
+        """Remove what runs left behind that were killed, in bounded time, unless that was done a short time ago; gives
+        a line about it where there was something."""
         from swarm.sandboxes.leases.reaper import reap
 
         now = time.monotonic()

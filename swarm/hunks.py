@@ -103,7 +103,7 @@ def _unquoted(name: bytes) -> str:
 
         def plain(match: re.Match[bytes]) -> bytes:
             said = match[1]
-            return bytes([int(said, 8) & 0xFF]) if said.isdigit() else _ESCAPES.get(said.decode("latin-1"), "").encode()
+            return bytes([int(said, 8) & 0xFF]) if len(said) == 3 else _ESCAPES.get(said.decode("latin-1"), "").encode()
 
         name = _ESCAPE.sub(plain, name[1:-1])
     return name.decode("utf-8", "surrogateescape")

@@ -20,12 +20,22 @@ _UNSEEN = re.compile(
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff\ud800-\udfff]"  # the last but one: tags, selectors
 )
 
+_IN_JSON = re.compile(f"[\x7f-\x9f\u2028\u2029{_ORDER}\ufeff]")  # what JSON lets stand as it is
+
 
 def clean(text: str) -> str:
     """Without terminal controls; lines and tabs are kept."""
     if text.isascii() and text.isprintable():  # most are: names, words, one line
         return text
     return _HOSTILE.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def json_line(text: str) -> str:
+    """A line of JSON that says the same, and neither steers a terminal that shows it nor breaks into several lines for
+    readers that take more than a line feed for the end of one."""
+    if text.isascii() and "\x7f" not in text:
+        return text
+    return _IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def visible(line: str) -> str:

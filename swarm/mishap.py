@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from types import FrameType
 
 from swarm.errors import MachineError, SwarmError
+from swarm.shortage import remedy_for, shortage_in, told
 
 _LONGEST = 500
 _LAST_LINES = 30
-_BETWEEN = sys.stdlib_module_names | {"anyio", "langgraph", "langchain_core", "pydantic", "pydantic_core"}
+_BETWEEN = sys.stdlib_module_names | {"aiosqlite", "anyio", "langgraph", "langchain_core", "pydantic", "pydantic_core"}
 """Packages that stand between us and a part of the caller's own."""
 
 
@@ -26,6 +27,10 @@ def fault_of(error: Exception, what: str = "") -> SwarmError:
         assert isinstance(leaves[0], SwarmError)
         return leaves[0]
     first = unforeseen[0]
+    if isinstance(short := shortage_in(error), Exception):  # a full disk is nobody's defect, wherever it shows
+        fault = MachineError(f"{what}: {told(short)}" if what else told(short), remedy=remedy_for(short))
+        fault.__cause__ = error
+        return fault
     part, ours = _part(first)
     text = " ".join(f"{type(first).__name__}: {first}".rstrip(": ").split())[:_LONGEST]
     if what and ours:

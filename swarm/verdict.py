@@ -109,6 +109,8 @@ def judge(
     if totals.budget_gone:
         return Verdict(RunStatus.BUDGET_EXHAUSTED, BudgetExhausted.exit_code, f"the budget is used up: {why}")
     if outcomes and outcomes <= {Outcome.ERRORED, Outcome.SKIPPED}:
+        if totals.broken and fault is None:
+            why = f"{_useful(coverage)}: {totals.broken}"
         return Verdict(RunStatus.ERRORED, 3, why)
     return Verdict(RunStatus.PARTIAL if coverage.useful and not empty else RunStatus.FAILED, 1, why)
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import random
+import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
+
+from pydantic import SecretStr
 
 from swarm.calls import StreamLimits
 from swarm.config import HOST_IMAGE, Price, RunConfig, home
@@ -177,8 +180,9 @@ async def _places(stack: AsyncExitStack, name: str, config: RunConfig) -> list[t
     from swarm.embedded.server import running_endpoint
 
     policies, faults = load_policies(name.partition(":")[2] or "repair")
-    url = await stack.enter_async_context(running_endpoint(policies, faults=faults))
-    return [(Endpoint(url, EMBEDDED), Knowledge(url, EMBEDDED, given=given_by(config)))]
+    token = secrets.token_urlsafe(24)  # whoever else is on this machine has no business there
+    url = await stack.enter_async_context(running_endpoint(policies, faults=faults, api_key=token))
+    return [(Endpoint(url, EMBEDDED, SecretStr(token)), Knowledge(url, EMBEDDED, given=given_by(config)))]
 
 
 def _in_process(name: str, config: RunConfig) -> bool:

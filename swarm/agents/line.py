@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field, replace
+from weakref import ref
 
 import anyio
 
@@ -56,17 +57,25 @@ class Line:
         return None if gives is None else replace(self, capture=gives, learns=gives and not replayed)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Teller:
-    """Tells the user of one run; equal to every other of that run."""
+    """Tells the user of one run; equal to every other of that run. Whoever keeps one keeps no run that has ended."""
 
-    sink: EventSink
+    __slots__ = ("_hash", "_sink")
+
+    def __init__(self, sink: EventSink) -> None:
+        self._sink = ref(sink)
+        self._hash = id(sink)
 
     def __call__(self, text: str) -> None:
-        self.sink.emit(Notice(message=text, level="warning"))
+        sink = self._sink()
+        if sink is not None:
+            sink.emit(Notice(message=text, level="warning"))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Teller) and other.sink is self.sink
+        if not isinstance(other, Teller):
+            return NotImplemented
+        sink = self._sink()
+        return other is self or (sink is not None and other._sink() is sink)
 
     def __hash__(self) -> int:
-        return id(self.sink)
+        return self._hash

@@ -165,14 +165,17 @@ def _values(action: argparse.Action) -> list[str]:
 
 
 def _runs() -> list[str]:
-    """The runs, newest first. As `swarm.config.home` has it, which is not imported: it would take longer than this."""
+    """The runs, newest first. As `swarm.config.home` has it, which is not imported: it would take longer than this. A
+    name that a shell could take for a command is not told: a folder may have come from anywhere."""
+    import re
     from pathlib import Path
 
     home = Path(os.environ.get("SWARM_HOME") or Path.home() / ".local/share/swarm")
     try:
-        return sorted((each.name for each in (home / "runs").iterdir()), reverse=True)
+        names = [each.name for each in (home / "runs").iterdir()]
     except OSError:
         return []
+    return sorted((name for name in names if re.fullmatch(r"\w[\w.-]*", name, re.ASCII)), reverse=True)
 
 
 def _at_files(word: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -76,9 +77,11 @@ def _able(config: RunConfig, repo: Path) -> Callable[[Found], bool]:
 
     import anyio
 
+    from swarm.sandboxes.environments import Environment, holds_module, lies_in, own_python
     from swarm.sandboxes.toolchain import of_repository
 
     path = ":".join(anyio.run(of_repository, repo)[1])
+    own = own_python(repo, os.environ.get("PATH", ""))
     modules: dict[str, bool] = {}
 
     def able(found: Found) -> bool:
@@ -86,7 +89,14 @@ def _able(config: RunConfig, repo: Path) -> Callable[[Found], bool]:
         if program is None or not found.module:
             return program is not None
         if found.module not in modules:
-            modules[found.module] = _imports(program, found.module)
+            file = Path(program)
+            if own is not None and file.is_relative_to(own.prefix):
+                modules[found.module] = holds_module(own, found.module)
+            elif own is not None or lies_in(repo, file):  # what a repository brings, or names, is not run here
+                base = Path(os.path.realpath(file)).parent.parent
+                modules[found.module] = holds_module(Environment(file.parent.parent, base, file), found.module)
+            else:
+                modules[found.module] = _imports(program, found.module)
         return modules[found.module]
 
     return able

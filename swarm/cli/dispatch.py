@@ -15,6 +15,7 @@ from typing import NoReturn
 from swarm import __version__
 from swarm.cli.stdio import complain, discard_output, one_line
 from swarm.errors import SwarmError
+from swarm.shortage import is_shortage, remedy_for, shortage_in, told
 
 BROKEN = 3
 
@@ -44,6 +45,8 @@ def dispatch(argv: list[str] | None) -> int:
     """Run one command and return its exit code. Only KeyboardInterrupt comes out of it."""
     try:
         given = sys.argv[1:] if argv is None else argv
+        if {"--version", "--verbose"} <= set(given) <= {"--version", "--verbose", "--json"}:
+            return int(_family("version").run(as_json="--json" in given))
         parser = _parser(given[0] if given else "")
         args, rest = parser.parse_known_args(given)
         if rest:
@@ -63,9 +66,14 @@ def dispatch(argv: list[str] | None) -> int:
     except OSError as error:
         _print_traceback_on_request()
         place = f"{error.filename}: " if error.filename else ""
-        complain(f"swarm: {one_line(f'{place}{error.strerror or error}')}")
+        remedy = f"; {remedy_for(error)}" if is_shortage(error) else ""
+        complain(f"swarm: {one_line(f'{place}{error.strerror or error}{remedy}')}")
         return BROKEN
-    except Exception:  # noqa: BLE001  the last resort: a bug is told as one, and never as the work's failure (1)
+    except Exception as error:  # noqa: BLE001  the last resort: a bug is told as one, and never as the work's failure (1)
+        if (short := shortage_in(error)) is not None:
+            _print_traceback_on_request()
+            complain(f"swarm: {one_line(f'{told(short)}; {remedy_for(short)}')}")
+            return BROKEN
         _print_traceback()
         complain("swarm: this is a bug in swarm; please report it with the lines above")
         return BROKEN
@@ -94,7 +102,8 @@ def _parser(first: str) -> Parser:
         epilog="Exit codes: 0 done, 1 failed or partial, 2 usage, 3 machine, 4 budget, 130 interrupted.",
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"swarm {__version__}")
+    about = "show the version; with --verbose what a bug report needs, with --verbose --json as JSON"
+    parser.add_argument("--version", action="version", version=f"swarm {__version__}", help=about)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     named = _ELSEWHERE.get(first, first)
     for name in (named,) if named in FAMILIES and named != "completion" else FAMILIES:

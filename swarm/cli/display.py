@@ -18,6 +18,7 @@ from swarm.cli.text import line
 from swarm.cli.view import RunView
 from swarm.config import home
 from swarm.events import Event
+from swarm.legible import json_line
 from swarm.scheduling.controls import Controls
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class JsonDisplay(_Lines):
 
     def on_event(self, event: Event) -> None:
         self.view.apply(event)
-        self._outlet.put(event.model_dump_json() + "\n")
+        self._outlet.put(json_line(event.model_dump_json()) + "\n")
 
     def say(self, message: str) -> None:
         complain(f"swarm: {message}")

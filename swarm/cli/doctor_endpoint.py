@@ -45,12 +45,18 @@ async def look_at_endpoints(config: RunConfig, redactor: Redactor, *, probe: boo
 
 async def _configured(config: RunConfig, show: Show, *, probe: bool) -> list[Finding]:
     from swarm.errors import UsageError
-    from swarm.models.providers import EMBEDDED, endpoint_of, replicas_of
+    from swarm.models.providers import EMBEDDED, Endpoint, endpoint_of, own_key, replicas_of
 
     roles = (config.model_of("planner"), config.model_of("subagent"), config.model_of("aggregator"))
     names = [name for name in dict.fromkeys(roles) if name and (name != EMBEDDED or config.base_url)]
     names = [name for name in names if not name.startswith(f"{EMBEDDED}:")]
     found: list[Finding] = []
+    try:
+        key = own_key(config)
+    except UsageError as error:
+        if not names or not config.base_urls:  # else the endpoint's own finding tells
+            found.append(Finding("key", False, str(error), needed=bool(config.base_urls)))
+        key = None
     answers: dict[str, bool | None] = {}
     for name in names:
         try:
@@ -66,9 +72,7 @@ async def _configured(config: RunConfig, show: Show, *, probe: bool) -> list[Fin
             if answers[each.base_url]:
                 found += await _model(name, each, config, show, probe=probe)
     if not found and config.base_urls:
-        from swarm.models.providers import Endpoint
-
-        return [await _listed(Endpoint(url, "", config.api_key), [], show) for url in config.base_urls]
+        return [await _listed(Endpoint(url, "", key), [], show) for url in config.base_urls]
     if not found:
         text = "none configured (--base-url or OPENAI_BASE_URL); `--model embedded` repairs Python without one"
         return [Finding("endpoint", None, text)]
@@ -91,7 +95,7 @@ async def _listed(where: Endpoint, names: list[str], show: Show) -> Finding:
 
     headers = {"Authorization": f"Bearer {where.key.get_secret_value()}"} if where.key else {}
     try:
-        async with httpx.AsyncClient(timeout=LIST_TIMEOUT, follow_redirects=True) as client:
+        async with httpx.AsyncClient(timeout=LIST_TIMEOUT) as client:
             answer = await list_models(client, where.base_url, LIST_TIMEOUT, headers)
     except TimeoutError:
         return finding(False, f"does not list its models within {LIST_TIMEOUT:g} s")

@@ -23,7 +23,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="pass requests on to this endpoint instead, and record the chats as a run, one trajectory a session",
     )
     parser.add_argument(
-        "--api-key-env", metavar="NAME", help="environment variable with the key that clients must send"
+        "--api-key-env",
+        metavar="NAME",
+        help="environment variable with the key that clients must send; needed where others reach --host",
     )
     parser.set_defaults(run=run)
 
@@ -38,14 +40,27 @@ def run(args: argparse.Namespace) -> int:
     import anyio
 
     if args.proxy is not None:
-        anyio.run(_pass_on, args.host, args.port, args.proxy, args.api_key_env)
+        anyio.run(_pass_on, args.host, args.port, args.proxy, _key_in(args))
         return 0
-    anyio.run(_serve, args.host, args.port, args.policy, args.api_key_env)
+    anyio.run(_serve, args.host, args.port, args.policy, _key_in(args))
     return 0
 
 
-async def _serve(host: str, port: int, policy: str, api_key_env: str | None) -> None:
+def _key_in(args: argparse.Namespace) -> str | None:
+    """The key that clients must send, None where anyone on this machine may ask."""
     import os
+
+    from swarm.embedded.guard import require_closed
+    from swarm.errors import UsageError
+
+    api_key = os.environ.get(args.api_key_env) if args.api_key_env else None
+    if args.api_key_env and not api_key:
+        raise UsageError(f"--api-key-env: {args.api_key_env} is not set", remedy="export it with the key")
+    require_closed(args.host, api_key)
+    return api_key
+
+
+async def _serve(host: str, port: int, policy: str, api_key: str | None) -> None:
     import signal
 
     import anyio
@@ -53,12 +68,8 @@ async def _serve(host: str, port: int, policy: str, api_key_env: str | None) -> 
     from swarm.cli.open_files import allow_many_open_files
     from swarm.embedded.catalog import load_policies
     from swarm.embedded.server import running_endpoint
-    from swarm.errors import UsageError
 
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        api_key = os.environ.get(api_key_env) if api_key_env else None
-        if api_key_env and not api_key:
-            raise UsageError(f"--api-key-env: {api_key_env} is not set", remedy="export it with the key")
         policies, faults = load_policies(policy)
         allow_many_open_files()
         async with running_endpoint(policies, faults=faults, api_key=api_key, host=host, port=port) as base_url:
@@ -67,7 +78,7 @@ async def _serve(host: str, port: int, policy: str, api_key_env: str | None) -> 
                 break
 
 
-async def _pass_on(host: str, port: int, proxy: str, api_key_env: str | None) -> None:
+async def _pass_on(host: str, port: int, proxy: str, api_key: str | None) -> None:
     import signal
 
     import anyio
@@ -75,13 +86,10 @@ async def _pass_on(host: str, port: int, proxy: str, api_key_env: str | None) ->
     from swarm.cli.open_files import allow_many_open_files
     from swarm.cli.stdio import complain
     from swarm.embedded.proxy import running_gateway
-    from swarm.errors import UsageError
 
-    if api_key_env is not None:
-        raise UsageError("--api-key-env with --proxy: keys of clients are passed on", remedy="leave one of them out")
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         allow_many_open_files()
-        async with running_gateway(proxy, host, port) as (base_url, log):
+        async with running_gateway(proxy, host, port, api_key) as (base_url, log):
             print(f"listening on {base_url}", flush=True)
             complain(f"swarm: recording the run {log.folder.name}")
             async for _ in signals:

@@ -11,11 +11,13 @@ from typing import Any
 
 from swarm.errors import JournalError, UsageError
 from swarm.journal.reader import is_at_work
+from swarm.whole_file import open_plain
 
 RUNNING = "running"
 CRASHED = "crashed"
 UNREADABLE = "unreadable"
 _AT_ONCE_S = 1.0
+_LONGEST = 64 << 20  # bytes of a result, or of a record that is read to list a run
 LATEST = 1e11  # Unix seconds; what claims to be later is no time
 
 
@@ -128,8 +130,8 @@ def _ending(path: Path) -> dict[str, Any]:
     """The result in a journal's last record, for a run that died between the two."""
     last = b""
     try:
-        with path.open("rb") as lines:
-            for line in lines:
+        with open_plain(path) as lines:
+            while line := lines.readline(_LONGEST):
                 last = line
     except OSError:
         return {}
@@ -154,8 +156,8 @@ def _start_of(folder: Path) -> float:
 
 def _first_event(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as lines:
-            first = _object(lines.readline())
+        with open_plain(path) as lines:
+            first = _object(lines.readline(_LONGEST))
     except OSError:
         return {}
     return first if first.get("type") == "run_start" else {}
@@ -163,7 +165,8 @@ def _first_event(path: Path) -> dict[str, Any]:
 
 def _json_object(path: Path) -> dict[str, Any]:
     try:
-        return _object(path.read_bytes())
+        with open_plain(path) as file:
+            return _object(file.read(_LONGEST))
     except OSError:
         return {}
 

@@ -20,6 +20,7 @@ import anyio
 
 from swarm.cli.in_order import leave_terminal
 from swarm.cli.stdio import tell
+from swarm.legible import json_line
 from swarm.result import RunResult, Spent
 from swarm.types import RunStatus
 from swarm.whole_file import write_whole
@@ -118,7 +119,7 @@ class Terminal:
 
 def envelope(result: RunResult) -> str:
     """The last line of `--json`."""
-    return f'{{"type":"result",{result.model_dump_json()[1:]}'
+    return json_line(f'{{"type":"result",{result.model_dump_json()[1:]}')
 
 
 def result_of(display: Display) -> RunResult:
@@ -129,11 +130,20 @@ def result_of(display: Display) -> RunResult:
         return RunResult.model_validate(view.result)
     if not view.run_id:
         return RunResult(run_id="", status=RunStatus.CANCELLED, exit_code=INTERRUPTED, answer="", run_dir="")
+    result = so_far(display, RunStatus.CANCELLED, INTERRUPTED)
+    with suppress(OSError):
+        write_whole(folder_of(view.run_id) / "result.json", result.model_dump_json(indent=2).encode())
+    return result
+
+
+def so_far(display: Display, status: RunStatus, code: int) -> RunResult:
+    """The envelope of a run that was begun and came to no end, from what was seen of it."""
+    view = display.view
     totals, folder = view.totals, folder_of(view.run_id)
-    result = RunResult(
+    return RunResult(
         run_id=view.run_id,
-        status=RunStatus.CANCELLED,
-        exit_code=INTERRUPTED,
+        status=status,
+        exit_code=code,
         answer="",
         patch_path=None,
         coverage=totals.coverage,
@@ -148,9 +158,6 @@ def result_of(display: Display) -> RunResult:
         gate=None,
         run_dir=str(folder),
     )
-    with suppress(OSError):
-        write_whole(folder / "result.json", result.model_dump_json(indent=2).encode())
-    return result
 
 
 def folder_of(run_id: str) -> Path:

@@ -6,16 +6,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from swarm.errors import MachineError, SwarmError
+
+if TYPE_CHECKING:
+    from swarm.result import RunResult
 
 
 @dataclass
 class Known:
-    """What is known of a run. `folder` is None while there is none."""
+    """What is known of a run. `folder` is None while there is none. `result`: how far it came that could not be brought
+    to its end."""
 
     run_id: str
     folder: Path | None = None
+    result: RunResult | None = None
 
 
 @contextmanager
@@ -37,6 +43,9 @@ def _tell(known: Known, error: BaseException) -> None:
     from swarm.result import RunResult
     from swarm.types import RunStatus
 
+    if known.result is not None:
+        tell_envelope(known.result)
+        return
     status, code = RunStatus.ERRORED, MachineError.exit_code
     if isinstance(error, KeyboardInterrupt):
         status, code = RunStatus.CANCELLED, INTERRUPTED

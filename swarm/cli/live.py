@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import anyio
 
     from swarm.cli.display import Display
+    from swarm.cli.last_line import Known
     from swarm.config import RunConfig
     from swarm.events import Event
     from swarm.result import RunResult
@@ -37,10 +38,11 @@ def live(
     work: Work,
     earlier: Iterable[Event] = (),
     again: Callable[[], bool] = lambda: False,
+    known: Known | None = None,
 ) -> int:
     """Show a run while `work` makes it, and do with its end what the options say; the exit code is the run's.
     `earlier`: what happened of it before. `again`: whether the user wants another in its place; then nothing is told
-    of its end.
+    of its end. `known` is told how far a run came whose record can no longer be written.
 
     Raises:
         SwarmError: the run could not be started.
@@ -48,14 +50,20 @@ def live(
     import anyio
 
     from swarm.cli.in_order import ends_in_order
-    from swarm.cli.interrupts import result_of, stopped_at_once, tell_envelope
+    from swarm.cli.interrupts import result_of, so_far, stopped_at_once, tell_envelope
     from swarm.cli.open_files import allow_many_open_files
     from swarm.cli.stdio import complain
+    from swarm.errors import JournalError
     from swarm.result import RunResult
+    from swarm.types import RunStatus
 
     allow_many_open_files()
     with ends_in_order():
-        display, result = anyio.run(_run, config, args, work, earlier)
+        display, result, failure = anyio.run(_run, config, args, work, earlier)
+    if failure is not None:
+        if known is not None and display.view.run_id and isinstance(failure, JournalError):
+            known.result = so_far(display, RunStatus.ERRORED, failure.exit_code)
+        raise failure
     with ends_in_order():  # anew: the event loop leaves the signals as if nobody had handled them
         if again():
             return INTERRUPTED
@@ -100,8 +108,8 @@ def _way_on(args: argparse.Namespace, result: RunResult, config: RunConfig) -> s
 
 async def _run(
     config: RunConfig, args: argparse.Namespace, work: Work, earlier: Iterable[Event]
-) -> tuple[Display, RunResult | None]:
-    """The run and its display; None instead of a result where a second signal ended it at once."""
+) -> tuple[Display, RunResult | None, SwarmError | None]:
+    """The run and its display; None instead of a result where a second signal ended it at once, or what ended it."""
     import anyio
 
     from swarm.cli.display import open_display
@@ -136,9 +144,7 @@ async def _run(
             finally:
                 display.close()
         signals.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
-    return display, result
+    return display, result, failure
 
 
 def _finish(args: argparse.Namespace, display: Display, result: RunResult, repo: Path | None, config: RunConfig) -> int:

@@ -1,5 +1,6 @@
 """The command `swarm`. Next to nothing is imported before Ctrl-C is provided for."""
 
+import os
 import sys
 
 INTERRUPTED = 130
@@ -11,6 +12,7 @@ def main(argv: "list[str] | None" = None) -> int:
         from swarm.cli import stdio
 
         stdio.open_closed_streams()
+        _take_programs_from_absolute_folders()
         try:
             from swarm.cli.dispatch import dispatch
 
@@ -22,6 +24,12 @@ def main(argv: "list[str] | None" = None) -> int:
             stdio.settle()
     except KeyboardInterrupt:  # before or after all else
         return _interrupted()
+
+
+def _take_programs_from_absolute_folders() -> None:
+    """With `.`, or nothing between two colons, on the PATH, a file `git` of the repository around would be run."""
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    os.environ["PATH"] = os.pathsep.join(folder for folder in folders if folder.startswith("/")) or os.defpath
 
 
 def _interrupted() -> int:

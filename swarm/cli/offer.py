@@ -12,7 +12,7 @@ from pathlib import Path
 from shutil import which
 
 from swarm.cli.ask import ask_blocking, yes_or_no
-from swarm.cli.stdio import complain, one_line
+from swarm.cli.stdio import complain, complain_as_it_is, one_line
 from swarm.errors import UsageError
 from swarm.legible import visible
 from swarm.sandboxes.git.command import user_git
@@ -66,7 +66,7 @@ def show(patch: Path) -> None:
     lines = [_marked(visible(line)) for line in text.removesuffix("\n").split("\n")]
     pager = os.environ.get("PAGER", "").strip() or ("less" if which("less") else "")
     if not pager:
-        complain("\n".join(lines))
+        complain_as_it_is("\n".join(lines))
         return
     env = {"LESS": "FRX", **os.environ}
     # Standard output may be a file, and a screen is wanted.
@@ -77,7 +77,7 @@ def show(patch: Path) -> None:
             with suppress(KeyboardInterrupt):  # Ctrl-C is the pager's
                 process.wait()
     if process.returncode in _NO_PROGRAM:
-        complain("\n".join(lines))
+        complain_as_it_is("\n".join(lines))
 
 
 def _marked(line: str) -> str:

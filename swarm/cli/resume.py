@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import anyio
 
     from swarm.cli.display import Display
+    from swarm.cli.last_line import Known
     from swarm.result import RunResult
     from swarm.runtime import Swarm
 
@@ -40,6 +41,7 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     limits.add_argument("--concurrency", type=int, metavar="N", help="sub-agents at work at once")
     limits.add_argument("--base-url", metavar="URL", action="append", help="where the endpoint is now")
     add_targets(parser)
+    parser.add_argument("--trust", action="store_true", help="also one that was begun elsewhere: its record is obeyed")
     parser.add_argument("--yes", action="store_true", help="ask nothing on the terminal")
     parser.add_argument("--json", action="store_true", help="events from now on as JSON lines, last the result")
 
@@ -57,10 +59,10 @@ def run(args: argparse.Namespace) -> int:
 
     with always_an_envelope(json=args.json, run_id=args.run) as of, ends_in_order():
         of.folder = find_run(home(os.environ) / "runs", args.run)
-        return _go_on(args, of.folder)
+        return _go_on(args, of.folder, of)
 
 
-def _go_on(args: argparse.Namespace, folder: Path) -> int:
+def _go_on(args: argparse.Namespace, folder: Path, of: Known) -> int:
     from pathlib import Path
 
     from swarm.cli.approve import asker
@@ -69,17 +71,19 @@ def _go_on(args: argparse.Namespace, folder: Path) -> int:
     from swarm.cli.targets import check_targets
     from swarm.journal.past import Past
     from swarm.journal.reader import hold_journal
-    from swarm.resuming import config_of, resumable
+    from swarm.resuming import config_of, require_own, resumable
 
     with hold_journal(folder / "events.jsonl") as held:
         past = Past(held.events)
         started = resumable(past, folder)
+        if not args.trust:
+            require_own(held, folder, os.environ)
         events = held.events
     config = config_of(past, {key: value for key in GIVEN if (value := getattr(args, key)) is not None}, os.environ)
     repo = Path(started.repo) if started.repo else None
     past.course.widen(config.model_dump())
     args.dry_run = started.dry_run
-    check_targets(args, repo)
+    check_targets(args, repo, folder / "repo.git")
     if past.course.over:
         complain(f"swarm: {folder.name} came to its end; this is its result")
 
@@ -92,6 +96,7 @@ def _go_on(args: argparse.Namespace, folder: Path) -> int:
             stop=stop,
             approve=asks,
             controls=display.controls,
+            trust=args.trust,
         )
 
-    return live(args, config, repo, work, events)
+    return live(args, config, repo, work, events, known=of)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import anyio
 
     from swarm.cli.display import Display
+    from swarm.cli.last_line import Known
     from swarm.result import RunResult
     from swarm.runtime import Swarm
 
@@ -79,11 +80,11 @@ def run(args: argparse.Namespace) -> int:
     from swarm.cli.in_order import ends_in_order
     from swarm.cli.last_line import always_an_envelope
 
-    with always_an_envelope(json=args.json), ends_in_order():
-        return _run(args)
+    with always_an_envelope(json=args.json) as known, ends_in_order():
+        return _run(args, known)
 
 
-def _run(args: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace, known: Known) -> int:
     _check_gate(args)
     task = _task(args.task)
     repo = _repository(args)
@@ -93,8 +94,11 @@ def _run(args: argparse.Namespace) -> int:
     from swarm.cli.approve import Wish, asker
     from swarm.cli.discovery import with_gate
     from swarm.cli.live import live
+    from swarm.cli.stdio import complain
     from swarm.cli.targets import check_targets
+    from swarm.cli.text import line
     from swarm.config import load_config
+    from swarm.models.pricing import outdone
 
     flags = flags_of(args)
     if args.no_test:
@@ -102,6 +106,8 @@ def _run(args: argparse.Namespace) -> int:
     config = load_config(flags, os.environ, repo)
     check_targets(args, repo)
     config = with_gate(config, repo, Path(args.repo or "."))
+    for name in outdone(config, os.environ):
+        complain(f"swarm: {repo}/swarm.toml names a price of {line(name)}, which is known otherwise: it does not count")
 
     wish = Wish(repo) if repo is not None else None
 
@@ -117,8 +123,11 @@ def _run(args: argparse.Namespace) -> int:
             controls=display.controls,
         )
 
+    def another() -> bool:
+        return wish is not None and wish.test is not None
+
     while True:
-        code = live(args, config, repo, work, again=lambda: wish is not None and wish.test is not None)
+        code = live(args, config, repo, work, again=another, known=known)
         if wish is None or wish.test is None:
             return code
         config = config.model_copy(update={"test": wish.test or None, "test_found": ""})

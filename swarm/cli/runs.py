@@ -90,8 +90,10 @@ def _show(folder: Path, json: bool) -> int:
 
     events = read_events(folder / "events.jsonl")
     if json:
+        from swarm.legible import json_line
+
         for event in events:
-            print(event.model_dump_json())
+            print(json_line(event.model_dump_json()))
         return 0
 
     from swarm.cli.history import read_record

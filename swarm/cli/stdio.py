@@ -45,7 +45,15 @@ def write_out(data: bytes) -> None:
 
 
 def complain(text: str) -> None:
-    """Print to standard error; where it cannot be written there is nobody to tell."""
+    """Print to standard error what may hold anything that was read; where it cannot be written there is nobody to
+    tell."""
+    from swarm.legible import clean
+
+    complain_as_it_is(clean(text))
+
+
+def complain_as_it_is(text: str) -> None:
+    """As `complain`, for text that steers the terminal on purpose."""
     try:
         print(text, file=sys.stderr, flush=True)
     except OSError:

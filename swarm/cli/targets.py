@@ -9,16 +9,19 @@ from pathlib import Path
 
 from swarm.errors import UsageError
 from swarm.legible import visible
+from swarm.sandboxes.git.branch import is_given
 from swarm.sandboxes.git.command import user_git
 from swarm.sandboxes.git.opened import opened
 from swarm.sandboxes.git.trees import links_of
 
 STDOUT = "-"
+_NAMED = "--format=%(objectname) %(refname)"
 _ELSE = "take --patch FILE"
 
 
-def check_targets(args: argparse.Namespace, repo: Path | None) -> None:
-    """Refuse before the run what could not be delivered after it.
+def check_targets(args: argparse.Namespace, repo: Path | None, store: Path | None = None) -> None:
+    """Refuse before the run what could not be delivered after it. `store` is that of a run which is gone on with: the
+    branch that is asked for may be its own, made before it was killed.
 
     Raises:
         UsageError: there is no repository to apply to, the branch exists or cannot be, the file has no folder.
@@ -36,7 +39,7 @@ def check_targets(args: argparse.Namespace, repo: Path | None) -> None:
     if not repo.is_dir():
         raise UsageError(f"{wanted}: {repo} is gone", remedy=_ELSE)
     if args.branch is not None:
-        check_branch(repo, args.branch)
+        check_branch(repo, args.branch, store)
         if not _writable(opened(user_git(repo)).common / "objects"):
             raise UsageError(f"--branch: the repository of {repo} cannot be written", remedy=_ELSE)
         return
@@ -45,9 +48,10 @@ def check_targets(args: argparse.Namespace, repo: Path | None) -> None:
         raise UsageError(f"--apply: {unwritten} cannot be written", remedy=f"{_ELSE}, or run as who may write there")
 
 
-def check_branch(repo: Path, name: str) -> None:
+def check_branch(repo: Path, name: str, store: Path | None = None) -> None:
     """Raises: UsageError where no branch of this name can be made, in the repository or in a submodule: what is
-    changed in one goes onto a branch of the same name there."""
+    changed in one goes onto a branch of the same name there. One that was made of `store`, and that nobody has changed,
+    is no hindrance."""
     ref = f"refs/heads/{name}"
     unfit = not name or name.startswith("-") or name == "HEAD"
     if unfit or user_git(repo).attempt("check-ref-format", ref).code:
@@ -56,7 +60,10 @@ def check_branch(repo: Path, name: str) -> None:
     above = {"/".join(words[:count]) for count in range(3, len(words))}
     for folder in (repo, *_submodules(repo)):
         inside = f" in {visible(str(folder.relative_to(repo)))}" if folder != repo else ""
-        for found in user_git(folder).attempt("for-each-ref", "--format=%(refname)", ref, *above).text.splitlines():
+        for found in user_git(folder).attempt("for-each-ref", _NAMED, ref, *above).text.splitlines():
+            commit, _, found = found.partition(" ")
+            if found == ref and store is not None and is_given(store, commit):
+                continue
             if found == ref:
                 raise UsageError(f"the branch {name} exists already{inside}", remedy="choose another name")
             if found in above or found.startswith(f"{ref}/"):

@@ -31,6 +31,7 @@ def run(args: argparse.Namespace) -> int:
     import json
 
     from swarm.cli.history import find_run
+    from swarm.cli.text import line
     from swarm.config import home
     from swarm.journal.validation import has_ended, validate
 
@@ -39,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     for problem in validate(folder):
         found += 1
         if found <= MOST:
-            print(json.dumps(problem._asdict()) if args.json else problem)
+            print(json.dumps(problem._asdict()) if args.json else line(str(problem), 400))
     if found:
         more = f", of which the first {MOST} are told" if found > MOST else ""
         complain(f"swarm: the log of {folder.name} is not valid: {found} problem{'s' * (found > 1)}{more}")
@@ -47,5 +48,5 @@ def run(args: argparse.Namespace) -> int:
     if not has_ended(folder):
         complain(f"swarm: {folder.name} has not ended; what there is of its log is valid")
     elif not args.json:
-        print(f"{folder.name}: valid")
+        print(f"{line(folder.name)}: valid")
     return 0

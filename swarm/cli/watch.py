@@ -99,13 +99,14 @@ class _Watching:
         from swarm.cli.outlet import Outlet
         from swarm.cli.stdio import discard_output
         from swarm.cli.view import RunView
+        from swarm.legible import json_line
 
         def broken(error: OSError) -> None:
             discard_output()
             left.set()
 
         def take(told: Told) -> None:
-            outlet.put(told.line.decode("utf-8", "replace") + "\n")
+            outlet.put(json_line(told.line.decode("utf-8", "replace").replace("\r", " ")) + "\n")
             if told.event is not None:
                 view.apply(told.event)
 

@@ -17,6 +17,7 @@ from anyio.abc import TaskGroup
 from swarm.errors import MachineError, SandboxError
 from swarm.places.workshop import Workshop
 from swarm.protocols import Sandbox, WorkingCopy
+from swarm.shortage import remedy_for, told
 from swarm.stopping import companions
 
 MOST_AHEAD = 16
@@ -40,7 +41,7 @@ class Place:
         self.commit = commit
         self.ready = anyio.Event()
         self.closed = anyio.Event()
-        self.error: MachineError | OSError | None = None
+        self.error: MachineError | None = None
         self._leave_sandbox = anyio.Event()
         self._leave = anyio.Event()
         self._copy: WorkingCopy | None = None
@@ -85,10 +86,14 @@ class Place:
                 self.closed.set()
                 await self._leave.wait()
         except (MachineError, OSError) as error:  # told to whoever waits for it, not to the other places
-            self.error = error
+            self.error = error if isinstance(error, MachineError) else _not_opened(error)
         finally:
             self.ready.set()
             self.closed.set()
+
+
+def _not_opened(error: OSError) -> SandboxError:
+    return SandboxError(f"no place to work can be opened: {told(error)}", remedy=remedy_for(error))
 
 
 class Pool:

@@ -38,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from swarm.errors import UsageError
     from swarm.evals.compare.build import Wanted, compare
     from swarm.evals.compare.metrics import BY_NAME
+    from swarm.legible import json_line
 
     if args.json and args.html == "-":
         raise UsageError("--json and --html - both write to standard output")
@@ -52,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     if args.html is not None:
         _write_page(found, args.html)
     if args.json:
-        write_out(found.model_dump_json().encode() + b"\n")
+        write_out(json_line(found.model_dump_json()).encode() + b"\n")
     elif args.html is None:
         _show(found)
     return 0

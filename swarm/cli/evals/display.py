@@ -14,6 +14,7 @@ from swarm.cli.outlet import Outlet
 from swarm.cli.stdio import complain
 from swarm.evals.records import TrialResult
 from swarm.evals.runner.tally import Progress
+from swarm.legible import json_line
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -42,7 +43,7 @@ class JsonLines:
     def observe(self, line: TrialResult | None, progress: Progress) -> None:
         """A trial has its line."""
         if line is not None:
-            self._outlet.put(f'{{"type":"trial",{line.model_dump_json()[1:]}\n')
+            self._outlet.put(json_line(f'{{"type":"trial",{line.model_dump_json()[1:]}') + "\n")
 
     def say(self, message: str) -> None:
         """Tell the user something."""
