@@ -60,6 +60,7 @@ async def prober(root: Path, python: str) -> AsyncIterator[Prober]:
     """Start a prober for the tree at `root`; it, its children and their temporary files end with the block."""
     # Nothing is inherited: foreign tests need no keys. -P keeps this folder from being importable as top level.
     env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(root.parent), "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"}
+    env["PYTEST_ADDOPTS"] = "-p no:langsmith_plugin"  # comes with langgraph, and takes a second to import
     command = [python, "-P", str(Path(__file__).resolve().with_name("fault_probe.py")), str(root)]
     async with AsyncExitStack() as stack:
         # A pytest that cleans up in the machine's own folder can stumble over what others left there.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
+from collections import Counter
 from urllib.parse import urljoin
+
+from swarm.tools.markup import pieces
 
 _SKIPPED = frozenset({"script", "style", "noscript", "template", "svg", "head", "iframe", "object"})
 _BLOCKS = frozenset(
@@ -15,22 +17,32 @@ _BLOCKS = frozenset(
 _HEADINGS = {f"h{level}": "#" * level + " " for level in range(1, 7)}
 
 
-class _Reader(HTMLParser):
+class _Reader:
     def __init__(self, base: str) -> None:
-        super().__init__(convert_charrefs=True)
         self._base = base
         self._skipping: list[str] = []
+        self._skipped: Counter[str] = Counter()  # how often each of them is open
         self._in_title = False
         self._verbatim = 0
         self._links: list[str] = []
         self.parts: list[str] = []
         self.title = ""
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+    def read(self, page: str) -> None:
+        for piece in pieces(page):
+            if isinstance(piece, str):
+                self._text(piece)
+            elif piece.closes:
+                self._close(piece.name)
+            else:
+                self._open(piece.name, piece.href)
+
+    def _open(self, tag: str, link: str) -> None:
         if tag == "title":
             self._in_title = True
         elif tag in _SKIPPED:
             self._skipping.append(tag)
+            self._skipped[tag] += 1
         if self._skipping:
             return
         if tag in _BLOCKS or tag == "br":
@@ -42,16 +54,17 @@ class _Reader(HTMLParser):
         elif tag == "pre":
             self._verbatim += 1
         elif tag == "a":
-            link = dict(attrs).get("href") or ""
             self._links.append("" if link.startswith(("#", "javascript:", "data:")) else link)
             self.parts.append("[" if self._links[-1] else "")
 
-    def handle_endtag(self, tag: str) -> None:
+    def _close(self, tag: str) -> None:
         if tag == "title":
             self._in_title = False
-        if tag in self._skipping:
-            while self._skipping.pop() != tag:
-                pass
+        if self._skipped[tag]:
+            inner = ""
+            while inner != tag:
+                inner = self._skipping.pop()
+                self._skipped[inner] -= 1
             return
         if self._skipping:
             return
@@ -62,7 +75,7 @@ class _Reader(HTMLParser):
         elif tag == "a" and self._links and (link := self._links.pop()):
             self.parts.append(f"]({_absolute(self._base, link)})")
 
-    def handle_data(self, data: str) -> None:
+    def _text(self, data: str) -> None:
         if self._in_title and not self.title:
             self.title = " ".join(data.split())
         if not self._skipping:
@@ -72,8 +85,7 @@ class _Reader(HTMLParser):
 def page_text(html: str, base: str) -> str:
     """The text of a page; `base` is its address, which relative links count from."""
     reader = _Reader(base)
-    reader.feed(html)
-    reader.close()
+    reader.read(html)
     lines = [line.rstrip() for line in "".join(reader.parts).split("\n")]
     text = re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
     return f"{reader.title}\n\n{text}" if reader.title else text

@@ -33,6 +33,9 @@ START_SECONDS = 30.0
 CALL_SECONDS = 300.0
 _MOST_TOOLS = 256
 _NAME = 64
+_LONGEST = 8_000
+"""Characters of a tool's description that models are told."""
+
 _ODD = re.compile(r"[^A-Za-z0-9_-]")
 
 
@@ -172,7 +175,7 @@ async def _tools(connection: _Connection, client: mcp.Client) -> list[McpTool]:
                 found.append(
                     McpTool(
                         name=_name(connection.name, each.name),
-                        description=printable(each.description or each.title or each.name),
+                        description=clip(printable(each.description or each.title or each.name), _LONGEST),
                         parameters={"type": "object", "properties": {}, **each.input_schema},
                         remote=each.name,
                         connection=connection,

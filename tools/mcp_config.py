@@ -74,6 +74,8 @@ def load_servers(path: Path, env: Mapping[str, str] | None = None) -> dict[str, 
             first = error.errors(include_input=False)[0]
             where = ".".join(str(part) for part in ("mcpServers", name, *first["loc"]))
             raise UsageError(f"{path}: {where}: {first['msg']}", remedy=_REMEDY) from None
+        except RecursionError:
+            raise UsageError(f"{path}: mcpServers.{name} is nested too deeply", remedy=_REMEDY) from None
     return servers
 
 

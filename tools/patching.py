@@ -13,10 +13,13 @@ from dataclasses import dataclass, field
 
 from swarm.tools.output import clip
 
-_HUNK = re.compile(r"@@(?: -(\d+)(?:,\d+)? \+\d+(?:,\d+)?)? ?@@")
+_HUNK = re.compile(r"@@(?: -(\d{1,9})(?:,\d+)? \+\d+(?:,\d+)?)? ?@@")
 _MOVED = re.compile(r"rename (from|to) (.+)")
 _MODE = re.compile(r"(?:new file mode|new mode) (\d+)")
 _NOWHERE = "/dev/null"
+_MOST_PLACES = 10
+_MOST_LOOKS = 20_000
+"""Lines that are compared to say where a hunk nearly fits."""
 
 
 class PatchProblem(ValueError):
@@ -142,24 +145,41 @@ def _place(lines: list[str], old: list[str], hunk: Hunk, done: int, name: str) -
             raise PatchProblem(f"{where}: line {at} is not in the file, which has {len(lines)} lines.")
         return at
     size = len(old)
-    found = [at for at in range(done, len(lines) - size + 1) if lines[at] == old[0] and lines[at : at + size] == old]
-    if hunk.start is not None and hunk.start - 1 in found:
-        return hunk.start - 1
+    at = (hunk.start or 0) - 1
+    if done <= at <= len(lines) - size and lines[at : at + size] == old:
+        return at
+    found = _places(lines, old, done)
     if len(found) == 1:
         return found[0]
     if found:
-        told = ", ".join(str(at + 1) for at in found[:10])
+        told = ", ".join(str(at + 1) for at in found[:_MOST_PLACES])
         raise PatchProblem(f"{where}: its lines are at several places, on lines {told}. Give more context.")
     raise PatchProblem(f"{where}: its lines are not in the file{_nearest(lines, old, done)}. Read it and try again.")
 
 
+def _places(lines: Sequence[str], old: Sequence[str], done: int) -> list[int]:
+    """Where these lines stand after the first `done`: the first few places, found in one text, which takes its time in
+    proportion however often a line is repeated."""
+    text, wanted = "\n".join(["", *lines[done:], ""]), "\n".join(["", *old, ""])
+    found: list[int] = []
+    number, before, at = done, 0, text.find(wanted)
+    while at >= 0 and len(found) <= _MOST_PLACES:
+        number += text.count("\n", before, at)
+        found.append(number)
+        before, at = at, text.find(wanted, at + 1)
+    return found
+
+
 def _nearest(lines: Sequence[str], old: Sequence[str], done: int) -> str:
     """The first line that does not fit at the place where most of the hunk's first lines do."""
-    best, at_best = 0, -1
+    best, at_best, looks = 0, -1, 0
     for at in range(done, len(lines)):
         fit = 0
         while fit < len(old) and at + fit < len(lines) and lines[at + fit] == old[fit]:
             fit += 1
+        looks += 1 + fit
+        if looks > _MOST_LOOKS and best:
+            break
         if fit > best:
             best, at_best = fit, at
     if at_best < 0:
@@ -178,15 +198,17 @@ def _hunk(lines: Sequence[str], at: int, patch: FilePatch) -> int:
         raise PatchProblem(f"{patch.name}, hunk {number}: the header {head!r} is not `@@ -LINE,COUNT +LINE,COUNT @@`.")
     hunk = Hunk(number, int(header[1]) if header[1] else None)
     at += 1
-    while at < len(lines) and _is_body(lines, at):
-        kind, line = lines[at][:1], lines[at][1:]
+    while (after := _after_blank(lines, at)) < len(lines) and _is_body(lines, after):
+        for part in (hunk.old, hunk.new):  # an empty line is context that lost its space, where more follows
+            part += [""] * (after - at)
+        kind, line = lines[after][0], lines[after][1:]
         if kind == "\\":
-            _no_newline(hunk, lines[at - 1][:1])
-        if kind in ("-", " ", "", "\r"):
+            _no_newline(hunk, lines[after - 1][:1])
+        if kind in "- ":
             hunk.old.append(line)
-        if kind in ("+", " ", "", "\r"):
+        if kind in "+ ":
             hunk.new.append(line)
-        at += 1
+        at = after + 1
     if not hunk.old and not hunk.new:
         raise PatchProblem(f"{patch.name}, hunk {number}: it is empty.")
     patch.hunks.append(hunk)
@@ -194,10 +216,14 @@ def _hunk(lines: Sequence[str], at: int, patch: FilePatch) -> int:
 
 
 def _is_body(lines: Sequence[str], at: int) -> bool:
-    """Whether a line belongs to the hunk before it. An empty one is context that lost its space, where more follows."""
+    """Whether a line, which is not empty, belongs to the hunk before it."""
+    return lines[at][0] in "+- \\" and not _is_header(lines, at)
+
+
+def _after_blank(lines: Sequence[str], at: int) -> int:
     while at < len(lines) and lines[at] in ("", "\r"):
         at += 1
-    return at < len(lines) and lines[at][0] in "+- \\" and not _is_header(lines, at)
+    return at
 
 
 def _no_newline(hunk: Hunk, before: str) -> None:

@@ -30,6 +30,7 @@ _OTHERS = ("swebench", "datasets", "pyarrow", "pytest")
 _FREE = (
     *("base_url", "record", "budget_usd", "budget_tokens", "max_in_flight", "park", "ask_usd"),
     *("providers", "call_timeout", "first_token_timeout", "stall_timeout", "toolchain", "rollout", "test_found"),
+    "base_url_found",
 )
 """Keys of the configuration that may change while an evaluation goes on: what a model is asked does not."""
 

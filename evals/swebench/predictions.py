@@ -36,7 +36,7 @@ def read_predictions(path: Path) -> list[Prediction]:
     try:
         text = path.read_text(encoding="utf-8")
         listed = _listed(text)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"the predictions in {path} cannot be read: {reason}") from None
     found: dict[str, Prediction] = {}

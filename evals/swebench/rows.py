@@ -88,7 +88,7 @@ def checked(rows: Sequence[Mapping[str, Any]], source: str) -> list[Row]:
     for number, raw in enumerate(rows, 1):
         try:
             row = Row(**{**raw, "raw": dict(raw)})
-        except (ValidationError, TypeError, ValueError) as error:
+        except (ValidationError, TypeError, ValueError, RecursionError) as error:
             raise UsageError(f"{source}: row {number} is none of SWE-bench: {_first(error)}") from None
         if row.instance_id in found:
             raise UsageError(f"{source}: {row.instance_id} is there twice")
@@ -119,7 +119,7 @@ def _parsed(path: Path) -> list[Mapping[str, Any]]:
             read = json.loads(text)
         except ValueError:
             return list(_lines(text))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path} cannot be read: {error}") from None
     if isinstance(read, dict) and "instance_id" not in read:
         return list(read.values())

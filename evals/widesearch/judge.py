@@ -238,7 +238,7 @@ def _kept(path: Path, read: Callable[[str], Told]) -> Told | None:
         return None
     except OSError as error:
         raise MachineError(f"{path}: {error.strerror}", remedy="see to the folder of judgements") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None  # a damaged file is asked for anew, and replaced
 
 

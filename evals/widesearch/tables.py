@@ -19,7 +19,7 @@ _NA = frozenset(
 ) | {"NULL", "NaN", "None", "n/a", "nan", "null"}
 _TRUE, _FALSE = frozenset(("True", "TRUE", "true")), frozenset(("False", "FALSE", "false"))
 _WHOLE = re.compile(r"[ \t\n\v\f\r]*([-+]?[0-9]+)[ \t\n\v\f\r]*")
-_DECIMAL = re.compile(r"[ \t\n\v\f\r]*([-+]?)([0-9]*)(?:\.([0-9]*))?(?:[eE]([-+]?[0-9]+))?[ \t\n\v\f\r]*")
+_DECIMAL = re.compile(r"[ \t\n\v\f\r]*+([-+]?)([0-9]*+)(?:\.([0-9]*+))?(?:[eE]([-+]?[0-9]+))?[ \t\n\v\f\r]*")
 _BLANK = re.compile(r"[ \t]*(?:\r\n|[\r\n]|\Z)")
 _INFINITE = re.compile(r"([-+]?)(?:inf|infinity)", re.IGNORECASE)
 _DIGITS = 17
