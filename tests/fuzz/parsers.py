@@ -1,0 +1,148 @@
+"""Every module that takes apart what others may have written, and the test that attacks it: complete, by
+`test_listed`. Regular expressions are not listed: `test_regexes` finds and attacks all of them.
+
+A value that is no test says who alone writes what the module reads.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+_OWN_CHILD = "answers of a process of ours, over its own pipe"
+_OWN_FILE = "a file that swarm wrote, in a folder of the user's"
+_CHECKED = "values that were read and checked before"
+_SOURCE = "source of the repository, in the embedded policy, whose failures are answers of status 500"
+
+PARSERS: Final = {
+    "swarm.addresses": "the user's own options",
+    "swarm.aggregators.judge": "test_words.py::test_a_ranking_is_one_or_refused",
+    "swarm.aggregators.rows": "test_words.py::test_any_text_is_rows_or_none",
+    "swarm.asking": "test_words.py::test_a_plan_as_a_file_is_read_or_told_to_be_wrong",
+    "swarm.cli.deliver": _OWN_FILE,
+    "swarm.cli.follow": "test_records.py::test_files_of_any_bytes_are_read_or_refused",
+    "swarm.cli.history": "test_records.py::test_folders_of_runs_that_are_none_are_listed",
+    "swarm.cli.interrupts": _CHECKED,
+    "swarm.cli.live": _CHECKED,
+    "swarm.cli.plan_file": "test_words.py::test_a_plan_as_a_file_is_read_or_told_to_be_wrong",
+    "swarm.cli.runs": "test_records.py::test_folders_of_runs_that_are_none_are_listed",
+    "swarm.cli.story": "test_records.py::test_events_that_tell_what_cannot_be",
+    "swarm.cli.text": "test_words.py::test_arguments_go_into_the_prompt_and_out_of_it_whatever_they_are",
+    "swarm.cli.version": "the daemon's own answer, of which any failure is told",
+    "swarm.cli.watch": "test_records.py::test_events_that_tell_what_cannot_be",
+    "swarm.config": "test_files.py::test_a_file_is_read_or_refused",
+    "swarm.discovery.builders": "test_files.py::test_a_repository_of_any_files_is_searched_for_tests",
+    "swarm.discovery.found": "test_files.py::test_a_repository_of_any_files_is_searched_for_tests",
+    "swarm.discovery.javascript": "test_files.py::test_a_repository_of_any_files_is_searched_for_tests",
+    "swarm.discovery.python": "test_files.py::test_a_repository_of_any_files_is_searched_for_tests",
+    "swarm.embedded.guard": "the user's own options",
+    "swarm.embedded.proxy": "test_servers.py::test_a_request_is_taken_or_refused",
+    "swarm.embedded.proxy_answers": "test_wire.py::test_the_proxy_collects_what_it_can",
+    "swarm.embedded.repair.command": "test_outputs.py::test_a_command_of_any_form_is_taken_apart",
+    "swarm.embedded.repair.driver": _OWN_CHILD,
+    "swarm.embedded.repair.edits": _SOURCE,
+    "swarm.embedded.repair.hotswap": _SOURCE,
+    "swarm.embedded.repair.lines": _SOURCE,
+    "swarm.embedded.repair.trial": _OWN_CHILD,
+    "swarm.embedded.repair.worker": "test_words.py::test_the_embedded_policy_reads_what_it_once_said",
+    "swarm.embedded.script": "test_files.py::test_a_file_is_read_or_refused",
+    "swarm.embedded.wire": "test_servers.py::test_a_request_is_taken_or_refused",
+    "swarm.forecast.history": "test_files.py::test_a_file_is_read_or_refused",
+    "swarm.gating.outputs.compiled": "test_outputs.py::test_the_output_of_tests_is_read_whatever_it_is",
+    "swarm.gating.pytest_rules": "test_files.py::test_settings_of_pytest_are_rules_or_a_doubt",
+    "swarm.gating.selection": "test_outputs.py::test_a_command_of_any_form_is_taken_apart",
+    "swarm.journal.check_runs": "test_records.py::test_events_that_tell_what_cannot_be",
+    "swarm.journal.late_rewards": "test_records.py::test_a_line_that_is_none",
+    "swarm.journal.masking": _CHECKED,
+    "swarm.journal.parquet": "test_records.py::test_files_of_any_bytes_are_read_or_refused",
+    "swarm.journal.reader": "test_records.py::test_files_of_any_bytes_are_read_or_refused",
+    "swarm.journal.token_log": _CHECKED,
+    "swarm.journal.validation": "test_records.py::test_files_of_any_bytes_are_read_or_refused",
+    "swarm.journal.writer": _OWN_FILE,
+    "swarm.models.admission.rate_headers": "test_wire.py::test_headers_of_rates_tell_finite_seconds_or_nothing",
+    "swarm.models.fitting.call_forms": "test_words.py::test_text_is_calls_or_words",
+    "swarm.models.fitting.capabilities": _OWN_FILE,
+    "swarm.models.fitting.fitted": _CHECKED,
+    "swarm.models.fitting.probe": "test_words.py::test_arguments_go_into_the_prompt_and_out_of_it_whatever_they_are",
+    "swarm.models.fitting.structured": "test_words.py::test_a_planners_answer_is_a_plan_or_problems",
+    "swarm.models.fitting.text_calls": "test_words.py::test_text_is_calls_or_words",
+    "swarm.models.fitting.text_tools": "test_words.py::"
+    "test_arguments_go_into_the_prompt_and_out_of_it_whatever_they_are",
+    "swarm.models.local_servers": "test_files.py::test_a_list_of_models_tells_a_window_or_nothing",
+    "swarm.models.pricing": _CHECKED,
+    "swarm.models.providers": "test_files.py::test_a_list_of_models_tells_a_window_or_nothing",
+    "swarm.models.tapes.cassette": "test_records.py::test_a_cassette_is_read_or_refused",
+    "swarm.models.tapes.replay": "test_records.py::test_a_cassette_is_read_or_refused",
+    "swarm.models.wire.answers": "test_wire.py::test_whole_answers_and_errors_of_any_form",
+    "swarm.models.wire.client": "the user's own options",
+    "swarm.models.wire.reading": "test_wire.py::test_a_body_is_an_answer_or_an_error_of_ours",
+    "swarm.models.wire.said": "test_wire.py::test_whole_answers_and_errors_of_any_form",
+    "swarm.models.wire.stream": "test_wire.py::test_events_of_any_form_are_put_together_or_refused",
+    "swarm.orchestrators.delegation": "test_words.py::test_delegation_is_followed_or_refused",
+    "swarm.prompts.plan_form": "test_words.py::test_a_planners_answer_is_a_plan_or_problems",
+    "swarm.resuming": "test_records.py::test_events_that_tell_what_cannot_be",
+    "swarm.rl.export.atif": "test_records.py::test_events_that_tell_what_cannot_be",
+    "swarm.rl.reading": "test_records.py::test_a_line_that_is_none",
+    "swarm.rl.rollout.book": _OWN_FILE,
+    "swarm.rl.rollout.driver": _CHECKED,
+    "swarm.rl.tasks.files": "test_files.py::test_a_file_is_read_or_refused",
+    "swarm.toml_file": "test_files.py::test_a_file_is_read_or_refused",
+    "swarm.tools.markup": "test_outputs.py::test_any_page_becomes_text",
+    "swarm.tools.mcp_config": "test_files.py::test_a_file_is_read_or_refused",
+    "swarm.tools.patching": "test_patches.py::test_a_models_patch_is_applied_or_refused",
+    "swarm.tools.registry": "test_words.py::test_arguments_of_any_text_are_told_or_taken",
+    "swarm.tools.schema": "test_words.py::test_arguments_of_any_text_are_told_or_taken",
+    "swarm.sandboxes.bubblewrap.namespace": "what bwrap itself says, over a pipe that the sandbox has not",
+    "swarm.sandboxes.git.apart": "test_files.py::test_a_file_is_read_or_refused",
+    "swarm.sandboxes.git.index": "test_patches.py::test_an_index_that_was_tampered_with_is_read_or_refused",
+    "swarm.sandboxes.git.repository": "test_files.py::test_a_file_is_read_or_refused",
+    "swarm.sandboxes.images.build": _OWN_CHILD,
+    "swarm.sandboxes.images.python": _OWN_CHILD,
+    "swarm.sandboxes.images.recipe": "the user's own options",
+    "swarm.sandboxes.leases.lease": "test_files.py::test_an_owner_of_a_lease_is_told_as_far_as_it_can_be",
+    "swarm.sandboxes.network.allowed": "the user's own options",
+    "swarm.sandboxes.toolchain": "the user's own Python",
+    "swarm.evals.fault_kinds": "source of packages that the user chose",
+    "swarm.evals.fault_probe": _OWN_CHILD,
+    "swarm.evals.prober": _OWN_CHILD,
+    "swarm.evals.records": "test_files.py::test_a_file_is_read_or_refused",
+    "swarm.evals.repair.damage": _OWN_FILE,
+    "swarm.evals.repair.hiding": "source of packages that the user chose",
+    "swarm.evals.repair.origins": "packages that the user chose",
+    "swarm.evals.runner.manifest": _CHECKED,
+    "swarm.evals.runner.past": "test_files.py::test_a_file_is_read_or_refused",
+    "swarm.evals.swebench.build": "repositories of the data set, read where their images are built",
+    "swarm.evals.swebench.official": _OWN_CHILD,
+    "swarm.evals.swebench.package": _OWN_CHILD,
+    "swarm.evals.swebench.predictions": "test_files.py::test_a_file_is_read_or_refused",
+    "swarm.evals.swebench.rows": "test_files.py::test_a_file_is_read_or_refused",
+    "swarm.evals.widesearch.data": "test_files.py::test_a_file_is_read_or_refused",
+    "swarm.evals.widesearch.judge": "answers of the judge's model, a failure of which is its own",
+    "swarm.evals.widesearch.metrics": "test_files.py::test_cells_of_any_text_are_compared",
+    "swarm.evals.widesearch.responses": "test_files.py::test_a_file_is_read_or_refused",
+    "swarm.evals.widesearch.synthetic": "questions that swarm made",
+}
+
+BY_HAND: Final = {
+    "HTTP/1.1 of answers (swarm.models.wire.http1)": "test_wire.py::test_an_http_answer_is_read_or_refused",
+    "HTTP of a sandbox's proxy (swarm.sandboxes.network.request)": "test_servers.py::"
+    "test_a_request_to_the_sandboxes_proxy_is_one_request_or_refused",
+    "bodies in chunks (swarm.sandboxes.network.body)": "test_servers.py::"
+    "test_a_body_is_passed_on_as_it_is_or_broken_off",
+    "a sandbox's channel (swarm.sandboxes.channel.channel)": "test_servers.py::"
+    "test_a_channel_believes_no_frame_that_is_not_its_agents",
+    "a shell's status (swarm.sandboxes.channel.slot)": "test_servers.py::"
+    "test_a_shell_that_tells_anything_is_ready_or_not",
+    "a sandbox seen from inside (swarm.sandboxes.proof)": "test_outputs.py::"
+    "test_a_sandbox_that_tells_anything_of_itself_is_taken_or_refused",
+    "MCP (swarm.tools.mcp)": "test_servers.py::test_an_mcp_server_that_answers_anything_fails_its_own_calls_alone",
+    "patches as they are shown (swarm.hunks)": "test_patches.py::test_a_patch_of_any_bytes_is_shown_and_taken_apart",
+    "patches as they are merged (swarm.evals.swebench.predictions)": "test_patches.py::"
+    "test_a_patch_of_any_bytes_is_shown_and_taken_apart",
+    "attributes and ignored files of git": "test_patches.py::test_attributes_of_any_bytes_are_moved_or_left_out",
+    "keys and text of a terminal": "test_outputs.py::test_nothing_that_is_written_steers_the_terminal",
+    "output of tests by lines (swarm.gating)": "test_outputs.py::test_the_output_of_tests_is_read_whatever_it_is",
+    "imports of source (swarm.gating.imports)": "test_files.py::test_imports_of_any_source_are_found",
+    "tables in CSV (swarm.evals.widesearch.tables)": "test_files.py::test_a_table_of_any_text_is_read_or_refused",
+    "prompts, by the embedded policy": "test_words.py::test_a_prompt_is_read_by_the_embedded_policy",
+}
+"""Parsers without a call of a parser in them, which no search finds."""
