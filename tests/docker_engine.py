@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent import futures
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -22,8 +23,8 @@ from swarm.sandboxes.leases.mounts import mounts_below, unmount
 
 Require = Callable[[object, str], None]
 
-_START_S = 60.0
-_STOP_S = 30.0
+_START_S = 180.0
+_STOP_S = 60.0
 
 
 class PrivateEngine:
@@ -34,11 +35,19 @@ class PrivateEngine:
         self._program = program
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
+        # The engine ends with the thread that has started it: one that stays, whoever asks.
+        self._starter = futures.ThreadPoolExecutor(1)
 
     def start(self) -> str:
         """Gives what is wrong, nothing where it answers."""
+        self._process = self._starter.submit(self._begun).result()
+        if _wait_until_ready(self._process, self.address):
+            return ""
+        return f"dockerd does not come up: {(self._folder / 'log').read_text(errors='replace')[-400:]}"
+
+    def _begun(self) -> subprocess.Popen[bytes]:
         with (self._folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
+            return subprocess.Popen(
                 [
                     *("setpriv", "--pdeathsig", "TERM"),  # with the tests, also where they are killed
                     self._program,
@@ -51,9 +60,6 @@ class PrivateEngine:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        if _wait_until_ready(self._process, self.address):
-            return ""
-        return f"dockerd does not come up: {(self._folder / 'log').read_text(errors='replace')[-400:]}"
 
     def kill(self) -> None:
         """As if it had crashed: containers and what holds them stay, and so do its records of them."""
@@ -73,14 +79,23 @@ class PrivateEngine:
         below.unlink()
         (self._folder / "pid").unlink()
 
+    def forget(self) -> None:
+        """It has ended, and is not started again."""
+        self._starter.shutdown()
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def stop(self) -> None:
         if self._process is None or self._process.poll() is not None:
             return
         self._process.terminate()
         try:
             self._process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            self.kill()
+        except subprocess.TimeoutExpired:  # or it has not come up; what it began is ended with its folder
+            self._process.kill()
+            self._process.wait()
 
 
 @contextmanager
@@ -99,6 +114,7 @@ def private_engine(require: Require) -> Iterator[PrivateEngine]:
         yield engine
     finally:
         engine.stop()
+        engine.forget()
         _clear(folder)
 
 

@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+
+import anyio
+
+_LOOKS_S = 0.01
+
+
+async def until(seen: Callable[[], object]) -> None:
+    """Wait for what another process does, which tells nobody."""
+    while not seen():  # noqa: ASYNC110
+        await anyio.sleep(_LOOKS_S)
 
 
 def processes_of(folder: str) -> set[str]:

@@ -2,10 +2,14 @@
 
 A run of a test then costs what it does, and not two seconds of imports. What a fork cannot show (how light the start
 is, that a module imports what it uses) is shown by the tests that start `python -m swarm` itself.
+
+All workers of a test run share the two servers: whoever comes first starts them, and they end with the last. For each
+worker a server forks a child, which forks the commands.
 """
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import importlib
 import importlib.util
@@ -29,6 +33,8 @@ from typing import TextIO
 
 ROOT = Path(__file__).resolve().parents[1]
 _SERVERS = 2
+_OTHERS_S = 600.0
+"""How long whoever started the servers waits for the others at the end."""
 _ASIDE = ("swarm.__main__", "swarm.embedded.repair.", "swarm.rl.")
 _LAZY = (
     *(
@@ -41,7 +47,8 @@ _LAZY = (
         "openai",
         "swarm.embedded.repair.policy",
     ),
-    *("rich.live", "starlette.applications", "uvicorn", "uvicorn.lifespan.on", "uvicorn.protocols.http.h11_impl"),
+    *("rich.live", "starlette.applications", "uvicorn", "uvicorn.lifespan.off", "uvicorn.lifespan.on"),
+    *("anyio._backends._asyncio", "uvicorn.protocols.http.h11_impl"),
 )
 """What swarm imports only where it is needed: most runs of the tests need it."""
 
@@ -117,9 +124,10 @@ class Warm:
         env: Mapping[str, str],
         *,
         io: tuple[int | None, int | None, int | None] = PIPED,
+        module: str = "swarm",
     ) -> Process:
-        """`python -m swarm ARGS`. `io`: its descriptors; where none is given, no input, and output to be read."""
-        order = json.dumps({"args": list(args), "cwd": str(cwd), "env": dict(env)}).encode()
+        """`python -m MODULE ARGS`. `io`: its descriptors; where none is given, no input, and output to be read."""
+        order = json.dumps({"args": [module, *args], "cwd": str(cwd), "env": dict(env)}).encode()
         with ExitStack() as ours:
 
             def piped(given: int | None) -> tuple[int, int]:
@@ -138,23 +146,48 @@ class Warm:
 
 
 @contextmanager
-def warm_servers() -> Iterator[Warm]:
-    """Open at once: the first start waits for the imports."""
+def warm_servers(place: Path) -> Iterator[Warm]:
+    """Those of all who name the same folder. Open at once: the first start waits for the imports."""
     with ExitStack() as stack:
-        channels = []
-        for _ in range(_SERVERS):
-            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            with theirs:
-                server = subprocess.Popen(
-                    [sys.executable, "-m", __name__, str(theirs.fileno())],
-                    cwd=ROOT,
-                    pass_fds=[theirs.fileno()],
-                    stdin=subprocess.DEVNULL,
-                    start_new_session=True,
-                )
-            stack.callback(server.wait, 60)
-            channels.append(stack.enter_context(ours))
-        yield Warm(channels)
+        yield Warm([stack.enter_context(_connected(place / f"warm-{number}")) for number in range(_SERVERS)])
+
+
+@contextmanager
+def _connected(place: Path) -> Iterator[socket.socket]:
+    """A connection to the server of a folder, which is started where there is none."""
+    with ExitStack() as stack:
+        ours = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+        with _turn(place) as address:
+            try:
+                ours.connect(address)
+            except (FileNotFoundError, ConnectionRefusedError):
+                Path(address).unlink(missing_ok=True)
+                with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+                    listener.bind(address)
+                    listener.listen()
+                    ours.connect(address)  # before it runs: it ends where nobody is connected
+                    server = subprocess.Popen(
+                        [sys.executable, "-m", __name__, str(listener.fileno()), str(place)],
+                        cwd=ROOT,
+                        pass_fds=[listener.fileno()],
+                        stdin=subprocess.DEVNULL,
+                        start_new_session=True,
+                    )
+                stack.callback(server.wait, _OTHERS_S)
+                stack.enter_context(ours)  # closed before that
+        yield ours
+
+
+@contextmanager
+def _turn(place: Path) -> Iterator[str]:
+    """Nobody else connects, or ends the server. Gives its address, which is short however long the path is."""
+    place.mkdir(parents=True, exist_ok=True)
+    folder = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield f"/proc/self/fd/{folder}/socket"
+    finally:
+        os.close(folder)
 
 
 def _prepare() -> None:
@@ -173,6 +206,32 @@ def _prepare() -> None:
             importlib.import_module(name)
     gc.collect()
     gc.freeze()
+
+
+def _receive(listener: socket.socket, place: Path) -> socket.socket:
+    """Fork for each who connects. Gives the connection in the child; the server itself ends with the last of them."""
+    children: set[int] = set()
+    while True:
+        ready = _readable([listener.fileno(), *children])
+        if listener.fileno() in ready:
+            channel, _ = listener.accept()
+            pid = os.fork()
+            if not pid:
+                listener.close()
+                for child in children:
+                    os.close(child)
+                return channel
+            channel.close()
+            children.add(os.pidfd_open(pid))
+        for child in children & set(ready):
+            os.waitid(os.P_PIDFD, child, os.WEXITED)
+            os.close(child)
+            children.remove(child)
+        if not children:
+            with _turn(place) as address:
+                if not _readable([listener.fileno()], 0):
+                    Path(address).unlink(missing_ok=True)
+                    sys.exit()
 
 
 def _serve(channel: socket.socket) -> list[str]:
@@ -241,12 +300,14 @@ def _become(order: dict[str, object], fds: list[int], channel: socket.socket) ->
 
 
 def main() -> None:
-    """The process that starts the others. Its children come back here from its loop."""
-    with socket.socket(fileno=int(sys.argv[1])) as channel:
+    """The process that starts the others. Its children come back here from its loops."""
+    with socket.socket(fileno=int(sys.argv[1])) as listener:
         _prepare()
-        args = _serve(channel)
+        channel = _receive(listener, Path(sys.argv[2]))
+    with channel:
+        module, *args = _serve(channel)
     sys.argv[1:] = args
-    runpy.run_module("swarm", run_name="__main__", alter_sys=True)
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":

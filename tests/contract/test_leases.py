@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -136,16 +137,17 @@ def containers(docker_box: str) -> Iterator[Callable[[Path], str]]:
     """Makes containers that bear a label, and tells their ids."""
     client = docker.APIClient(docker_box, version="auto")
     made: list[str] = []
-    client.import_image_from_data(b"\0" * 1024, repository="swarm-test", tag="empty")
+    tag = secrets.token_hex(8)  # other tests use this engine
+    client.import_image_from_data(b"\0" * 1024, repository="swarm-test", tag=tag)
 
     def make(lease: Path) -> str:
-        made.append(client.create_container("swarm-test:empty", ["/none"], labels={"swarm.lease": str(lease)})["Id"])
+        made.append(client.create_container(f"swarm-test:{tag}", ["/none"], labels={"swarm.lease": str(lease)})["Id"])
         return made[-1]
 
     yield make
     for id in {one["Id"] for one in client.containers(all=True)} & set(made):
         client.remove_container(id)
-    client.remove_image("swarm-test:empty")
+    client.remove_image(f"swarm-test:{tag}")
     client.close()
 
 

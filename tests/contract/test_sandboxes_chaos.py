@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gc
 import math
-import os
 import random
+import secrets
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -23,12 +24,14 @@ from swarm.sandboxes.leases.reaper import dead_leases, reap
 from swarm.types import Outcome, SandboxRequest
 from tests.docker_engine import PrivateEngine, private_engine
 from tests.integration.conftest import Script, plan, submit, subtask, use
-from tests.machine import cgroups_of, mounts_of, processes_of
+from tests.machine import cgroups_of, mounts_of, processes_of, until
 
 pytestmark = pytest.mark.anyio
 
 MARK = "SWARM_TEST_CHAOS"
 SEED = 20261121
+NAME = f"chaos-{secrets.token_hex(8)}"
+"""Nobody else's: other tests run on this machine."""
 Require = Callable[[object, str], None]
 
 
@@ -54,7 +57,7 @@ def traces(home: Path) -> set[str]:
     """What is on this machine now and has to do with that home."""
     found = {str(path) for path in home.rglob("*")} - {str(home / "leases"), str(home / "leases/.lock")}
     leases = f"{home}/leases"
-    return found | mounts_of(leases) | processes_of(leases) | cgroups_of("swarm-chaos")
+    return found | mounts_of(leases) | processes_of(leases) | cgroups_of(f"swarm-{NAME}")
 
 
 def containers(address: str, home: Path) -> list[str]:
@@ -82,7 +85,7 @@ async def test_sandboxes_that_are_cancelled_at_any_moment_leave_nothing(
     moments = [0.0, *(rng.uniform(0, 1.2) ** 2 for _ in range(number - 1))]
     limiter = anyio.CapacityLimiter(at_once)
     opened: list[str] = []
-    async with open_lease(home, "chaos") as lease, open_backend(backend, lease.folder) as boxes:
+    async with open_lease(home, NAME) as lease, open_backend(backend, lease.folder) as boxes:
         before = {path.name for path in lease.folder.iterdir()}
 
         async def one(name: str, moment: float, counts_from_open: bool) -> None:
@@ -123,8 +126,8 @@ def engine(require: Require, docker_box: str, monkeypatch: pytest.MonkeyPatch) -
 async def test_an_engine_that_is_killed_is_the_machines_failure_and_nothing_hangs(
     engine: PrivateEngine, home: Path
 ) -> None:
-    with anyio.fail_after(120):
-        async with open_lease(home, "chaos") as lease, open_backend("docker", lease.folder) as backend:
+    with anyio.fail_after(300):
+        async with open_lease(home, NAME) as lease, open_backend("docker", lease.folder) as backend:
             with pytest.raises(SandboxError):
                 async with backend.open(wanted(lease, "one")) as sandbox:
                     engine.kill()
@@ -145,7 +148,7 @@ async def test_an_engine_that_is_killed_is_the_machines_failure_and_nothing_hang
 
 async def test_a_container_that_is_taken_away_is_closed_in_peace(docker_box: str, home: Path) -> None:
     async with (
-        open_lease(home, "chaos") as lease,
+        open_lease(home, NAME) as lease,
         open_backend("docker", lease.folder) as backend,
         backend.open(wanted(lease, "one")) as sandbox,
         anyio.create_task_group() as group,
@@ -156,9 +159,8 @@ async def test_a_container_that_is_taken_away_is_closed_in_peace(docker_box: str
                 await sandbox.exec(": > begun; sleep 600")
 
         group.start_soon(hang)
-        with anyio.fail_after(60):
-            while not (lease.folder / "one/begun").exists():
-                await anyio.to_thread.run_sync(os.sync)
+        with anyio.fail_after(300):
+            await until((lease.folder / "one/begun").exists)
             await anyio.to_thread.run_sync(take_away, docker_box, home)
     assert traces(home) == set()
 
@@ -189,7 +191,7 @@ async def broken_run(script: Script, command: str, box_breaks: Callable[[], None
         async for _ in told:
             await anyio.to_thread.run_sync(box_breaks)
 
-    with tell, told, anyio.fail_after(150):
+    with tell, told, anyio.fail_after(300):
         async with anyio.create_task_group() as breaking:
             breaking.start_soon(break_it)
             async with Swarm(config=RunConfig(model=script.model, sandbox="docker")) as swarm:
@@ -214,7 +216,7 @@ async def test_a_run_whose_engine_is_killed_errs(engine: PrivateEngine, home: Pa
         """Its containers live on without it; what cannot be done any more is to close them."""
         engine.kill()
         while not (begun := list((home / "leases").glob("*/ws-*/tree/begun"))):
-            os.sync()
+            time.sleep(0.01)  # another process is waited for
         for path in begun:
             (path.parent / "stop").touch()
 

@@ -127,7 +127,7 @@ class Cli:
 
     def wait(self, process: Process) -> Done:
         try:
-            out, err = process.communicate(timeout=180)
+            out, err = process.communicate(timeout=300)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             raise

@@ -45,10 +45,6 @@ if __name__ == "__main__":
         server.run("stdio")
     elif sys.argv[1] == "http":
         server.run("streamable-http", host="127.0.0.1", port=int(sys.argv[2]))
-    elif sys.argv[1] == "silent":
-        sys.stderr.write("token hunter2-secret is wrong\n")
-        sys.stderr.flush()
-        sys.stdin.read()
     else:
         sys.stderr.write("token hunter2-secret is wrong\n")
         sys.exit(4)

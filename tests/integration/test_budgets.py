@@ -12,7 +12,7 @@ import pytest
 from swarm import RunConfig, RunResult, RunStatus, Swarm
 from swarm.calls import ModelRequest
 from swarm.config import Price, SandboxName
-from swarm.events import AgentEnded, AgentTold, CallFinished, Event, LimitReached, SubTaskSkipped
+from swarm.events import AgentEnded, AgentTold, CallFinished, Event, LimitReached, SubTaskSkipped, ToolStarted
 from swarm.parts import Parts
 from swarm.scheduling.controls import Controls
 from swarm.testing import Answer, FakeBackend, ScriptedModel, Turn, tool_call
@@ -37,10 +37,16 @@ def repo(make_repo: Callable[[Files], Path]) -> Path:
 
 async def run(config: RunConfig, repo: Path | None = None, **more: Any) -> tuple[RunResult, list[Event]]:
     seen: list[Event] = []
-    parts, controls = more.pop("parts", Parts()), more.pop("controls", None)
-    with anyio.fail_after(90):
+    parts, controls, watch = more.pop("parts", Parts()), more.pop("controls", None), more.pop("watch", None)
+
+    def see(event: Event) -> None:
+        seen.append(event)
+        if watch is not None:
+            watch(event)
+
+    with anyio.fail_after(300):
         async with Swarm(config=config, parts=parts) as swarm:
-            return await swarm.run("x", repo=repo, on_event=seen.append, controls=controls, **more), seen
+            return await swarm.run("x", repo=repo, on_event=see, controls=controls, **more), seen
 
 
 def tokens(result: RunResult) -> int:
@@ -85,7 +91,7 @@ def delegate(*prompts: str) -> dict[str, Any]:
 NAMES = [f"t{n}" for n in range(8)]
 
 
-@pytest.mark.parametrize("limit", [2_000, 6_000, 15_000, 40_000])
+@pytest.mark.parametrize("limit", [2_000, 6_000, 18_000, 40_000])
 @pytest.mark.parametrize("what", ["tokens", "dollars"])
 async def test_obedient_agents_land_softly_and_what_they_have_is_merged(limit: int, what: str) -> None:
     scripted = ScriptedModel(model(lambda request, at: HALF if told(request) else look(at), NAMES))
@@ -179,7 +185,7 @@ async def test_a_budget_that_is_raised_lets_the_run_go_on() -> None:
             controls.set_budget(tokens=10_000_000)
 
     parts = Parts(model=scripted, backend=FakeBackend())
-    with anyio.fail_after(90):
+    with anyio.fail_after(300):
         async with Swarm(config=RunConfig(model="scripted", budget_tokens=30_000), parts=parts) as swarm:
             result = await swarm.run("x", on_event=generous, controls=controls)
     assert result.status is RunStatus.COMPLETED
@@ -228,12 +234,25 @@ async def test_what_one_agent_has_changed_at_its_limit_is_in_the_patch(
     assert [event.reason for event in of(AgentTold, events)] == ["budget"]
 
 
-async def test_the_time_of_a_run_leaves_some_for_its_end(script: Script, repo: Path, box: SandboxName) -> None:
+async def test_the_time_of_a_run_leaves_some_for_its_end(
+    script: Script, repo: Path, box: SandboxName, skip_time: Callable[[float], None]
+) -> None:
     script.planner(plan(subtask("one"), subtask("two"), subtask("three", depends_on=["two"])))
     script.agent("one", use("write", path="a.txt", content="A\n"), submit())
     script.agent("two", use("bash", command="sleep 1000"), submit())
-    config = RunConfig(model=script.model, sandbox=box, timeout=8, reserve=0.5)
-    result, events = await run(config, repo, test="grep A a.txt")
+    config = RunConfig(model=script.model, sandbox=box, timeout=200, reserve=0.5)
+    awaited = {"one has ended", "two is at work"}
+
+    def watch(event: Event) -> None:
+        if isinstance(event, AgentEnded) and event.trajectory_id == "one":
+            awaited.discard("one has ended")
+        if isinstance(event, ToolStarted) and event.trajectory_id == "two":
+            awaited.discard("two is at work")
+        if not awaited:
+            awaited.add("once")
+            skip_time(100)
+
+    result, events = await run(config, repo, test="grep A a.txt", watch=watch)
     assert (result.status, result.exit_code) == (RunStatus.PARTIAL, 1)
     assert result.gate is not None
     assert result.gate.passed

@@ -17,6 +17,7 @@ import pytest
 
 from swarm.cli.deliver import deliver
 from swarm.events import ANY_EVENT, RunEnded
+from swarm.journal.validation import validate
 from swarm.result import RunResult
 from swarm.types import RunStatus
 from tests.warm import PIPED, Process, Warm
@@ -72,7 +73,7 @@ def start(tmp_path: Path, repo: Path, warm: Warm) -> Run:
 
 
 def finished(process: Process) -> tuple[int, str, str]:
-    stdout, stderr = process.communicate(timeout=120)
+    stdout, stderr = process.communicate(timeout=300)
     return process.wait(), stdout, stderr
 
 
@@ -158,6 +159,7 @@ def test_a_dry_run_shows_the_plan(start: Run, tmp_path: Path) -> None:
     assert [task["id"] for task in stages[0]["plan"]["subtasks"]] == ["mend"]
     assert '"type":"agent_start","trajectory_id":"orchestrator"' in stdout
     assert stdout.count('"agent_start"') == 1
+    assert list(validate(Path(json.loads(stdout.splitlines()[-1])["run_dir"]))) == []
 
 
 def test_an_answer_that_cannot_be_written(start: Run, repo: Path) -> None:
@@ -187,7 +189,7 @@ def test_a_reader_that_goes_away_ends_the_run(start: Run) -> None:
     process.stdout.readline()
     process.stdout.close()
     process.send_signal(signal.SIGTERM)  # the run hangs without news; by itself it would see its reader gone later
-    assert process.wait(timeout=120) == 130
+    assert process.wait(timeout=300) == 130
     assert "Traceback" not in process.stderr.read()
     process.stderr.close()
 

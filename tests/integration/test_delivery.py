@@ -207,6 +207,43 @@ async def test_a_branch_has_one_commit_a_sub_task(
     assert git(repo, "rev-parse", "answer^{tree}") == git(store.store, "rev-parse", f"{merged}^{{tree}}")
 
 
+async def test_a_branch_is_the_runs_own_until_somebody_changes_it(tmp_path: Path, fresh: Callable[[], Path]) -> None:
+    """What a run was killed over, or goes on with, is brought up to date; what its user made of it is left alone."""
+    repo = make_repository(tmp_path / "repo", FILES)
+    store, others = await snapshot(repo, tmp_path / "store"), await snapshot(repo, tmp_path / "others")
+    for each in (store, others):
+        await answer(each, fresh(), lambda copy: put(copy, {"one": b"1\n"}))
+    create_branch(repo, "answer", store.store, run="r1")
+    half = git(repo, "rev-parse", "answer").strip()
+    create_branch(repo, "answer", store.store, run="r1")  # resumed: it was killed right after
+    check_targets(Namespace(apply=False, branch="answer", patch=None), repo, store.store)
+    assert git(repo, "rev-parse", "answer").strip() == half
+    with pytest.raises(UsageError, match="exists"):
+        create_branch(repo, "answer", others.store, run="r2")
+
+    copy, before = fresh(), git(store.store, "rev-parse", "refs/heads/answer").strip()
+    await store.checkout(before, copy)
+    put(copy, {"two": b"2\n"})
+    commit = (await store.capture(copy, before, author="t", message="do two")).commit
+    await store.set_answer(commit or "")
+    git(repo, "checkout", "-q", "answer")  # somebody works on it
+    with pytest.raises(UsageError, match="exists"):
+        create_branch(repo, "answer", store.store, run="r1")
+    git(repo, "checkout", "-q", "main")
+    create_branch(repo, "answer", store.store, run="r1")
+    assert git(repo, "rev-parse", "answer~1").strip() == half
+    assert git(repo, "show", "answer:two") == "2"
+
+    git(repo, "checkout", "-q", "answer")
+    git(repo, "commit", "-q", "--amend", "-m", "better said\n\nSwarm-Run: r1")
+    git(repo, "checkout", "-q", "main")
+    with pytest.raises(UsageError, match="exists"):
+        check_targets(Namespace(apply=False, branch="answer", patch=None), repo, store.store)
+    with pytest.raises(UsageError, match="exists"):
+        create_branch(repo, "answer", store.store, run="r1")
+    assert git(repo, "log", "-1", "--format=%s", "answer") == "better said"
+
+
 async def test_a_checkout_that_cannot_be_written_is_known_before(small_disk: Path, tmp_path: Path) -> None:
     repo = make_repository(small_disk / "repo", FILES)
     remount(small_disk, "ro")

@@ -41,7 +41,7 @@ async def run(
         if stop_at is not None and stop_at(event):
             stop.set()
 
-    with anyio.fail_after(90):
+    with anyio.fail_after(300):
         async with Swarm(config=config) as swarm:
             return await swarm.run("x", repo=repo, test=test, on_event=watch, stop=stop), seen
 

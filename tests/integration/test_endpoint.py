@@ -79,7 +79,7 @@ async def health(client: AsyncOpenAI) -> dict[str, Any]:
 
 async def in_flight(client: AsyncOpenAI, wanted: int) -> None:
     """Wait until the server has so many requests in flight."""
-    with anyio.fail_after(60):
+    with anyio.fail_after(300):
         while (await health(client))["in_flight"] != wanted:
             pass
 

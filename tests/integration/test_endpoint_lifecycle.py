@@ -64,7 +64,7 @@ async def ask(client: AsyncOpenAI, content: str, **options: Any) -> Any:
 async def in_flight(client: AsyncOpenAI, wanted: int) -> None:
     """Wait until the server has so many requests in flight."""
     async with httpx.AsyncClient() as http:
-        with anyio.fail_after(60):
+        with anyio.fail_after(300):
             while (await http.get(str(client.base_url.join("/health")))).json()["in_flight"] != wanted:
                 pass
 
@@ -198,7 +198,7 @@ def test_the_program_announces_itself_and_ends_well_on_a_signal(tmp_path: Path, 
                 )
                 next(iter(open_stream))
                 process.send_signal(number)
-                stdout, stderr = process.communicate(timeout=60)
+                stdout, stderr = process.communicate(timeout=300)
         finally:
             process.kill()
     assert (process.returncode, stdout, stderr) == (0, "", "")
@@ -219,6 +219,6 @@ def test_the_program_refuses_bad_options_in_one_line(tmp_path: Path, options: li
     with socket.create_server(("127.0.0.1", 0)) as taken:
         there = {"script:SCRIPT": f"script:{script}", "TAKEN": str(taken.getsockname()[1])}
         with program(*(there.get(option, option) for option in options)) as process:
-            stdout, stderr = process.communicate(timeout=60)
+            stdout, stderr = process.communicate(timeout=300)
     assert (process.returncode, stdout) == (2, "")
     assert problem in stderr and stderr.count("\n") == 1

@@ -162,6 +162,30 @@ async def test_what_the_machine_failed_is_told_apart_and_run_again(tmp_path: Pat
     assert sorted(case.calls[len(before) :]) == [1, 2, 4], "graded again without being run again"
 
 
+async def test_a_run_that_another_user_began_is_begun_anew(tmp_path: Path) -> None:
+    """It is not gone on with, for what its record would open; its trial is not lost for that."""
+    broken = {1}
+
+    def answer(request: ModelRequest) -> Turn:
+        if number_of(str(request.messages[1]["content"])) in broken:
+            return EndpointError(EndpointFault.BAD_REQUEST, "it broke")
+        return right(request)
+
+    case = Case(tmp_path / "e", answer)
+    case.config = RunConfig(mode="single", sandbox="process")
+    case.suite.size = 2
+    assert (await case.go()).exit_code == 3
+    line = case.lines()["sum-1"]
+    refused = case.out / line.run
+    (refused / "seals").write_text("of-another-user\n")
+    began = (refused / "events.jsonl").read_bytes()
+    broken.clear()
+    assert (await case.go()).exit_code == 0
+    again = case.lines()["sum-1"]
+    assert (again.resolved, again.run != line.run) == (True, True)
+    assert (refused / "events.jsonl").read_bytes() == began
+
+
 async def test_stopped_and_gone_on_with(tmp_path: Path) -> None:
     case = Case(tmp_path / "e")
     first = await case.go(stop_after=2)

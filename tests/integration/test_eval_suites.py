@@ -123,7 +123,7 @@ async def test_faults_are_repaired_and_hidden_tests_grade(
     for path, text in (("pkg/tiles.py", AREA), ("tests/test_tiles.py", TESTS), ("pkg/__init__.py", "")):
         (package / path).parent.mkdir(parents=True, exist_ok=True)
         (package / path).write_text(text, encoding="utf-8")
-    test = f"{sys.executable} -m pytest -q --tb=short -p no:cacheprovider"
+    test = f"PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 {sys.executable} -m pytest -q --tb=short -p no:cacheprovider"
     config = RunConfig(model="embedded", sandbox="process", timeout=120)
     settings = Settings(config, tmp_path / "home", tmp_path / "home/evals/repair")
     wanted = Wanted(local(package, test=test), 1, 3, 0.4)

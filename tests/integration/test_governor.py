@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import anyio
 import httpx
@@ -80,7 +79,7 @@ class Crowd:
             self.finished += 1
 
     async def work(self, agents: int, calls: int) -> None:
-        with anyio.fail_after(120):
+        with anyio.fail_after(300):
             async with anyio.create_task_group() as group:
                 for number in range(agents):
                     group.start_soon(self.agent, number, calls)
@@ -143,20 +142,18 @@ async def test_the_wall_clock_may_jump(monkeypatch: pytest.MonkeyPatch) -> None:
         assert (agents.finished, agents.faults) == (20, [])
 
 
-async def test_an_endpoint_that_dies_and_comes_back_loses_nobody() -> None:
-    async with endpoint() as url, crowd(url) as agents:
-        await agents.work(1, 1)
-    port = urlsplit(url).port or 0
-    async with crowd(url) as agents:
+async def test_an_endpoint_that_dies_and_comes_back_loses_nobody(free_port: int) -> None:
+    port = free_port
+    async with crowd(f"http://127.0.0.1:{port}/v1") as agents:
         async with endpoint(port=port):
             await agents.work(1, 1)
         async with anyio.create_task_group() as group:
             group.start_soon(agents.work, 50, 3)
-            with anyio.fail_after(30):
+            with anyio.fail_after(300):
                 while not agents.service.governor.statistics().parked:
                     await anyio.wait_all_tasks_blocked()
             async with endpoint(port=port):
-                with anyio.fail_after(60):
+                with anyio.fail_after(300):
                     while agents.finished + len(agents.faults) < 51:
                         await anyio.wait_all_tasks_blocked()
         assert (agents.finished, agents.faults) == (51, [])
@@ -173,7 +170,7 @@ async def test_nobody_holds_budget_while_waiting_for_admission_or_a_place_while_
         async with anyio.create_task_group() as group:
             for number in range(20):
                 group.start_soon(agents.agent, number, 1)
-            with anyio.fail_after(30):
+            with anyio.fail_after(300):
                 while agents.service.governor.statistics().in_flight < 2:
                     await anyio.wait_all_tasks_blocked()
             assert agents.budget.held.steps == 2  # those in flight, and none of the 18 that wait
@@ -197,7 +194,7 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def run(config: RunConfig) -> tuple[RunResult, list[Event]]:
     seen: list[Event] = []
-    with anyio.fail_after(120):
+    with anyio.fail_after(300):
         async with Swarm(config=config) as swarm:
             return await swarm.run("x", on_event=seen.append), seen
 

@@ -88,7 +88,7 @@ async def test_cancelling_the_graph_ends_the_run_in_order(tmp_path: Path) -> Non
         await anyio.sleep_forever()
         return "never"
 
-    with anyio.fail_after(30):
+    with anyio.fail_after(300):
         async with embedded(ScriptedModel(hangs)) as swarm:
             graph = StateGraph(State)
             graph.add_node("one", swarm_node(swarm))

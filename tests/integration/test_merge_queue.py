@@ -158,6 +158,15 @@ async def test_bisection_names_who_breaks_what_and_with_whom(store: Store) -> No
     assert gate.runs < 25
 
 
+async def test_what_builds_on_a_culprit_is_held_back_whatever_breaks_with_both(store: Store) -> None:
+    first = {**BASE, "n.txt": "bad\n"}
+    below = store.commit(first)
+    above = store.commit({**first, "m.txt": "other\n"}, parent=below)
+    gate = cast(RealGate, Gate(store, one="bad", two="bad other"))
+    found = await settled(store, harvest({"p": below, "q": above}, {"q": ["p"]}), gate)
+    assert {each.patch.subtask_id: each.kind for each in found.evicted} == {"p": "alone", "q": "held"}
+
+
 async def test_a_gate_that_cannot_be_run_leaves_what_applies_and_the_fault(store: Store) -> None:
     class Broken(Gate):
         width = 3

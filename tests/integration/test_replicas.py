@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -58,7 +57,7 @@ async def replica(model: str, *faults: Fault, key: str | None = None, port: int 
 
 @asynccontextmanager
 async def _bounded() -> AsyncIterator[None]:
-    with anyio.fail_after(90):
+    with anyio.fail_after(300):
         yield
 
 
@@ -98,12 +97,13 @@ async def test_one_slow_and_one_with_another_key(model: str, repo: Path, box: Sa
     assert len(answered) == 1 + AGENTS * 6
     assert counts[0] >= 1
     assert counts[1] >= 1
-    assert counts[2] <= AGENTS  # the calls that were on their way when the first was refused, and a trial
+    assert counts[2] == 0  # none with that key was served
     failed = [event.error for event in events if isinstance(event, CallFinished) and not event.accepted]
     assert set(failed) <= {"wrong_key"}
+    assert len(failed) <= AGENTS  # the calls that were on their way when the first was refused, and a trial
     host = locked.removeprefix("http://").removesuffix("/v1")
     told = [text for text in notices(events) if host in text.split(" (")[0]]
-    assert len(told) == min(counts[2], 1)  # where the others are quick enough it is never asked
+    assert len(told) == min(len(failed), 1)  # where the others are quick enough it is never asked
     assert all(f"{host} is left out" in text for text in told)
 
 
@@ -148,13 +148,6 @@ async def test_one_dies_and_comes_back(model: str, repo: Path, box: SandboxName,
     assert late[0] >= 1
     ended = [event for event in events if isinstance(event, AgentEnded)]
     assert all(event.outcome == "completed" for event in ended)
-
-
-@pytest.fixture
-def free_port() -> int:
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        return int(held.getsockname()[1])
 
 
 def test_the_command_line_takes_several_and_records_how_calls_went_elsewhere(

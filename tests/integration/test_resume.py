@@ -22,7 +22,7 @@ from tests.integration.test_parl import assign, create, turn
 from tests.warm import Process
 
 MakeRepo = Callable[[Files], Path]
-LIMIT_S = 120.0
+LIMIT_S = 300.0
 SLOW = 0.15
 """Seconds to the first token of an answer, so that there is a time in which to kill."""
 

@@ -48,7 +48,7 @@ def test_a_limit_is_raised_and_what_was_skipped_for_it_is_done(
 
 def test_what_the_time_limit_cut_short_is_done_with_more_time(cli: Cli, script: Script) -> None:
     in_a_row(script, {**use("bash", command="true"), "first_token_s": 1000})
-    short = cli.wait(start(cli, script, None, ["--timeout", "3"]))
+    short = cli.wait(start(cli, script, None, ["--timeout", "6"]))
     assert (short.code, short.result["coverage"]["missing"] > 0) == (1, True), short.err
     assert f"go on: swarm resume {cli.runs[-1].name} --timeout SECONDS" in short.err
     script.rules.clear()

@@ -90,7 +90,9 @@ async def test_files_of_submodules_are_there_and_come_back(tmp_path: Path, fresh
     assert heads == [git(repo / path, "rev-parse", "HEAD") for path in (".", "lib/sub", "lib/sub/in ner", "clone")]
 
 
-async def test_a_branch_links_to_branches_of_the_submodules(tmp_path: Path, fresh: Callable[[], Path]) -> None:
+async def test_a_branch_links_to_branches_of_the_submodules(
+    tmp_path: Path, fresh: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     repo = nested(tmp_path)
     store = await snapshot(repo, tmp_path / "store")
     await work(store, fresh(), WORK)
@@ -111,6 +113,20 @@ async def test_a_branch_links_to_branches_of_the_submodules(tmp_path: Path, fres
     assert git(repo / "lib/sub/in ner", "show", "done:i") == "2"
     for path in (".", "lib/sub", "lib/sub/in ner", "clone"):
         git(repo / path, "fsck", "--full", "--no-dangling")
+
+    git(repo, "branch", "-D", "done")  # made again a second later, of the same commits: what is linked to is there
+    with monkeypatch.context() as later:
+        later.setattr("time.time", lambda: 2e9)
+        create_branch(repo, "done", store.store, run="r1")
+    assert git(repo, "rev-parse", "done:lib/sub") == link == git(repo / "lib/sub", "rev-parse", "done")
+    git(repo, "branch", "-D", "done")
+    git(repo, "config", "user.name", "Another")  # and of others, all of them are
+    git(repo / "lib/sub/in ner", "config", "user.name", "Another")
+    create_branch(repo, "done", store.store, run="r1")
+    link = git(repo, "rev-parse", "done:lib/sub")
+    assert link == git(repo / "lib/sub", "rev-parse", "done")
+    assert git(repo / "lib/sub", "rev-parse", f"{link}:in ner") == git(repo / "lib/sub/in ner", "rev-parse", "done")
+    git(repo / "lib/sub", "fsck", "--full", "--no-dangling")
 
     git(repo / "clone", "branch", "taken")
     with pytest.raises(UsageError, match="branch taken exists in"):

@@ -21,7 +21,7 @@ from swarm.events import ANY_EVENT, Answered, RunStarted, StageStarted
 from tests.warm import PIPED, Process, Warm
 
 ROOT = Path(__file__).parents[2]
-WAITED = 60  # seconds in which something is to be seen
+WAITED = 300  # seconds in which something is to be seen
 SUBTASKS = [
     {"id": "one", "title": "One", "instructions": "Do one.", "files": ["a.py"]},
     {"id": "two", "title": "Two", "instructions": "Do two.", "files": ["b.py"]},
@@ -138,7 +138,7 @@ class Terminal:
         with suppress(OSError):
             while data := os.read(self.fd, 65536):
                 self.seen += data.decode(errors="replace")
-        return self.process.wait(timeout=60)
+        return self.process.wait(timeout=300)
 
 
 @pytest.fixture
@@ -207,7 +207,7 @@ def test_what_was_found_and_cannot_be_run_is_left_out(runs: Runs) -> None:
     (runs.repo / "build.gradle").write_text("")
     (runs.repo / "tests").mkdir()
     (runs.repo / "tests/conftest.py").write_text("")  # pytest finds nothing to run there
-    out, told = runs.start("--json").communicate(timeout=60)
+    out, told = runs.start("--json").communicate(timeout=300)
     envelope = json.loads(out.splitlines()[-1])
     assert (envelope["status"], envelope["exit_code"], envelope["gate"]) == ("completed", 0, None)
     if subprocess.run(["python3", "-I", "-c", "import pytest"], capture_output=True, check=False).returncode:
@@ -227,7 +227,7 @@ def started(process: Process | subprocess.Popen[str], wanted: Callable[[dict[str
 
 
 def envelope(process: Process | subprocess.Popen[str]) -> dict[str, Any]:
-    stdout, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate(timeout=300)
     assert "Traceback" not in stderr
     found: dict[str, Any] = json.loads(stdout.splitlines()[-1])
     assert (found["type"], found["status"], found["exit_code"], process.returncode) == ("result", "cancelled", 130, 130)
@@ -298,7 +298,7 @@ def test_a_closed_terminal_ends_it_in_order(runs: Runs) -> None:
         terminal.until("[y/N]")
         os.close(terminal.fd)
         terminal.process.send_signal(signal.SIGHUP)  # as the kernel sends it to whom the terminal belongs to
-        assert terminal.process.wait(timeout=60) == 130
+        assert terminal.process.wait(timeout=300) == 130
     (folder,) = (runs.kept / "runs").iterdir()
     assert json.loads((folder / "result.json").read_text())["status"] == "cancelled"
     assert runs.nothing_left()

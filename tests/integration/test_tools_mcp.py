@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 
@@ -19,6 +19,7 @@ from swarm.errors import MachineError, UsageError
 from swarm.tools import mcp as mcp_tools
 from swarm.tools.mcp_config import load_servers
 from tests.integration.conftest import Cli, Done, Script, plan, submit, subtask, use
+from tests.machine import until
 
 SERVER = str(Path(__file__).with_name("mcp_server.py"))
 Configure = Callable[..., Path]
@@ -97,19 +98,16 @@ def test_only_the_tools_that_are_allowed(cli: Cli, script: Script, configured: C
 
 
 @pytest.fixture
-def http_server() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+def http_server(free_port: int) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     process = subprocess.Popen(
-        [sys.executable, SERVER, "http", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        [sys.executable, SERVER, "http", str(free_port)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
     assert process.stderr is not None
     try:
         for line in process.stderr:
             if b"Uvicorn running" in line:
                 break
-        yield f"http://127.0.0.1:{port}/mcp", process
+        yield f"http://127.0.0.1:{free_port}/mcp", process
     finally:
         process.kill()
         process.wait()
@@ -143,12 +141,24 @@ def test_a_server_that_does_not_start_ends_the_run(cli: Cli, script: Script, con
 
 
 @pytest.mark.anyio
-async def test_a_silent_server_is_given_up(configured: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mcp_tools, "START_SECONDS", 2.0)
-    servers = load_servers(configured(calc=stdio("silent", env={"TOKEN": "hunter2-secret"})))
-    with pytest.raises(MachineError, match=r"calc did not start: no answer in 2 s \(token \*\*\* is wrong\)"):
-        async with mcp_tools.open_servers(servers, print):
-            pass
+async def test_a_silent_server_is_given_up(
+    configured: Configure, skip_time: Callable[[float], None], tmp_path: Path
+) -> None:
+    silent = f"echo token $TOKEN is wrong >&2; : >'{tmp_path}/told'; exec sleep 1000"
+    servers = load_servers(
+        configured(calc={"command": "sh", "args": ["-c", silent], "env": {"TOKEN": "hunter2-secret"}})
+    )
+
+    async def time_passes() -> None:
+        await until((tmp_path / "told").exists)
+        skip_time(mcp_tools.START_SECONDS)
+
+    with anyio.fail_after(600):
+        async with anyio.create_task_group() as group:
+            group.start_soon(time_passes)
+            with pytest.raises(MachineError, match=r"calc did not start: no answer in \d+ s \(token \*\*\* is wrong\)"):
+                async with mcp_tools.open_servers(servers, print):
+                    pass
 
 
 @pytest.mark.parametrize(

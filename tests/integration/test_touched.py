@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from swarm.errors import MachineError
 from swarm.sandboxes.copies import checkouts
 from swarm.sandboxes.copies.layering import Kind
 from swarm.sandboxes.copies.layers import Layers
@@ -62,6 +63,19 @@ def test_a_look_at_the_upper_layer_is_enough(
             assert quick == await store.capture(copy.tree, store.base, author="t", message="m")
 
     anyio.run(both)
+
+
+@pytest.mark.anyio
+async def test_a_copy_whose_upper_layer_is_taken_away_is_the_machines_failure(
+    place: tuple[GitRepository, Path], require: Callable[[object, str], None]
+) -> None:
+    require(os.geteuid() == 0, "overlays take root")
+    store, lease = place
+    async with Layers(lease, store, kind=Kind.OVERLAY).open(store.base) as copy:
+        change(copy.tree, "write", "new", "")
+        shutil.rmtree(copy.tree.with_name("upper"))
+        with pytest.raises(MachineError, match="has lost its files"):
+            await store.capture(copy.tree, store.base, author="t", message="m")
 
 
 def change(tree: Path, what: str, name: str, other: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from swarm.errors import UsageError
+from swarm.errors import MachineError, UsageError
 from swarm.sandboxes.git.branch import create_branch
 from swarm.sandboxes.git.workspace import GitRepository, snapshot
 from tests.integration.checkouts import (
@@ -76,6 +76,21 @@ async def test_a_parent_other_than_the_checkout_is_respected(tmp_path: Path, fre
     assert await store.changed_files(one, two) == ["b"]
     await store.checkout(two, second)
     assert tree(second) == tree(first)
+
+
+async def test_a_merge_in_a_store_whose_objects_are_gone_is_the_machines_fault(
+    tmp_path: Path, fresh: Callable[[], Path]
+) -> None:
+    """git tells it with the exit code of a conflict."""
+    repo = make_repository(tmp_path / "repo", {"a": b"1", "b": b"1"})
+    store = await snapshot(repo, tmp_path / "store")
+    copy = fresh()
+    await store.checkout(store.base, copy)
+    put(copy, {"a": b"2"})
+    work = (await store.capture(copy, store.base, author="t", message="work")).commit or ""
+    repo.rename(tmp_path / "moved")
+    with pytest.raises(MachineError):
+        await store.merge(store.base, work, message="both")
 
 
 async def test_merges_and_conflicts(tmp_path: Path, fresh: Callable[[], Path]) -> None:

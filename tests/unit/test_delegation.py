@@ -155,7 +155,7 @@ def test_a_forest_never_stands_still_and_never_has_more_at_work(tree: list[objec
     forest = Forest(Width(count))
 
     async def grow() -> None:
-        with anyio.fail_after(10):
+        with anyio.fail_after(300):
             await forest.grow(tree)
 
     anyio.run(grow)

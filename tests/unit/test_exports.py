@@ -17,7 +17,7 @@ def loaded_after(statement: str) -> set[str]:
     """Top-level modules of a fresh interpreter in the checkout after one statement."""
     code = f"import sys\n{statement}\nprint(' '.join({{m.split('.')[0] for m in sys.modules}}))"
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=300
     )
     return set(done.stdout.split())
 

@@ -101,8 +101,8 @@ CONFIG = FaultConfig("pkg", count=4, seed=3, share=1.0, try_timeout=1.0, workers
 def failing(root: Path) -> set[str]:
     temp = root.parent / "temp"
     command = [sys.executable, "-m", "pytest", "-q", "-rf", "--tb=no", "-p", "no:cacheprovider", f"--basetemp={temp}"]
-    env = {"PATH": os.environ["PATH"], "HOME": str(root.parent)}
-    done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, timeout=60)
+    env = {"PATH": os.environ["PATH"], "HOME": str(root.parent), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, timeout=300)
     return {line.split(" ")[1] for line in done.stdout.splitlines() if line.startswith("FAILED ")}
 
 

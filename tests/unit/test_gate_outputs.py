@@ -215,6 +215,9 @@ Expected: 4
   2) Error:
 TestSum#test_breaks:
 NoMethodError: undefined method
+  3) Failure:
+#bar#test_0001_is [x] well [test/sum_test.rb:9]:
+Expected: 4
 
 3 runs, 2 assertions, 1 failures, 1 errors, 0 skips
 """
@@ -239,6 +242,10 @@ SUREFIRE = """
 [ERROR] Tests run: 2, Failures: 1, Errors: 1, Skipped: 0, Time elapsed: 0.03 s <<< FAILURE! - in com.foo.SumTest
 [ERROR] com.foo.SumTest.adds  Time elapsed: 0.01 s  <<< FAILURE!
 [ERROR] breaks(com.foo.SumTest)  Time elapsed: 0.01 s  <<< ERROR!
+[ERROR] com.foo.SumTest.adds(String, int)[1]  Time elapsed: 0.002 s  <<< FAILURE!
+[ERROR] com.foo.SumTest.adds() -- Time elapsed: 0.002 s <<< ERROR!
+[ERROR] com.foo.SumTest.told(TestInfo) -- Time elapsed: 0.002 s <<< ERROR!
+each[0: (1.5)](com.foo.SumTest)  Time elapsed: 0.002 sec  <<< FAILURE!
 [ERROR] Tests run: 2, Failures: 1, Errors: 1, Skipped: 0
 """
 GRADLE = "com.foo.SumTest > adds FAILED\n    AssertionFailedError at SumTest.java:9\n\n2 tests completed, 1 failed\n"
@@ -272,10 +279,12 @@ NAMED = [
     (GO_JSON, "go", 3, "example.com/a TestA/x\nexample.com/d"),
     (CTEST, "ctest", 2, "two words"),
     (RSPEC, "rspec", 3, "spec/sum_spec.rb: Sum adds two numbers"),
-    (MINITEST, "minitest", 3, "TestSum#test_adds\nTestSum#test_breaks"),
+    (MINITEST, "minitest", 3, "TestSum#test_adds\nTestSum#test_breaks\n#bar#test_0001_is [x] well"),
     (PHPUNIT, "phpunit", 4, """Tests\\SumTest::testBreaks
         Tests\\SumTest::testAdds with data set #0 (1, 2)"""),
-    (SUREFIRE, "surefire", 2, "com.foo.SumTest.adds\ncom.foo.SumTest.breaks"),
+    (SUREFIRE, "surefire", 2, """com.foo.SumTest.adds\ncom.foo.SumTest.breaks
+        com.foo.SumTest.adds(String, int)[1]\ncom.foo.SumTest.adds()\ncom.foo.SumTest.told(TestInfo)
+        com.foo.SumTest.each[0: (1.5)]"""),
     (GRADLE, "gradle", 2, "com.foo.SumTest > adds"),
     (DOTNET, "dotnet", 3, "Foo.SumTest.Adds"),
     (VITEST + RSPEC, "vitest, rspec", 5, """src/bad.test.ts\nsrc/sum.test.ts > sum > adds

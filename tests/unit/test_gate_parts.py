@@ -16,6 +16,7 @@ from swarm.gating.imports import imports
 from swarm.gating.judging import MOST_AGAIN, Seen, by_luck, doubtful, judged, settled, whole
 from swarm.gating.outcomes import Outcomes
 from swarm.gating.pytest_rules import Rules, rules
+from swarm.gating.reading import read
 from swarm.gating.runs import Ran
 from swarm.gating.selection import parse
 from swarm.journal.gate_record import record, report_of
@@ -80,6 +81,26 @@ def test_who_kills_a_command_is_told_also_by_make() -> None:
     for output, killed in (("Killed\nmake: *** [Makefile:2: all] Error 137\n", True), ("Skilled\nError 13\n", False)):
         found = judged(Seen("t", Ran(2, output, False, 1.0), Outcomes()), GREEN)
         assert ("signal 9" in found.reason) == killed
+
+
+@pytest.mark.parametrize(
+    ("command", "before", "now"),
+    [
+        ("gradle test", "FooTest > bar() FAILED\n\n5 tests completed, 1 failed\n", "BUILD SUCCESSFUL in 2s\n"),
+        ("mvn -q test", "[ERROR] Tests run: 3, Failures: 1, Errors: 0, Skipped: 0\n", ""),
+        ("pre-commit run", "pytest...Failed\nFAILED a.py::t - x\n1 failed, 3 passed in 0.1s\n", "pytest...Passed\n"),
+        ("pytest >log || cat log", "FAILED a.py::t - x\n1 failed, 3 passed in 0.1s\n", ""),
+    ],
+)
+def test_who_counts_only_what_is_red_is_green_in_silence(command: str, before: str, now: str) -> None:
+    base = judged(Seen(command, Ran(1, before, False, 1.0), read(before)), None)
+    mended = Seen(command, Ran(0, now, False, 1.0), read(now))
+    assert base.tests.ran
+    report = judged(mended, base)
+    assert (report.passed, report.worse) == (True, False)
+    for told in (replace(base, command="python -m pytest -q"), replace(base, exit_code=0)):
+        ended = judged(mended, told)
+        assert (ended.passed, ended.worse) == (False, True), "these tell it also when all is well"
 
 
 def test_what_is_run_once_more_is_what_is_in_doubt() -> None:

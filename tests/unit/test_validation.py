@@ -300,6 +300,18 @@ def test_whatever_happens_to_a_file_is_found(name: str, data: st.DataObject, run
     assert all(isinstance(problem, Problem) for problem in problems)
 
 
+def test_a_patch_that_could_not_be_delivered_is_no_contradiction(run: Path, tmp_path: Path) -> None:
+    """`result.json` then says what the owner was told: partial, exit code 1."""
+    for each in (*FILES, "result.json"):
+        shutil.copy(run / each, tmp_path / each)
+    told = json.loads((run / "result.json").read_text())
+    assert (told["status"], told["exit_code"]) == ("completed", 0)
+    (tmp_path / "result.json").write_text(json.dumps({**told, "status": "partial", "exit_code": 1}))
+    assert found(tmp_path) == []
+    (tmp_path / "result.json").write_text(json.dumps({**told, "status": "failed", "exit_code": 1}))
+    assert found(tmp_path) == ["result.json: it is not what the run's end tells"]
+
+
 def test_the_command_names_file_and_line(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -45,7 +45,7 @@ def keep(home: Path, run_id: str, written: list[str]) -> Path:
 
 def watch(env: dict[str, str], *args: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "swarm", "watch", *args]
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_it_is_followed_to_its_end(tmp_path: Path, env: dict[str, str]) -> None:

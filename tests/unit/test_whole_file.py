@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from swarm.whole_file import whole_file, write_whole
+from swarm.whole_file import drop_partial, whole_file, write_whole
 
 
 def test_a_file_is_written_through_links_and_with_its_mode_and_owner(tmp_path: Path) -> None:
@@ -51,3 +51,15 @@ def test_what_may_not_be_written_stays_and_is_named(tmp_path: Path, monkeypatch:
     with pytest.raises(FileNotFoundError) as lost:
         write_whole(tmp_path / "no/file", b"2")
     assert lost.value.filename == str(tmp_path / "no/file")
+
+
+def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / ".hidden").touch()
+    (tmp_path / ".kept.by_name").touch()
+    if (killed := os.fork()) == 0:
+        with whole_file(tmp_path / "result.json"):
+            os._exit(0)
+    os.waitpid(killed, 0)
+    assert len(list(tmp_path.iterdir())) == 3
+    drop_partial(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".hidden", ".kept.by_name"]
