@@ -2,14 +2,18 @@
 MAKEFLAGS += --no-print-directory
 bin := .venv/bin
 
-.PHONY: help demo test test-interop lint setup lock clean
+.PHONY: help demo test chaos test-interop lint setup lock audit sbom soak clean
 
 help:
 	@echo 'make demo          repair a real package with a swarm, without a model (SEED=1 FAULTS=12 AGENTS=8)'
 	@echo 'make test          linters, types and all tests'
+	@echo 'make chaos         1,000 runs that meet with faults, and long fuzzing (SEED=17: that run alone)'
 	@echo 'make test-interop  tests against other projects'
 	@echo 'make lint          linters and types only'
 	@echo 'make lock          write the lock files again'
+	@echo 'make audit         licences, builds and known vulnerabilities of what is locked (3: not checked)'
+	@echo 'make sbom          write the bill of materials to dist/swarm.cdx.json'
+	@echo 'make soak          two hours of mixed runs in one process, which must stay flat (MINUTES=120)'
 	@echo 'make clean         remove what the other targets made'
 
 demo:
@@ -18,6 +22,9 @@ demo:
 
 test:
 	@scripts/test
+
+chaos: setup
+	@scripts/chaos
 
 test-interop: setup
 	@if [ -d tests/interop ]; then scripts/pytest tests/interop; else echo 'test-interop: there are none yet'; fi
@@ -33,6 +40,15 @@ setup:
 
 lock:
 	@scripts/lock
+
+audit:
+	@scripts/audit
+
+sbom: setup
+	@$(bin)/python -m tests.supply.sbom dist/swarm.cdx.json
+
+soak: setup
+	@$(bin)/python -m tests.soak --minutes $(or $(MINUTES),120) --out .cache/soak
 
 clean:
 	@rm -rf .venv .cache build dist demo-out .mypy_cache .ruff_cache .pytest_cache .hypothesis
