@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from swarm.errors import SandboxError
 
@@ -51,7 +52,7 @@ class Family:
             SandboxError: it cannot be seen from here.
         """
         try:
-            proc = os.open(f"/proc/{first}/root/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            proc = os.open(Path("/proc", str(first), "root", "proc"), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise SandboxError(f"the processes of {mark} cannot be seen: {error.strerror}") from error
         try:

@@ -198,7 +198,9 @@ async def test_the_answer_comes_back(tmp_path: Path, fresh: Callable[[], Path]) 
         "first",
     ]
     assert git(repo, "fsck", "--full", "--no-dangling") == ""
-    for name in ("answer/one", "answer", "no..good", "-x"):
+    branch()  # the same again, as by a run that is gone on with, changes nothing
+    git(repo, "branch", "taken", "HEAD")
+    for name in ("taken", "answer", "no..good", "-x"):
         with pytest.raises(UsageError):
             create_branch(repo, name, store.store)
 

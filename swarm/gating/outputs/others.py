@@ -21,10 +21,7 @@ _PHPUNIT_TEST = re.compile(r"\d+\) (\S+::\S(?:.*\S)?)\s*")
 _PHPUNIT_PART = re.compile(r"There (?:was|were) \d+ (\w++).*:\s*")
 
 _MAVEN_END = re.compile(r"\[(?:INFO|ERROR|WARNING)\] Tests run: (\d+), Failures: \d+, Errors: \d+, Skipped: \d+\s*")
-_MAVEN_TEST = re.compile(
-    r"(?:\[ERROR\] )?+(?!Tests run:)(\S(?:(?! {1,2}(?:-- )?Time elapsed: ).)*+) {1,2}(?:-- )?Time elapsed: .*"
-    r" <<< (?:FAILURE|ERROR)!\s*"
-)
+_MAVEN_ENDS = (" <<< FAILURE!", " <<< ERROR!")
 _MAVEN_CLASS_LAST = re.compile(r"([^.(\[]++(?:\[.*\])?)\(([\w.$]++)\)")
 _MAVEN_BROKEN = re.compile(r"\[ERROR\] COMPILATION ERROR.*")
 
@@ -79,9 +76,17 @@ def surefire(lines: Sequence[str]) -> Outcomes | None:
     broken = any(map(_MAVEN_BROKEN.fullmatch, lines))
     if not counts and not broken:
         return None
-    named = [match[1] for match in map(_MAVEN_TEST.fullmatch, lines) if match]
+    named = [name for name in map(_surefire_name, lines) if name]
     failed = {f"{old[2]}.{old[1]}" if (old := _MAVEN_CLASS_LAST.fullmatch(name)) else name: None for name in named}
     return Outcomes("surefire", tuple(failed), sum(counts) if counts else None, complete=not broken)
+
+
+def _surefire_name(line: str) -> str:
+    """What stands before the time of a line that tells of a failed test; "" for any other."""
+    before, found, after = line.removeprefix("[ERROR] ").partition("Time elapsed: ")
+    name = before.removesuffix("-- ").rstrip(" ")
+    told = found and after.rstrip().endswith(_MAVEN_ENDS) and before.endswith(" ") and not before[:1].isspace()
+    return name if told and not name.startswith("Tests run:") else ""
 
 
 def gradle(lines: Sequence[str]) -> Outcomes | None:
