@@ -153,8 +153,7 @@ def swarm_run(mode: str, settings: Settings, faulty: Path, planted: Planted, sec
 def environment(home: Path) -> dict[str, str]:
     """The user's own, without his settings for swarm, and with this environment's Python first."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("SWARM_", "OPENAI_", "PYTHON"))}
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    return kept | {"PATH": path, "SWARM_HOME": str(home), "XDG_CONFIG_HOME": str(OUT / "config")}
+    return kept | {"PATH": _path(), "SWARM_HOME": str(home), "XDG_CONFIG_HOME": str(OUT / "config")}
 
 
 def final_tree(faulty: Path, patch: Path, final: Path, settings: Settings) -> frozenset[str] | None:
@@ -167,7 +166,15 @@ def final_tree(faulty: Path, patch: Path, final: Path, settings: Settings) -> fr
     if not applied(faulty, patch, final):
         raise UsageError(f"{patch} does not apply to the damaged package")
     sandbox = RunConfig.model_validate({"sandbox": settings.sandbox})
+    os.environ["PATH"] = _path()  # its sandboxes see the Python that is found there
     return anyio.run(failing, final, settings.package.test, sandbox, OUT / "home")
+
+
+def _path() -> str:
+    """With the Python of this environment first, activated or not: it has pytest."""
+    own = str(Path(sys.executable).parent)
+    path = os.environ.get("PATH", os.defpath)
+    return path if path.split(os.pathsep)[0] == own else f"{own}{os.pathsep}{path}"
 
 
 def adopt_orphans() -> None:
