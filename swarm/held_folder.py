@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from swarm.errors import UsageError
+from swarm.whole_file import let_go
 
 
 @contextmanager
@@ -31,4 +32,4 @@ def hold_folder(folder: Path, lock_file: str, *, busy: str, remedy: str) -> Iter
             raise UsageError(f"{folder} {busy}", remedy=remedy) from None
         yield
     finally:
-        os.close(lock)
+        let_go(lock)

@@ -20,8 +20,8 @@ from swarm.wiring import Models
 @dataclass(frozen=True, slots=True)
 class Mission:
     """What a run is about and with what it is done. `repo` is the user's checkout, None without one; a dry run
-    ends with the first plan. `approve` answers questions. `past` is what the journal held that the run goes on with,
-    all of which is in `held`. `purse` pays it together with other runs."""
+    ends with the first plan. `approve` answers questions. `past` is what the journal held that the run goes on with:
+    that of `held`. `purse` pays it together with other runs."""
 
     run_id: str
     folder: Path

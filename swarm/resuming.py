@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,8 @@ from swarm.whole_file import write_whole
 from swarm.wiring import head_of
 
 _BUDGETS = ("budget_usd", "budget_tokens", "max_critical_steps")
-CHANGEABLE = (*_BUDGETS, "max_steps", "timeout", "concurrency", "base_url", "base_url_found", "max_in_flight", "park")
+_PLACES = ("base_url", "base_url_found", "executor", "ray_address")
+CHANGEABLE = (*_BUDGETS, *_PLACES, "max_steps", "timeout", "concurrency", "max_in_flight", "park")
 """Keys of the configuration that may be given anew when a run goes on."""
 
 _HIDDEN = "[redacted:"
@@ -68,14 +69,15 @@ def require_own(held: Held, folder: Path, env: Mapping[str, str]) -> None:
     Raises:
         UsageError: it has no seal of this user; the message tells what it would open.
     """
-    if is_sealed(folder, key_folders(home(env), env), held.events):
+    if is_sealed(folder, key_folders(home(env), env), held.past.configured):
         return
-    config = Past(held.events).config
+    config = held.past.config
     own = load_config({}, env).base_urls
     named = [f"{key} = {config[key]}" for key in (*HOST_KEYS, "prompts") if config.get(key)]
     if (urls := _as_urls(config.get("base_url"))) not in ((), own):
         named.append(f"base_url = {', '.join(urls)}")
     named += ["sandbox = process"] if config.get("sandbox") == "process" else []
+    named += ["executor = ray"] if config.get("executor") == "ray" else []
     if not named:
         return
     raise UsageError(
@@ -146,10 +148,7 @@ async def go_on(
     """Say that the run goes on, restore what was summed up of it, and close what was in flight."""
     assert mission.held is not None
     past = mission.past
-    for event in mission.held.events:
-        for reduce in reducers:
-            reduce(event)
-    funds.restore(mission.held.events)
+    funds.restore(_shown(mission.held.events, reducers))
     lost, now = past.lost(), past.config
     past.course.widen(mission.config.model_dump())
     resumed = past.reopened(__version__)
@@ -169,6 +168,14 @@ async def go_on(
     sink.open = past.unended
     for call in lost:
         journal.emit(_closing(mission, call))
+
+
+def _shown(events: Iterable[Event], reducers: Sequence[Callable[[Event], None]]) -> Iterator[Event]:
+    """The events, each shown to the reducers before: a long journal is read once for all of them."""
+    for event in events:
+        for reduce in reducers:
+            reduce(event)
+        yield event
 
 
 def _closing(mission: Mission, call: CallSent) -> CallFinished:

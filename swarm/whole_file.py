@@ -4,6 +4,7 @@ that others may have put there."""
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import re
 import stat
@@ -122,3 +123,11 @@ def _umask() -> int:
         if line.startswith("Umask:"):
             return int(line.split()[1], 8)
     return 0o022
+
+
+def let_go(fd: int) -> None:
+    """Close a file that is locked. A child that is just being started holds it too, and with it the lock, if it is not
+    unlocked first."""
+    with suppress(OSError):
+        fcntl.flock(fd, fcntl.LOCK_UN)
+    os.close(fd)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
@@ -56,6 +57,11 @@ class RunResumed(EventBase):
     lost_calls: int = 0
     changed: list[str] = Field(default_factory=list)
     config: dict[str, Any] = Field(default_factory=dict)
+
+    @cached_property
+    def going_on(self) -> frozenset[str]:
+        """`again`, to be asked about many thousand names."""
+        return frozenset(self.again)
 
 
 class StageStarted(EventBase):

@@ -164,7 +164,7 @@ class Measured:
 
     def _leave_out(self, event: RunResumed) -> None:
         """Of what goes on the time does not count in which nobody was at work."""
-        for work in {id(work): work for name, work in self._owner.items() if name in event.again}.values():
+        for work in {id(work): work for name, work in self._owner.items() if name in event.going_on}.values():
             work.began += max(0.0, event.mono - (work.ended if work.done else self._since))
             work.done = False
 

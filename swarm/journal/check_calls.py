@@ -5,11 +5,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import inf, isfinite
-from typing import Any
-
-from pydantic_core import to_json
 
 from swarm.events import (
     AgentEnded,
@@ -23,9 +20,10 @@ from swarm.events import (
     ToolFinished,
     ToolStarted,
 )
+from swarm.journal.check_trunk import Ids, Recall, Trunk
 from swarm.journal.open_calls import calls_in, is_turn
-from swarm.journal.past import is_undone
-from swarm.types import ToolStatus
+from swarm.journal.standing import is_undone
+from swarm.types import Role, ToolStatus
 
 HIDDEN = "[redacted:"
 
@@ -36,39 +34,16 @@ Finding = tuple[int, str]
 """The number of a line, and what is wrong with it."""
 
 
-@dataclass(slots=True)
-class _Trunk:
-    """A trajectory's conversation: the hash after each of its messages, and its last turn."""
-
-    call_id: str = ""
-    lineage: int = 0
-    turns: int = 0
-    stained: bool = False
-    hashes: list[Any] = field(default_factory=lambda: [hashlib.sha256()])
-
-    @property
-    def messages(self) -> int:
-        return len(self.hashes) - 1
-
-    def grown(self, kept: int, messages: list[dict[str, Any]]) -> list[Any]:
-        """The hashes of the first `kept` messages with others behind them."""
-        hashes = self.hashes[: kept + 1]
-        for message in messages:
-            after = hashes[-1].copy()
-            after.update(to_json(message) + b"\n")
-            hashes.append(after)
-        return hashes
-
-
 class Calls:
-    """Attempts, prompts and what may be trained on. Shown all events, in order, with their lines."""
+    """Attempts, prompts and what may be trained on. Shown all events, in order, with their lines.
+    `recall` reads a line once more."""
 
-    def __init__(self) -> None:
-        self.accepted: dict[str, str] = {}
-        """The accepted calls, and whose they are."""
+    def __init__(self, recall: Recall) -> None:
+        self._recall = recall
+        self._accepted = Ids()
         self._starts: dict[str, AgentStarted] = {}
-        self._trunks: dict[str, _Trunk] = {}
-        self._tries: dict[str, int] = {}
+        self._trunks: dict[str, Trunk] = {}
+        self._tries = Ids()
         self._flying: dict[tuple[str, int], int] = {}
 
     def see(self, event: Event, line: int) -> Iterator[Finding]:
@@ -76,29 +51,31 @@ class Calls:
             case AgentStarted():
                 self._starts.setdefault(event.trajectory_id, event)
             case CallSent():
-                last = self._tries.get(event.call_id, 0)
-                if event.attempt != last + 1 or event.call_id in self.accepted:
+                last = self._tries.get(event.call_id)
+                if event.attempt != last + 1 or event.call_id in self._accepted:
                     yield line, f"{event.call_id}, attempt {event.attempt} after {last}, or the call was answered"
                 if not event.call_id.startswith(f"{event.trajectory_id}/"):
                     yield line, f"{event.call_id} is no call of {event.trajectory_id}"
-                self._tries[event.call_id] = max(event.attempt, last)
+                self._tries.add(event.call_id, max(event.attempt, last))
                 self._flying[event.call_id, event.attempt] = line
             case CallFinished():
-                yield from ((line, f"{event.call_id}: {text}") for text in self._finished(event))
+                yield from ((line, f"{event.call_id}: {text}") for text in self._finished(event, line))
+            case AgentEnded() if event.trajectory_id in self._trunks:
+                self._trunks[event.trajectory_id].rest()
             case RunEnded():
                 yield from ((at, f"{call[0]}, attempt {call[1]}, has no end") for call, at in self._flying.items())
                 self._flying.clear()
             case _:
                 pass
 
-    def _finished(self, call: CallFinished) -> Iterator[str]:
+    def _finished(self, call: CallFinished, line: int) -> Iterator[str]:
         start = self._starts.get(call.trajectory_id)
         if start is None:
             yield f"its agent {call.trajectory_id} has no start"
             return
         if self._flying.pop((call.call_id, call.attempt), None) is None:
             yield f"attempt {call.attempt} was not sent, or has ended before"
-        if call.call_id in self.accepted:
+        if call.call_id in self._accepted:
             yield "a second attempt is accepted" if call.accepted else "an attempt after the accepted one"
         if call.accepted == bool(call.error):
             yield f"accepted: {call.accepted}, but its error is {call.error!r}"
@@ -112,12 +89,13 @@ class Calls:
         if min(call.usage.model_dump().values()) < 0 or not 0 <= (call.cost_usd or 0.0) < inf:
             yield "its usage or its cost is below 0, or no number"
         yield from _learning(call, start.trainable)
-        yield from self._prompt(call)
+        yield from self._prompt(call, line)
         if call.accepted:
-            self.accepted[call.call_id] = call.trajectory_id
+            self._accepted.add(call.call_id)
 
-    def _prompt(self, call: CallFinished) -> Iterator[str]:
-        trunk = self._trunks.setdefault(call.trajectory_id, _Trunk())
+    def _prompt(self, call: CallFinished, line: int) -> Iterator[str]:
+        if (trunk := self._trunks.get(call.trajectory_id)) is None:
+            trunk = self._trunks[call.trajectory_id] = Trunk(self._recall)
         if call.error == "lost":  # nobody who knew its prompt is left
             return
         aside = call.call_id.startswith(f"{call.trajectory_id}/{call.turn}-")
@@ -133,15 +111,12 @@ class Calls:
             yield f"lineage {call.lineage_id} after {trunk.lineage}"
         if call.lineage_id == trunk.lineage and call.prefix_messages < trunk.messages:
             yield f"{trunk.messages - call.prefix_messages} messages are gone, and it is still lineage {trunk.lineage}"
-        hashes = trunk.grown(call.prefix_messages, call.new_messages)
         stained = call.redacted or trunk.stained
-        if not stained and hashes[-1].hexdigest() != call.prompt_sha256:
+        if not stained and trunk.grown(call.prefix_messages, call.new_messages) != call.prompt_sha256:
             yield "the prompt that is rebuilt has another hash than the one that was sent"
         if call.accepted and not aside:
-            trunk.hashes = hashes
-            trunk.hashes = trunk.grown(len(hashes) - 1, [call.response])
-            trunk.call_id, trunk.lineage, trunk.stained = call.call_id, call.lineage_id, stained
-            trunk.turns = call.turn
+            trunk.take(call, line)
+            trunk.stained = stained
 
 
 def _why(call: CallFinished) -> str:
@@ -189,7 +164,7 @@ class Tools:
     def __init__(self) -> None:
         self._starts: dict[str, AgentStarted] = {}
         self._asked: dict[str, list[_Asked]] = {}
-        self._done: dict[str, list[tuple[_Asked, ToolFinished]]] = {}
+        self._done: dict[str, list[tuple[_Asked, ToolFinished]]] = {}  # what may be undone
         self._stage_ends: dict[int, int] = {}
         self.ids: dict[str, set[str]] = {}
         """The ids of the tool calls of each trajectory."""
@@ -248,9 +223,10 @@ class Tools:
             yield f"{tool.call_id} holds no such tool call that has no record yet"
             return
         waiting.remove(found)
-        self._done.setdefault(tool.trajectory_id, []).append(
-            (found, tool.model_copy(update={"result": tool.result[:1]}))
-        )
+        start = self._starts.get(tool.trajectory_id)
+        if (start is not None and start.role == Role.ORCHESTRATOR) or tool.status is ToolStatus.CANCELLED:
+            kept = tool.model_copy(update={"result": tool.result[:1], "arguments": ""})
+            self._done.setdefault(tool.trajectory_id, []).append((found, kept))
         hidden = tool.redacted or HIDDEN in found.arguments
         if (found.name, found.arguments) != (tool.name, tool.arguments) and not hidden:
             yield "name or arguments are not those that the model wrote"

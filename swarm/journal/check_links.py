@@ -48,8 +48,8 @@ class Links:
         self._asked: dict[str, SubTask] = {}
         self._edits: set[tuple[str, int]] = set()
         self._children: dict[str, tuple[int, ToolFinished]] = {}
-        self._childless: dict[tuple[str, str], int] = {}
-        self._results: dict[tuple[str, str], set[str]] = {}
+        self._childless: dict[str, dict[str, int]] = {}
+        self._results: dict[str, dict[str, set[str]]] = {}  # by the call that sees them first
 
     def see(self, event: Event, line: int) -> Iterator[Finding]:
         match event:
@@ -108,10 +108,11 @@ class Links:
         # What a client behind a gateway brings along, calls and results, is its own.
         messages = call.new_messages if self._mode == "gateway" else ()
         brought = {each.id for message in messages for each in calls_in(message)}
+        results = self._results.pop(call.call_id, {})
         for message in () if edited else call.new_messages:  # what a shortened conversation begins with is no news
             if message.get("role") != "tool" or message.get("tool_call_id") in brought:
                 continue
-            told = self._results.get((call.call_id, str(message.get("tool_call_id"))))
+            told = results.get(str(message.get("tool_call_id")))
             if told is None:
                 yield f"it saw a result of {message.get('tool_call_id')}, and no record of a tool says so"
             elif _sha256(message.get("content")) not in told and not told & {""}:
@@ -120,9 +121,9 @@ class Links:
     def _used(self, tool: ToolFinished, line: int) -> None:
         self._children |= dict.fromkeys(tool.child_trajectory_ids, (line, tool))
         if not tool.child_trajectory_ids and tool.status is not ToolStatus.CANCELLED:
-            self._childless[tool.trajectory_id, tool.tool_call_id] = line
+            self._childless.setdefault(tool.trajectory_id, {})[tool.tool_call_id] = line
         if tool.first_seen_by:
-            told = self._results.setdefault((tool.first_seen_by, tool.tool_call_id), set())
+            told = self._results.setdefault(tool.first_seen_by, {}).setdefault(tool.tool_call_id, set())
             told.add("" if tool.redacted else tool.result_sha256)
         if (agent := self._agents.get(tool.trajectory_id)) is not None:
             agent.uses += was_used(tool.status, tool.error, ends=tool.ends)
@@ -141,7 +142,7 @@ class Links:
                 yield line, f"the agent {child} does not say that {tool.tool_call_id} has started it"
         for child, agent in self._agents.items():
             call = agent.start.spawned_by_tool_call_id
-            at = self._childless.get((agent.start.parent_trajectory_id, call)) if call else None
+            at = self._childless.get(agent.start.parent_trajectory_id, {}).get(call) if call else None
             if at is not None and child not in self._children:
                 yield at, f"the tool call {call} has started the agent {child}, and does not say so"
         self._children.clear()

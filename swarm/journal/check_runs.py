@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from math import isclose, isfinite
 
 from pydantic import ValidationError
@@ -24,6 +24,7 @@ from swarm.events import (
     StageStarted,
 )
 from swarm.journal.check_calls import HIDDEN, Finding
+from swarm.journal.check_trunk import Ids
 from swarm.journal.open_calls import is_turn
 from swarm.journal.parl import SOURCE as PARL
 from swarm.journal.parl import StageClock, about_learning
@@ -44,7 +45,7 @@ class Agents:
         self._turns: dict[str, int] = {}
         self._usage: dict[str, Usage] = {}
         self._resumed = False
-        self._calls: set[str] = set()
+        self._calls = Ids()
         self._stages: set[int] = set()
 
     def see(self, event: Event, line: int) -> Iterator[Finding]:
@@ -103,8 +104,8 @@ class Agents:
     def _rewarded(self, reward: RewardGiven) -> Iterator[str]:
         if not (isfinite(reward.value) and isfinite(reward.weight)):
             yield "no number"
-        known = {"run": {reward.run_id}, "trajectory": self._known, "call": self._calls}[reward.scope]
-        if reward.target_id not in known:
+        known: dict[str, Container[str]] = {"run": {reward.run_id}, "trajectory": self._known, "call": self._calls}
+        if reward.target_id not in known[reward.scope]:
             yield f"there is no {reward.scope} {reward.target_id}"
 
 

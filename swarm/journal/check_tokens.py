@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from array import array
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from swarm.calls import Tokens, is_logprob
+from swarm.calls import are_exact, is_logprob
 from swarm.events import CallFinished, Event
 from swarm.events.tokens import TokensTaken
 from swarm.journal.check_calls import Finding
-from swarm.journal.token_log import common, ids_sha256
+from swarm.journal.check_trunk import Ids
+from swarm.journal.token_log import common, ids_bytes
 
 
 class _Call(NamedTuple):
@@ -26,14 +28,28 @@ class _Call(NamedTuple):
     completion: int | None
 
 
+class _Held:
+    """What a trajectory's last call was made with and answered, and the hash of it: both grow with what is new, and
+    not with all that was before."""
+
+    def __init__(self) -> None:
+        self.call_id = ""
+        self.ids = array("q")
+        self.digest: Any = hashlib.sha256()
+
+    def add(self, ids: array[int]) -> None:
+        self.ids.extend(ids)
+        self.digest.update(ids_bytes(ids))
+
+
 class TokenLines:
     """Shown all events first, then all lines of tokens."""
 
     def __init__(self) -> None:
         self._calls: dict[str, _Call] = {}
-        self._none: set[str] = set()
+        self._none = Ids()
         self._orphans: list[tuple[int, str]] = []
-        self._last: dict[str, tuple[str, array[int]]] = {}
+        self._last: dict[str, _Held] = {}
         self._seen: set[str] = set()
         self._at = 0
 
@@ -79,33 +95,39 @@ class TokenLines:
         orphan = record.call_id not in self._calls
         if not orphan and record.call_id in self._seen:
             yield "its tokens were told before"
-        before, known = self._last.get(record.trajectory_id, ("", array("q")))
-        if record.prefix_len and record.prefix_call_id != before:
+        known = self._last.get(record.trajectory_id) or _Held()
+        before, length, shared = known.call_id, len(known.ids), record.prefix_len
+        if shared and record.prefix_call_id != before:
             yield f"its prompt begins with that of {record.prefix_call_id!r}, the call before is {before!r}"
-        if not 0 <= record.prefix_len <= len(known) or bool(record.prefix_call_id) != bool(record.prefix_len):
-            yield f"its prompt begins with {record.prefix_len} ids of {record.prefix_call_id!r}, there are {len(known)}"
-            known, shared = array("q"), 0
-        else:
-            shared = record.prefix_len
+        if not 0 <= shared <= length or bool(record.prefix_call_id) != bool(shared):
+            yield f"its prompt begins with {shared} ids of {record.prefix_call_id!r}, there are {length}"
+            known, length, shared = _Held(), 0, 0
         try:
-            prompt = known[:shared] + array("q", record.prompt_ids_tail)
-            held = prompt + array("q", record.completion_ids)
+            tail, completion = array("q", record.prompt_ids_tail), array("q", record.completion_ids)
         except OverflowError:
             yield "an id that is too large for 64 bits"
             return
-        self._last[record.trajectory_id] = (record.call_id, held)
-        if any(each < 0 for each in (*record.prompt_ids_tail, *record.completion_ids)):
+        if any(each < 0 for each in (*tail, *completion)):
             yield "an id below 0"
-        if record.prefix_call_id and common(known, prompt) != shared:
+        held = known
+        if shared < length:
+            held = _Held()
+            held.add(known.ids[:shared])
+        held.add(tail)
+        prompt = len(held.ids)
+        if record.prefix_call_id and shared < length and common(known.ids, held.ids) != shared:
             yield "the ids that it begins with are not as many as could be"
-        if len(prompt) != record.prompt_len or ids_sha256(prompt) != record.prompt_ids_sha256:
+        if prompt != record.prompt_len or held.digest.hexdigest() != record.prompt_ids_sha256:
             yield "the prompt that is rebuilt has another length or hash"
+        held.add(completion)
+        held.call_id = record.call_id
+        self._last[record.trajectory_id] = held
         if not all(map(is_logprob, record.completion_logprobs)):
             yield "a logprob that is none"
         yield from self._against(record, prompt, orphan=orphan)
         self._seen.add(record.call_id)
 
-    def _against(self, record: TokensTaken, prompt: array[int], *, orphan: bool) -> Iterator[str]:
+    def _against(self, record: TokensTaken, prompt: int, *, orphan: bool) -> Iterator[str]:
         """What the call's own record says."""
         if orphan:
             if record.call_id in self._none:
@@ -118,11 +140,11 @@ class TokenLines:
         own = (call.trajectory_id, call.lineage_id, call.attempt, call.policy_version)
         if (record.trajectory_id, record.lineage_id, record.attempt, record.policy_version) != own:
             yield f"agent, lineage, attempt or version are not those of the call, line {call.line} of events.jsonl"
-        completion, logprobs = record.completion_ids, record.completion_logprobs
+        completion, logprobs = len(record.completion_ids), record.completion_logprobs
         counts = (record.prompt_tokens, record.completion_tokens)
-        exact = Tokens(tuple(prompt), tuple(completion), tuple(logprobs), *counts).exact
+        exact = are_exact((prompt, completion), counts, logprobs)
         if call.prompt is not None and counts != (call.prompt, call.completion):
             yield f"{counts} tokens were counted, and the call's usage is {(call.prompt, call.completion)}"
         if exact != call.exact:
-            lengths = f"{len(prompt)} + {len(completion)} ids, {len(logprobs)} logprobs, {counts} counted"
+            lengths = f"{prompt} + {completion} ids, {len(logprobs)} logprobs, {counts} counted"
             yield f"token_exact is {call.exact}, and there are {lengths}"

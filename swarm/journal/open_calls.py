@@ -4,7 +4,7 @@ before it was used."""
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from swarm.events import AgentEnded, CallFinished, Event, ToolFinished
 from swarm.types import Message, ToolCall, ToolErrorKind, ToolStatus
@@ -40,12 +40,12 @@ FOLLOWED = frozenset((CallFinished, ToolFinished, AgentEnded))
 
 
 class OpenCalls:
-    """Fed with all events of the journal that stand, in order."""
+    """Fed with the events of the journal as they come. `past` gives those of a trajectory that stand from before, and
+    is asked when something of it is seen first; None where there was nothing before."""
 
-    def __init__(self, events: Iterable[Event] = ()) -> None:
+    def __init__(self, past: Callable[[str], Iterable[Event]] | None = None) -> None:
+        self._past = past
         self._open: dict[str, list[tuple[str, ToolCall]]] = {}
-        for event in events:
-            self.observe(event)
 
     def __repr__(self) -> str:
         return f"<OpenCalls {sum(map(len, self._open.values()))}>"
@@ -53,19 +53,21 @@ class OpenCalls:
     def observe(self, event: Event) -> None:
         """Take in the next event."""
         match event:
-            case CallFinished(accepted=True) if event.response and is_turn(event):
-                if calls := calls_in(event.response):
-                    self._open.setdefault(event.trajectory_id, []).extend((event.call_id, call) for call in calls)
-            case ToolFinished():
-                calls_of = self._open.get(event.trajectory_id, [])
-                for at, (call_id, call) in enumerate(calls_of):
-                    if (call_id, call.id) == (event.call_id, event.tool_call_id):
-                        del calls_of[at]
-                        break
-            case AgentEnded():
+            case CallFinished() | ToolFinished():
+                _follow(self._of(event.trajectory_id), event)
+            case AgentEnded() if self._past is None:
                 self._open.pop(event.trajectory_id, None)
+            case AgentEnded():
+                self._open[event.trajectory_id] = []  # nothing is asked for again
             case _:
                 pass
+
+    def _of(self, trajectory_id: str) -> list[tuple[str, ToolCall]]:
+        if (found := self._open.get(trajectory_id)) is None:
+            found = self._open[trajectory_id] = []
+            for event in self._past(trajectory_id) if self._past is not None else ():
+                _follow(found, event)
+        return found
 
     def ended(self, trajectory_id: str) -> list[ToolFinished]:
         """Records for the calls that nobody will use any more."""
@@ -82,8 +84,24 @@ class OpenCalls:
                 status=ToolStatus.CANCELLED,
                 result_sha256=_NOTHING,
             )
-            for call_id, call in self._open.get(trajectory_id, ())
+            for call_id, call in self._of(trajectory_id)
         ]
+
+
+def _follow(calls: list[tuple[str, ToolCall]], event: Event) -> None:
+    """What an event of a trajectory makes of its open calls."""
+    match event:
+        case CallFinished(accepted=True) if event.response and is_turn(event):
+            calls += ((event.call_id, call) for call in calls_in(event.response))
+        case ToolFinished():
+            for at, (call_id, call) in enumerate(calls):
+                if (call_id, call.id) == (event.call_id, event.tool_call_id):
+                    del calls[at]
+                    break
+        case AgentEnded():
+            calls.clear()
+        case _:
+            pass
 
 
 _NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from swarm.config import Rollout
 from swarm.events import AgentEnded, AgentStarted, CallFinished, Event, RewardGiven, RunEnded, RunResumed, StageStarted
@@ -54,12 +55,21 @@ def r_perf(status: RunStatus, gate: bool | None) -> float:
 _MOST_STAGES = 10_000  # a record of others may tell of any number
 
 
+class _Agent(NamedTuple):
+    """What is kept of a trajectory."""
+
+    role: str
+    stage: int
+    subtask_id: str
+    name: str
+
+
 @dataclass
 class StageClock:
     """Feed it every event, in order, with `observe`."""
 
     _ways: dict[int, Mapping[str, Sequence[str]]] = field(default_factory=dict)
-    _agents: dict[str, AgentStarted] = field(default_factory=dict)
+    _agents: dict[str, _Agent] = field(default_factory=dict)
     _seconds: dict[tuple[int, str], float] = field(default_factory=dict)
     _main: dict[str, float] = field(default_factory=dict)
 
@@ -68,7 +78,8 @@ class StageClock:
             case StageStarted():
                 self._ways[event.stage] = edges(event.plan)
             case AgentStarted():
-                self._agents[event.trajectory_id] = event
+                subtask_id = event.subtask.id if event.subtask is not None else ""
+                self._agents[event.trajectory_id] = _Agent(event.role, event.stage, subtask_id, event.name)
             case CallFinished():
                 start = self._agents.get(event.trajectory_id)
                 if start is not None and start.role != Role.SUBAGENT:
@@ -77,13 +88,13 @@ class StageClock:
             case AgentEnded():
                 start = self._agents.get(event.trajectory_id)
                 if start is not None and start.role == Role.SUBAGENT:
-                    key = (start.stage, start.subtask.id if start.subtask else start.name)
+                    key = (start.stage, start.subtask_id or start.name)
                     if event.outcome is Outcome.COMPLETED or event.seconds > self._seconds.get(key, 0.0):
                         self._seconds[key] = event.seconds
             case RunResumed():
                 for name in event.again:
-                    if (start := self._agents.get(name)) is not None and start.subtask is not None:
-                        self._seconds.pop((start.stage, start.subtask.id), None)
+                    if (start := self._agents.get(name)) is not None and start.subtask_id:
+                        self._seconds.pop((start.stage, start.subtask_id), None)
             case _:
                 pass
 

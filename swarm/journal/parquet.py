@@ -13,7 +13,7 @@ import threading
 import time
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from functools import partial
 from importlib import import_module
@@ -141,8 +141,11 @@ def _write(lines: Path, target: Path, found: Mapping[str, Kind], goes_on: Callab
             if not goes_on():
                 return False
             try:
+                there = set[str]().union(*(row.keys() for row in rows))
                 table = [
-                    pyarrow.array([_cell(row.get(name), kind) for row in rows], schema.field(name).type)
+                    pyarrow.array(_cells(rows, name, kind), schema.field(name).type)
+                    if name in there
+                    else pyarrow.nulls(len(rows), schema.field(name).type)
                     for name, kind in found.items()
                 ]
             except (TypeError, AttributeError, OverflowError) as error:
@@ -180,5 +183,6 @@ def _groups(path: Path) -> Iterator[list[dict[str, Any]]]:
         yield rows
 
 
-def _cell(value: Any, kind: Kind) -> Any:
-    return to_json(value).decode() if kind == "json" and value is not None else value
+def _cells(rows: Sequence[Mapping[str, Any]], name: str, kind: Kind) -> list[Any]:
+    cells = [row.get(name) for row in rows]
+    return [None if cell is None else to_json(cell).decode() for cell in cells] if kind == "json" else cells

@@ -3,7 +3,7 @@ again what was done."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict, deque
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 
 from swarm.errors import JournalError
@@ -18,29 +18,38 @@ from swarm.events import (
     GateFinished,
     Notice,
     RunResumed,
+    RunStarted,
     StageStarted,
     ToolFinished,
-    ToolStarted,
     TreeKept,
 )
 from swarm.journal.course import Course, Turn
+from swarm.journal.records import Records
+from swarm.journal.token_log import Stains
+from swarm.journal.trail import Trail
+from swarm.journal.trails import Trails
 from swarm.protocols import EventSink
-from swarm.types import JsonObject, Message, Role, ToolStatus
+from swarm.types import JsonObject, Message
 
 
 class Past:
-    """Fed with all events of the journal, in order. One without events knows nothing: that of a new run."""
+    """Fed with all events of the journal, in order. One without events knows nothing: that of a new run. Of a file
+    (`Records`) it keeps how far everything came; what was said it reads again, one trajectory at a time, where it is
+    asked for it, as long as the file is held."""
 
     def __init__(self, events: Iterable[Event] = ()) -> None:
+        events = events if isinstance(events, Records) else tuple(events)
         self.course = Course()
-        self._accepted: dict[str, CallFinished] = {}
-        self._asides: defaultdict[str, list[CallFinished]] = defaultdict(list)
-        self._tries: dict[str, int] = {}
+        self.trails = Trails(events)
+        self.stains = Stains()
+        self.configured: list[RunStarted | RunResumed] = []
+        """The events that hold a configuration."""
+        self._trails: dict[str, Trail] = {}  # those that were asked for
+        self._resumes: list[tuple[RunResumed, int | None]] = []  # each with the end of its stage, as it stood then
+        self._calls = 0
         self._tokens: Counter[str] = Counter()
         self._in_flight: dict[tuple[str, int], CallSent] = {}
-        self._tools: defaultdict[tuple[str, str], deque[ToolFinished]] = defaultdict(deque)
-        self._used: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
-        self._kept: dict[str, TreeKept] = {}
+        self._kept: dict[str, int] = {}
         self._told: defaultdict[str, list[AgentTold]] = defaultdict(list)
         self._gates: dict[tuple[str, str, int], GateFinished] = {}
         self._answers: dict[tuple[str, int], Answered] = {}
@@ -51,17 +60,17 @@ class Past:
             self.observe(event)
 
     def __repr__(self) -> str:
-        return f"<Past: {len(self._accepted)} calls, {self.course!r}>"
+        return f"<Past: {self._calls} calls, {self.course!r}>"
 
     # ── calls and tools ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def call(self, call_id: str) -> CallFinished | None:
         """The accepted attempt at a call."""
-        return self._accepted.get(call_id)
+        return self._trail_of(call_id).accepted.get(call_id)
 
     def tries(self, call_id: str) -> int:
         """The number of the last attempt at a call."""
-        return self._tries.get(call_id, 0)
+        return self._trail_of(call_id).tries[call_id]
 
     def prompt(self, call: CallFinished) -> list[Message]:
         """All messages that a call was made with.
@@ -70,7 +79,7 @@ class Past:
             JournalError: its calls go on from one another in a circle.
         """
         chain, seen = [call], {call.call_id}
-        while (before := self._accepted.get(chain[-1].prefix_call_id)) is not None:
+        while (before := self.call(chain[-1].prefix_call_id)) is not None:
             if before.call_id in seen:
                 raise JournalError(f"{call.call_id}: the calls that its prompt goes on from are a circle")
             seen.add(before.call_id)
@@ -84,7 +93,7 @@ class Past:
 
     def asides(self, call_id: str) -> list[CallFinished]:
         """The calls that were made for a call beforehand, and are no turns."""
-        return list(self._asides.get(call_id, ()))
+        return list(self._trail_of(call_id).asides.get(call_id, ()))
 
     def tokens(self, trajectory_id: str) -> int:
         """What the calls of a trajectory used."""
@@ -103,16 +112,17 @@ class Past:
 
     def tool(self, call_id: str, tool_call_id: str) -> ToolFinished | None:
         """The end of a use of a tool, each given once: a model may give two the same id."""
-        found = self._tools.get((call_id, tool_call_id))
-        return found.popleft() if found else None
+        return self._trail_of(call_id).tool(call_id, tool_call_id)
 
     def tools_used(self, trajectory_id: str, since: int) -> frozenset[str]:
         """The names of the tools that a trajectory used after a turn."""
-        return frozenset(name for turn, name in self._used.get(trajectory_id, ()) if turn > since)
+        return frozenset(name for turn, name in self._trail(trajectory_id).used if turn > since)
 
     def kept(self, trajectory_id: str) -> TreeKept | None:
         """The last checkpoint of a trajectory's tree."""
-        return self._kept.get(trajectory_id)
+        place = self._kept.get(trajectory_id)
+        found = self.trails.at(place) if place is not None else None
+        return found if isinstance(found, TreeKept) else None
 
     # ── trajectories and stages ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -165,9 +175,13 @@ class Past:
     def _was_told(self, trajectory_id: str) -> tuple[bool, tuple[str, ...]]:
         """Whether an attempt was told to finish, and the texts that did not reach its model."""
         told = self._told.get(trajectory_id, [])
-        heard = [each for each in self._accepted.values() if told and each.trajectory_id == trajectory_id]
+        heard = self._trail(trajectory_id).accepted.values() if told else ()
         said = {message["content"] for call in heard for message in call.new_messages if message["role"] == "user"}
         return bool(told), tuple(each.text for each in told if each.text not in said)
+
+    def only(self, trajectory_id: str) -> Past:
+        """What there is of one trajectory, and nothing else: in memory, to be sent elsewhere."""
+        return Past(self.trails.of(trajectory_id))
 
     # ── the run ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -197,19 +211,19 @@ class Past:
 
     def observe(self, event: Event) -> None:
         """Take in the next event."""
+        self.trails.take(event)
+        self.stains.observe(event)
         if isinstance(event, RunResumed):
             self._resume(event)
         self._time(event)
         self.course.observe(event)
+        if self._trails and (trail := self._trails.get(getattr(event, "trajectory_id", ""))) is not None:
+            trail.observe(event)
         match event:
             case CallSent() | CallFinished():
                 self._call(event)
-            case ToolStarted() | ToolFinished():
-                self._used[event.trajectory_id].append((_turn_of(event.call_id), event.name))
-                if isinstance(event, ToolFinished):
-                    self._tools[event.call_id, event.tool_call_id].append(event)
             case TreeKept():
-                self._kept[event.trajectory_id] = event
+                self._kept[event.trajectory_id] = self.trails.last
             case AgentTold():
                 self._told[event.trajectory_id].append(event)
             case GateFinished():
@@ -217,47 +231,50 @@ class Past:
                 self._gates[event.commit, event.command, look] = event
             case Answered() if event.yes:
                 self._answers[event.kind, event.stage] = event
+            case RunStarted() | RunResumed():
+                self.configured.append(event)
             case _:
                 pass
 
     def _time(self, event: Event) -> None:
-        for name in {"", getattr(event, "trajectory_id", "")}:
-            since = self._seen.get(name, event.mono)
-            self._worked[name] = self._worked.get(name, 0.0) + max(0.0, event.mono - since)
-            self._seen[name] = event.mono
+        self._count("", event.mono)
+        if name := getattr(event, "trajectory_id", ""):
+            self._count(name, event.mono)
+
+    def _count(self, name: str, now: float) -> None:
+        since = self._seen.get(name)
+        self._worked[name] = self._worked.get(name, 0.0) + (max(0.0, now - since) if since is not None else 0.0)
+        self._seen[name] = now
 
     def _call(self, event: CallSent | CallFinished) -> None:
-        self._tries[event.call_id] = max(self.tries(event.call_id), event.attempt)
         if isinstance(event, CallSent):
             self._in_flight[event.call_id, event.attempt] = event
             return
         self._in_flight.pop((event.call_id, event.attempt), None)
         self._tokens[event.trajectory_id] += event.usage.total_tokens
-        if event.accepted:
-            self._accepted[event.call_id] = event
-            turn = f"{event.trajectory_id}/{event.turn}"
-            if event.call_id != turn:
-                self._asides[turn].append(event)
+        self._calls += event.accepted
 
     def _resume(self, event: RunResumed) -> None:
         self._seen = {}  # nobody was at work in between
         end = self.course.stage_end(event.stage)
-        for key, ended in self._tools.items():
-            self._tools[key] = deque(each for each in ended if not is_undone(each, event, end, self.course.starts))
+        self._resumes.append((event, end))
+        for trail in self._trails.values():
+            trail.undo(event, end, self.course.starts)
 
+    # ── what was said ───────────────────────────────────────────────────────────────────────────────────────────────
 
-def _turn_of(call_id: str) -> int:
-    turn = call_id.rpartition("/")[2]
-    return int(turn) if turn.isdecimal() else 0
+    def _trail_of(self, call_id: str) -> Trail:
+        return self._trail(call_id.rpartition("/")[0])
 
-
-def is_undone(tool: ToolFinished, resumed: RunResumed, stage_end: int | None, starts: dict[str, AgentStarted]) -> bool:
-    """Whether a use of a tool was cut off with its trajectory, or gave an orchestrator the results of a stage that is
-    gone through again."""
-    if tool.trajectory_id not in resumed.again:
-        return False
-    start = starts.get(tool.trajectory_id)
-    of_orchestrator = start is not None and start.role == Role.ORCHESTRATOR
-    if of_orchestrator and resumed.stage and stage_end is not None and tool.seq > stage_end:
-        return True
-    return tool.status is ToolStatus.CANCELLED and not tool.result
+    def _trail(self, trajectory_id: str) -> Trail:
+        """What a trajectory said, read when it is first asked for."""
+        if (found := self._trails.get(trajectory_id)) is not None:
+            return found
+        trail = self._trails[trajectory_id] = Trail()
+        resumes = iter(self._resumes)
+        for event in self.trails.of(trajectory_id):
+            trail.observe(event)
+            if isinstance(event, RunResumed):
+                resumed, end = next(resumes)
+                trail.undo(resumed, end, self.course.starts)
+        return trail

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from swarm.errors import JournalError, RunAtWork, UsageError
-from swarm.events import ANY_EVENT, Event
-from swarm.journal.lines import cut_torn_line
-from swarm.whole_file import open_plain
+from swarm.events import Event
+from swarm.journal.past import Past
+from swarm.journal.records import Records, parse_line
+from swarm.whole_file import let_go, open_plain
+
+_LOOKS, _LOOK_S = 4, 0.01
 
 
 def read_events(path: Path) -> Iterator[Event]:
@@ -35,23 +37,53 @@ def read_events(path: Path) -> Iterator[Event]:
         raise JournalError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
+def past_of(path: Path) -> Past:
+    """How far everything in a journal came; what was said in it can no longer be asked for.
+
+    Raises:
+        JournalError: it cannot be read, or a whole line of it is no event.
+    """
+    try:
+        with open_plain(path) as file:
+            return Past(Records(file.fileno(), path))
+    except OSError as error:
+        raise JournalError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+class Recorded(Iterable[Event]):
+    """The events of a journal, read each time that somebody goes through them. Raises as `read_events`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __repr__(self) -> str:
+        return f"<Recorded {self._path}>"
+
+    def __iter__(self) -> Iterator[Event]:
+        return read_events(self._path)
+
+
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A journal that nobody else may go on with, and the events in it. `fd` is open for appending."""
+    """A journal that nobody else may go on with, its events, and what they come to. `fd` is open for appending."""
 
     fd: int
-    events: tuple[Event, ...]
-    torn: int = 0
-    """Bytes of a last line that was not whole, and is gone."""
+    events: Records
+    past: Past
+
+    @property
+    def torn(self) -> int:
+        """Bytes of a last line that is not whole. It is cut off when the journal is gone on with."""
+        return self.events.torn
 
     @property
     def next_seq(self) -> int:
-        return self.events[-1].seq + 1 if self.events else 0
+        return self.events[-1].seq + 1
 
 
 @contextmanager
 def hold_journal(path: Path) -> Iterator[Held]:
-    """Take up a journal that a run left, for the length of the block; a torn last line is cut off.
+    """Take up a journal that a run left, for the length of the block.
 
     Raises:
         RunAtWork: the run that writes it lives.
@@ -65,19 +97,28 @@ def hold_journal(path: Path) -> Iterator[Held]:
     except OSError as error:
         raise JournalError(f"{path} cannot be opened: {error.strerror or error}") from error
     try:
+        if not _locked(fd):
+            name = path.parent.name
+            raise RunAtWork(f"{name} is at work in another process", remedy=f"follow it with `swarm watch {name}`")
+        events = Records(fd, path)
+        if not events:
+            raise UsageError(f"{path.parent.name} was ended before anything was recorded", remedy="start it again")
+        yield Held(fd, events, Past(events))
+    finally:
+        let_go(fd)
+
+
+def _locked(fd: int) -> bool:
+    """Lock a file, unless somebody holds it for longer than it takes to see whether it is held (`is_at_work`)."""
+    for left in reversed(range(_LOOKS)):
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            name = path.parent.name
-            raise RunAtWork(
-                f"{name} is at work in another process", remedy=f"follow it with `swarm watch {name}`"
-            ) from None
-        events = tuple(read_events(path))
-        if not events:
-            raise UsageError(f"{path.parent.name} was ended before anything was recorded", remedy="start it again")
-        yield Held(fd, events, cut_torn_line(fd))
-    finally:
-        os.close(fd)
+            if left:
+                time.sleep(_LOOK_S)
+        else:
+            return True
+    return False
 
 
 def is_at_work(path: Path) -> bool:
@@ -90,14 +131,3 @@ def is_at_work(path: Path) -> bool:
     except OSError:
         pass
     return False
-
-
-def parse_line(line: bytes, where: str) -> Event:
-    """One line as an event; `where` names it in the error."""
-    try:
-        return ANY_EVENT.validate_json(line)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise JournalError(
-            f"{where}: no event: {first['msg']}", remedy="the lines before it are whole: keep those, or run it again"
-        ) from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from typing import Any
 
 from swarm.errors import EVALUATION
@@ -16,16 +15,13 @@ from swarm.events import (
     CallFinished,
     CallSent,
     ControlUsed,
-    CulpritSought,
     Event,
     Finished,
     Gap,
     GateFinished,
     GateStarted,
     LimitReached,
-    MergeTried,
     PatchMerged,
-    RepairsStarted,
     RunEnded,
     RunResumed,
     RunStarted,
@@ -38,7 +34,7 @@ from swarm.events import (
 )
 from swarm.events.base import EventBase
 from swarm.journal.masking import mask
-from swarm.journal.past import is_undone
+from swarm.journal.past import Past
 from swarm.journal.redaction import Redactor
 from swarm.protocols import EventSink
 from swarm.types import Outcome
@@ -76,57 +72,26 @@ def identity(event: Event) -> tuple[Any, ...]:
     return (event.type, repr({key: value for key, value in said.items() if not isinstance(value, float)}))
 
 
-def standing(events: Iterable[Event]) -> list[Event]:
-    """The events that still count: of what is gone through again, the last ones alone."""
-    kept: list[Event] = []
-    starts: dict[str, AgentStarted] = {}
-    for event in events:
-        if isinstance(event, AgentStarted):
-            starts.setdefault(event.trajectory_id, event)
-        if isinstance(event, RunResumed):
-            over = any(isinstance(each, RunEnded) for each in kept)
-            end = next((e.seq for e in kept if isinstance(e, StageEnded) and e.stage == event.stage), None)
-            kept = [each for each in kept if not _is_void(each, event, over, end, starts)]
-        kept.append(event)
-    return kept
-
-
-def _is_void(
-    event: Event, resumed: RunResumed, over: bool, stage_end: int | None, starts: dict[str, AgentStarted]
-) -> bool:
-    match event:
-        case AgentEnded():
-            return event.trajectory_id in resumed.again
-        case ToolFinished():
-            return is_undone(event, resumed, stage_end, starts)
-        case SubTaskSkipped() | MergeTried() | PatchMerged() | CulpritSought() | RepairsStarted() | StageEnded():
-            return 0 < resumed.stage <= event.stage
-        case Finished():
-            return over
-        case RunEnded():
-            return True
-        case _:
-            return False
-
-
 class Unsaid:
     """`swarm.protocols.EventSink` that hands on what was not said before. Each event of the past answers for one."""
 
-    def __init__(self, sink: EventSink, events: Iterable[Event], redactor: Redactor) -> None:
+    def __init__(self, sink: EventSink, past: Past, redactor: Redactor) -> None:
         self._sink = sink
         self._redactor = redactor
-        self._events = tuple(events)
-        self._said: Counter[tuple[Any, ...]] = Counter()
+        self._trails = past.trails
+        self._resumed: RunResumed | None = None
+        self._said: dict[str, Counter[tuple[Any, ...]]] = {}  # by trajectory, of those that have said something again
         self.open: set[str] = set()
         """Trajectories that were to go on and have not ended again."""
 
     def __repr__(self) -> str:
-        return f"<Unsaid: {self._said.total()} events are known>"
+        known = sum(said.total() for said in self._said.values())
+        return f"<Unsaid: {known} events are known of {len(self._said)} trajectories>"
 
     def forget(self, resumed: RunResumed) -> None:
         """From now on what the run goes through again is no longer known."""
-        past = standing((*self._events, resumed))
-        self._said = Counter(identity(event) for event in past if not isinstance(event, _ALWAYS_NEW))
+        self._resumed = resumed
+        self._said.clear()
 
     def emit(self, event: Event) -> None:
         """See `swarm.protocols.EventSink`."""
@@ -157,8 +122,16 @@ class Unsaid:
             return False
         if type(event) not in _KEYS:
             event, _ = mask(event, self._redactor)  # as it was written
-        known = identity(event)
-        if self._said[known] < 1:
+        said, known = self._said_by(getattr(event, "trajectory_id", "")), identity(event)
+        if said[known] < 1:
             return False
-        self._said[known] -= 1
+        said[known] -= 1
         return True
+
+    def _said_by(self, trajectory_id: str) -> Counter[tuple[Any, ...]]:
+        """What one trajectory has said; "" for what belongs to none."""
+        if (found := self._said.get(trajectory_id)) is None:
+            past = self._trails.standing(trajectory_id, self._resumed) if self._resumed is not None else ()
+            found = Counter(identity(event) for event in past if not isinstance(event, _ALWAYS_NEW))
+            self._said[trajectory_id] = found
+        return found

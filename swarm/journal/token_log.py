@@ -10,7 +10,7 @@ import struct
 import sys
 import time
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from pydantic_core import to_json
 
@@ -22,18 +22,43 @@ from swarm.journal.lines import LineFile, sealed
 _HIDDEN = b"[redacted:"
 
 
+class Stains:
+    """Fed with all events: what of them held a secret, and which calls have tokens."""
+
+    def __init__(self) -> None:
+        self.stained: set[str] = set()
+        """Calls, and trajectories."""
+        self.tokens: set[str] = set()
+        """Calls whose tokens are in the file beside."""
+
+    def __repr__(self) -> str:
+        return f"<Stains {len(self.stained)}, tokens of {len(self.tokens)} calls>"
+
+    def observe(self, event: Event) -> None:
+        """Take in the next event of those that the run goes on with."""
+        self.stain(event)
+        if isinstance(event, CallFinished) and event.token_source != "none":
+            self.tokens.add(event.call_id)
+
+    def stain(self, event: Event) -> None:
+        """Take in the next event that is written."""
+        if isinstance(event, CallFinished):
+            if event.redacted:
+                self.stained.add(event.call_id)
+        elif isinstance(event, AgentStarted) and event.tools and _HIDDEN in to_json(event.tools):
+            self.stained.add(event.trajectory_id)
+
+
 class TokenLog:
-    """Takes the tokens of calls and writes them. `past` are the events that the run goes on with, `next_seq` the number
+    """Takes the tokens of calls and writes them. `stains` are those of what the run goes on with, `next_seq` the number
     of the next line."""
 
-    def __init__(self, file: LineFile, run_id: str, past: Iterable[Event] = (), next_seq: int = 0) -> None:
+    def __init__(self, file: LineFile, run_id: str, stains: Stains | None = None, next_seq: int = 0) -> None:
         self.file = file
         self._run_id = run_id
         self._next_seq = next_seq
         self._last: dict[str, tuple[str, array[int]]] = {}  # by trajectory: the last call, its prompt and answer
-        self._stained: set[str] = set()  # calls, and trajectories
-        for event in past:
-            self._stain(event)
+        self._stains = stains or Stains()
 
     def __repr__(self) -> str:
         return f"<TokenLog {self._next_seq} calls>"
@@ -41,14 +66,15 @@ class TokenLog:
     def before(self, event: Event) -> None:
         """A call is about to be masked: it is redacted where the prompt that it goes on from was."""
         if isinstance(event, CallFinished) and not event.redacted:
-            goes_on = event.prefix_call_id in self._stained and event.prefix_messages > 0
-            event.redacted = goes_on or event.trajectory_id in self._stained
+            stained = self._stains.stained
+            goes_on = event.prefix_call_id in stained and event.prefix_messages > 0
+            event.redacted = goes_on or event.trajectory_id in stained
             if event.redacted:
                 withhold(event)
 
     def take(self, event: Event, tokens: Tokens | None) -> None:
         """An event was masked, and is about to be written: keep what tokens go along with it."""
-        self._stain(event)
+        self._stains.stain(event)
         if isinstance(event, AgentEnded):
             self._last.pop(event.trajectory_id, None)
         if isinstance(event, CallFinished) and tokens is not None and not event.redacted:
@@ -81,12 +107,6 @@ class TokenLog:
             policy_version=call.policy_version,
         )
 
-    def _stain(self, event: Event) -> None:
-        if isinstance(event, CallFinished) and event.redacted:
-            self._stained.add(event.call_id)
-        elif isinstance(event, AgentStarted) and event.tools and _HIDDEN in to_json(event.tools):
-            self._stained.add(event.trajectory_id)
-
 
 def withhold(call: CallFinished) -> None:
     """A call that held a secret: none of its tokens are kept."""
@@ -112,10 +132,15 @@ def common(one: array[int], other: array[int]) -> int:
 
 def ids_sha256(ids: array[int]) -> str:
     """As `TokensTaken` has it."""
+    return hashlib.sha256(ids_bytes(ids)).hexdigest()
+
+
+def ids_bytes(ids: array[int]) -> bytes:
+    """What is hashed of ids."""
     if sys.byteorder == "big":
         ids = array("q", ids)
         ids.byteswap()
-    return hashlib.sha256(ids.tobytes()).hexdigest()
+    return ids.tobytes()
 
 
 def shortest(values: Sequence[float]) -> list[float]:

@@ -6,6 +6,7 @@ Reads the files once, in order; memory grows with the number of calls and messag
 from __future__ import annotations
 
 import hashlib
+from array import array
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -53,8 +54,8 @@ def validate(folder: Path) -> Iterator[Problem]:
     Raises:
         JournalError: a file cannot be read.
     """
-    calls, tools, links, agents, ends, tokens = Calls(), Tools(), Links(), Agents(), Ends(), TokenLines()
     lines: _Lines[Event] = _Lines(folder / EVENTS, ANY_EVENT)
+    calls, tools, links, agents, ends, tokens = Calls(lines.again), Tools(), Links(), Agents(), Ends(), TokenLines()
     for line, event, before in lines:
         if event is None:
             yield from (Problem(EVENTS, line, text) for text in lines.wrong)
@@ -121,6 +122,7 @@ class _Lines(Generic[Record]):
         self._path = path
         self._adapter = adapter
         self._digest = hashlib.sha256()
+        self._starts = array("q", [0])  # of each line, and the end of the last
         self._seq = -1
         self._mono = 0.0
 
@@ -134,10 +136,21 @@ class _Lines(Generic[Record]):
                 for number, line in enumerate(lines, start=1):
                     before = self.sha256
                     self._digest.update(line)
+                    self._starts.append(self._starts[-1] + len(line))
                     self.wrong = []
                     yield number, self._record(line), before
         except OSError as error:
             raise JournalError(f"{self._path} cannot be read: {error.strerror or error}") from error
+
+    def again(self, number: int) -> Record:
+        """The record of a line that was read before."""
+        start, end = self._starts[number - 1 : number + 1]
+        try:
+            with open_plain(self._path) as lines:
+                lines.seek(start)
+                return self._adapter.validate_json(lines.read(end - start))
+        except (OSError, ValidationError) as error:  # it is no longer what it was
+            raise JournalError(f"{self._path} cannot be read: it was changed meanwhile ({error})") from error
 
     def _record(self, line: bytes) -> Record | None:
         if not line.endswith(b"\n"):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -22,14 +22,15 @@ from pydantic_core import from_json
 from swarm.calls import Tokens
 from swarm.errors import JournalError
 from swarm.events import AgentEnded, AgentStarted, CallFinished, CallSent, Event, Notice, RunEnded, RunResumed
-from swarm.journal.lines import LineFile, checksum, sealed
+from swarm.journal.lines import LineFile, checksum, cut_torn_line, sealed
 from swarm.journal.masking import mask
 from swarm.journal.open_calls import FOLLOWED, OpenCalls
 from swarm.journal.reader import Held
 from swarm.journal.redaction import Redactor
-from swarm.journal.said import standing
 from swarm.journal.seal import SEALED
-from swarm.journal.token_log import TokenLog
+from swarm.journal.token_log import Stains, TokenLog
+from swarm.journal.trails import Trails
+from swarm.whole_file import let_go
 
 GROUP_RECORDS = 64
 GROUP_SECONDS = 0.2
@@ -38,15 +39,15 @@ _WITH_TOKENS = frozenset((AgentStarted, CallFinished, AgentEnded, RunEnded))
 
 
 class Journal:
-    """Takes events and writes them; use `open_journal`. `past` are the events that are in it already; without `tokens`
-    those of calls are dropped. `seal`: see `open_journal`."""
+    """Takes events and writes them; use `open_journal`. `held` is what is in it already; without `tokens` those of
+    calls are dropped. `seal`: see `open_journal`."""
 
     def __init__(
         self,
         file: LineFile,
         run_id: str,
         redactor: Redactor,
-        past: Sequence[Event] = (),
+        held: Held | None = None,
         tokens: TokenLog | None = None,
         seal: Callable[[Event], str] | None = None,
     ) -> None:
@@ -56,9 +57,9 @@ class Journal:
         self._run_id = run_id
         self._redactor = redactor
         self._subscribers: list[Callable[[Event], None]] = []
-        self._past = past
-        self._open = OpenCalls(standing(past))
-        self._next_seq = self._synced_seq = past[-1].seq + 1 if past else 0
+        self._trails = held.past.trails if held is not None else Trails(())
+        self._open = OpenCalls(self._trails.standing if held is not None else None)
+        self._next_seq = self._synced_seq = held.next_seq if held is not None else 0
         self._wake = anyio.Event()  # there is something to sync
         self._hurry = anyio.Event()  # sync it now: the group is full, or somebody waits
         self._synced = anyio.Event()  # a group is on disk
@@ -85,7 +86,7 @@ class Journal:
         """
         kind = type(event)  # one look-up in place of many tests: whatever is done here, is done for each event
         if kind is RunResumed:
-            self._open, self._past = OpenCalls(standing((*self._past, event))), ()
+            self._open = OpenCalls(lambda name: self._trails.standing(name, event))
         elif kind is AgentEnded:
             assert isinstance(event, AgentEnded)
             for left in self._open.ended(event.trajectory_id):
@@ -213,9 +214,9 @@ async def open_journal(
     try:
         tokens = LineFile(_open_tokens(path.with_name(TOKENS_FILE)), path.with_name(TOKENS_FILE))
         fds.append(tokens.fd)
-        past = held.events if held is not None else ()
-        lines = await anyio.to_thread.run_sync(_read_in, events, tokens, past) if held is not None else 0
-        journal = Journal(events, run_id, redactor, past, TokenLog(tokens, run_id, past, lines), seal)
+        stains = held.past.stains if held is not None else Stains()
+        lines = await anyio.to_thread.run_sync(_read_in, events, tokens, stains) if held is not None else 0
+        journal = Journal(events, run_id, redactor, held, TokenLog(tokens, run_id, stains, lines), seal)
         async with anyio.create_task_group() as writers:
             writers.start_soon(_sync_shielded, journal)
             try:
@@ -224,7 +225,7 @@ async def open_journal(
                 journal.close()
     finally:
         for fd in fds:
-            os.close(fd)
+            let_go(fd)
 
 
 TOKENS_FILE = "tokens.jsonl"
@@ -246,10 +247,10 @@ def _open_tokens(path: Path) -> int:
         raise JournalError(f"{path} cannot be made: {error.strerror or error}") from error
 
 
-def _read_in(events: LineFile, tokens: LineFile, past: Sequence[Event]) -> int:
+def _read_in(events: LineFile, tokens: LineFile, stains: Stains) -> int:
     """Take in what is in both files; gives the number of lines of tokens. Those of calls whose own record was lost are
-    cut off: they stand at the end, and the calls are made again."""
-    known = {event.call_id for event in past if isinstance(event, CallFinished) and event.token_source != "none"}
+    cut off: they stand at the end, and the calls are made again. So is a last line that is torn."""
+    cut_torn_line(events.fd)
     size = count = 0
     with tokens.path.open("rb") as lines:
         for line in lines:
@@ -261,7 +262,7 @@ def _read_in(events: LineFile, tokens: LineFile, past: Sequence[Event]) -> int:
                 raise JournalError(
                     f"{tokens.path}, line {count + 1}: no tokens: {error}", remedy="run it again"
                 ) from None
-            if call_id not in known:
+            if call_id not in stains.tokens:
                 break
             size += len(line)
             count += 1
