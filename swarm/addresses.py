@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -44,3 +45,9 @@ def addresses(value: Any) -> Any:
         address(part)
     each = tuple(dict.fromkeys(part.rstrip("/") for part in parts)) if len(parts) > 1 else tuple(parts)
     return each[0] if len(each) == 1 else each
+
+
+def all_embedded(given: Mapping[str, Any]) -> bool:
+    """Whether the models of a configuration are our own endpoint, by its name alone."""
+    names = [given.get(key) for key in ("model", "planner_model", "subagent_model", "aggregator_model")]
+    return {name for name in names if name} == {"embedded"}

@@ -92,9 +92,14 @@ class Tokens:
     @property
     def exact(self) -> bool:
         """Whether nothing is missing: ids, logprobs and the endpoint's own counts are of one length, all finite."""
-        counted = len(self.prompt_ids) == self.prompt_tokens and len(self.completion_ids) == self.completion_tokens
-        whole = bool(self.prompt_ids) and len(self.logprobs) == len(self.completion_ids) > 0
-        return counted and whole and all(map(is_logprob, self.logprobs))
+        lengths = len(self.prompt_ids), len(self.completion_ids)
+        return are_exact(lengths, (self.prompt_tokens, self.completion_tokens), self.logprobs)
+
+
+def are_exact(ids: tuple[int, int], counted: tuple[int, int], logprobs: Sequence[float]) -> bool:
+    """`Tokens.exact`, of how many ids there are and were counted, of prompt and completion."""
+    whole = ids[0] > 0 and len(logprobs) == ids[1] > 0
+    return ids == counted and whole and all(map(is_logprob, logprobs))
 
 
 @dataclass(frozen=True, slots=True)

@@ -197,7 +197,7 @@ class Board:
 
     def _resume(self, event: RunResumed) -> None:
         """Who was at work and does not go on is lost; who goes on has again what it had, unless others took it."""
-        for trajectory_id in [each for each in self._agents if each not in event.again]:
+        for trajectory_id in [each for each in self._agents if each not in event.going_on]:
             self._end(trajectory_id, Outcome.ERRORED)
         for trajectory_id in event.again:
             agent, held = self._stopped.get(trajectory_id, (None, ()))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
@@ -132,19 +132,19 @@ class Keeper:
             self._changed = True
             self._lasting = self._lasting or tool not in REMADE
 
-    @asynccontextmanager
-    async def beside(self) -> AsyncIterator[None]:
+    def beside(self) -> AbstractAsyncContextManager[None]:
         """While the block lasts, in which the model is asked, keep the tree where that is due."""
         conversation = self._conversation
         if conversation.recorded:
-            yield
-            return
+            return nullcontext()
         if self._restarted:
             self._restarted = False
             conversation.say({"role": "user", "content": RESTARTED})
-        if not self._due():
-            yield
-            return
+        return self._keeping() if self._due() else nullcontext()
+
+    @asynccontextmanager
+    async def _keeping(self) -> AsyncIterator[None]:
+        conversation = self._conversation
         failure: Exception | None = None
         async with anyio.create_task_group() as group:
             group.start_soon(self._keep, conversation.call_id, conversation.steps)

@@ -14,9 +14,10 @@ import anyio
 
 from swarm.agents.line import Line, Teller
 from swarm.agents.prompt import Prompt
+from swarm.agents.sent import Sent
 from swarm.budgets.budget import Reservation
 from swarm.budgets.sizes import Needs
-from swarm.calls import WHOLE, Ask, ModelReply, ModelRequest
+from swarm.calls import Ask, ModelReply, ModelRequest
 from swarm.errors import EndpointError
 from swarm.events import CallFinished, CallSent, Notice
 from swarm.models.pricing import cost
@@ -225,24 +226,7 @@ class Conversation:
         waiting_since: float,
     ) -> ModelReply | EndpointError:
         line, now = self._line, time.monotonic()
-        record = CallFinished(
-            trajectory_id=self._trajectory_id,
-            lineage_id=self.lineage,
-            call_id=call_id,
-            turn=self.steps + 1,
-            attempt=attempt,
-            accepted=False,
-            model=line.service.name,
-            prefix_call_id=self._last_call_id,
-            prefix_messages=self._told,
-            new_messages=self.messages[self._told :],
-            prompt_sha256=self._prompt.sha256,
-            sampling=_sampling(request),
-            window_tokens=self.window or line.window.tokens or 0,
-            untrainable="failed" if line.learns else "frozen",
-            t_sent=now,
-            wait_s=now - waiting_since,
-        )
+        sent = Sent(request, call_id, attempt, self.window or line.window.tokens or 0, now, now - waiting_since)
         self.clock.start()
         size = self._prompt.size + len(request.encoded_tools)
         line.sink.emit(
@@ -258,6 +242,7 @@ class Conversation:
         try:
             reply = await model.complete(request)
         except EndpointError as error:
+            record = self._record(sent)
             if may_be_billed(error):
                 reservation.forfeit()
                 self._estimate(record, request, error.completion_tokens)
@@ -267,6 +252,7 @@ class Conversation:
             line.sink.emit(record)
             return error
         except BaseException:  # cancelled: what was in flight may still be billed
+            record = self._record(sent)
             reservation.forfeit()
             self._estimate(record, request, 0)
             record.error, record.t_done = "cancelled", time.monotonic()
@@ -279,8 +265,31 @@ class Conversation:
             self.measured = (size, reply.usage.prompt_tokens)
         dollars = cost(line.price, reply.usage)
         reservation.settle(reply.usage.total_tokens, dollars or 0.0)
-        self._accept(call_id, record, reply, dollars)
+        self._accept(sent, reply, dollars)
         return reply
+
+    def _record(self, sent: Sent) -> CallFinished:
+        """The record of a call that has ended, as far as it was known when it was sent. It is made now: hundreds are in
+        flight, each for a minute."""
+        line = self._line
+        return CallFinished(
+            trajectory_id=self._trajectory_id,
+            lineage_id=self.lineage,
+            call_id=sent.call_id,
+            turn=self.steps + 1,
+            attempt=sent.attempt,
+            accepted=False,
+            model=line.service.name,
+            prefix_call_id=self._last_call_id,
+            prefix_messages=self._told,
+            new_messages=self.messages[self._told :],
+            prompt_sha256=self._prompt.sha256,
+            sampling=sent.sampling,
+            window_tokens=sent.window,
+            untrainable="failed" if line.learns else "frozen",
+            t_sent=sent.at,
+            wait_s=sent.wait,
+        )
 
     def _estimate(self, record: CallFinished, request: ModelRequest, completion_tokens: int) -> None:
         """What a failed attempt may be billed for: the prompt, and what had come of the answer."""
@@ -293,16 +302,21 @@ class Conversation:
         needs = self._line.sizes.needs(prompt_tokens, self._line.budget.room(), self._line.price)
         return needs.within(self.window or self._line.window.tokens, prompt_tokens)
 
-    def _accept(self, call_id: str, record: CallFinished, reply: ModelReply, dollars: float | None) -> None:
-        record.accepted = True
-        record.response = reply.message
-        record.read_as = reply.content if reply.content != (reply.message.get("content") or "") else None
-        record.fitted = reply.fitted
-        record.finish_reason = reply.finish_reason
-        record.usage = reply.usage
-        record.cost_usd = dollars
-        record.t_sent, record.t_first_token, record.t_done = reply.t_sent, reply.t_first_token, reply.t_done
-        record.policy_version = reply.policy_version
+    def _accept(self, sent: Sent, reply: ModelReply, dollars: float | None) -> None:
+        record = self._record(sent)
+        vars(record).update(  # what pydantic does at each assignment costs more than all else here
+            accepted=True,
+            response=reply.message,
+            read_as=reply.content if reply.content != (reply.message.get("content") or "") else None,
+            fitted=reply.fitted,
+            finish_reason=reply.finish_reason,
+            usage=reply.usage,
+            cost_usd=dollars,
+            t_sent=reply.t_sent,
+            t_first_token=reply.t_first_token,
+            t_done=reply.t_done,
+            policy_version=reply.policy_version,
+        )
         if self._line.learns:
             record.untrainable = "no_tokens"
             if reply.tokens is not None and reply.tokens.completion_ids:
@@ -312,21 +326,7 @@ class Conversation:
         self._line.sink.emit(record)
         self.messages.append(reply.message)
         self._told = len(self.messages)
-        self._last_call_id = call_id
+        self._last_call_id = sent.call_id
         self._attempts = 0
         self.steps += 1
         self.usage = self.usage + reply.usage
-
-
-def _sampling(request: ModelRequest) -> JsonObject:
-    """How an answer was asked for, but for messages and tools."""
-    form = request.response_format or {}
-    return {
-        "temperature": request.temperature,
-        "top_p": request.top_p,
-        "seed": request.seed,
-        "max_tokens": request.max_tokens,
-        "response_format": form.get("type"),
-        "stream": request.stream is not None,
-        **(WHOLE if request.tokens else {}),
-    }

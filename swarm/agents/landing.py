@@ -73,8 +73,10 @@ class Landing:
         steps = Gauge(self._conversation.trajectory_id, "steps", self._conversation.steps, self._max_steps)
         if _few_left(steps):
             yield steps
-        soft, last = self._budget.soft, self._last_calls()
+        soft, last = self._budget.soft, dict[Quantity, float]()
         for gauge, users in self._budget.shared_gauges():
+            if not last and gauge.what in ("tokens", "dollars"):
+                last = self._last_calls()
             late = (gauge.scope, gauge.what) in self._late
             if gauge.what == "steps":
                 near = _few_left(gauge)

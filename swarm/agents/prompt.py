@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import lru_cache
 
 from pydantic_core import to_json
 
 from swarm.types import JsonObject, Message
+
+
+@lru_cache(maxsize=64)
+def _shared(data: bytes) -> bytes:
+    """The same bytes, once for all siblings: their system prompts and tools are equal, and thousands are kept."""
+    return data
 
 
 class Prompt:
@@ -37,8 +44,10 @@ class Prompt:
 
     def take(self, messages: Sequence[Message]) -> None:
         """Take in what was added to the messages since the last time."""
-        for message in messages[len(self.encoded) :]:
+        for message in messages[len(self.encoded) :] if len(messages) > len(self.encoded) else ():
             data = to_json(message)
+            if not self.encoded:
+                data = _shared(data)
             self.encoded.append(data)
             self._hash.update(data)
             self._hash.update(b"\n")
@@ -47,6 +56,6 @@ class Prompt:
     def tools(self, tools: Sequence[JsonObject]) -> bytes:
         """The tools as JSON, made anew only where they are others."""
         if tools and tools is not self._tools[0]:
-            self._tools = (tools, to_json(list(tools)))
+            self._tools = (tools, _shared(to_json(list(tools))))
             self._prefix = ""
         return self._tools[1] if tools else b""

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import replace
 from random import Random
+from types import TracebackType
 
 import anyio
 
 from swarm.calls import Ask, ModelReply, ModelRequest
 from swarm.errors import EndpointError
-from swarm.models.admission.governor import Governor
+from swarm.models.admission.admitting import Admitting
 from swarm.models.admission.waiting import Admission
 from swarm.models.capture import TokenGiver
 from swarm.protocols import Model
@@ -27,7 +27,7 @@ _SMALL = Ask(Role.ORCHESTRATOR, 64)
 class GovernedModel:
     """`swarm.protocols.ModelService` over one endpoint."""
 
-    def __init__(self, model: Model, governor: Governor, retry: RetryPolicy = _RETRY) -> None:
+    def __init__(self, model: Model, governor: Admitting, retry: RetryPolicy = _RETRY) -> None:
         self.name = model.name
         self.endpoint = model.endpoint
         self.governor = governor
@@ -37,11 +37,9 @@ class GovernedModel:
     def __repr__(self) -> str:
         return f"<GovernedModel {self.name} at {self.endpoint}: {self.governor!r}>"
 
-    @asynccontextmanager
-    async def admit(self, ask: Ask) -> AsyncIterator[Model]:
+    def admit(self, ask: Ask) -> AbstractAsyncContextManager[Model]:
         """See `swarm.protocols.ModelService.admit`."""
-        async with self.governor.admit(ask, self.name) as admission:
-            yield _Reporting(self._model, self.governor, admission)
+        return _Admitted(self._model, self.governor, ask)
 
     async def gives_tokens(self) -> bool:
         """See `swarm.models.capture.TokenGiver`. Asked at once, for mostly it is known; where that fails as every call
@@ -70,10 +68,29 @@ class GovernedModel:
         return self.governor.estimated_wait(ask)
 
 
+class _Admitted(AbstractAsyncContextManager[Model]):
+    """One admission, from the wait for it to its end."""
+
+    __slots__ = ("_governor", "_model", "_place")
+
+    def __init__(self, model: Model, governor: Admitting, ask: Ask) -> None:
+        self._model = model
+        self._governor = governor
+        self._place = governor.admit(ask, model.name)
+
+    async def __aenter__(self) -> Model:
+        return _Reporting(self._model, self._governor, await self._place.__aenter__())
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return await self._place.__aexit__(kind, error, trace)
+
+
 class _Reporting:
     """The model for one call, whose end the governor learns."""
 
-    def __init__(self, model: Model, governor: Governor, admission: Admission) -> None:
+    def __init__(self, model: Model, governor: Admitting, admission: Admission) -> None:
         self.name = model.name
         self.endpoint = model.endpoint
         self._model = model

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 import anyio
@@ -61,13 +61,13 @@ class WarmedModel:
         """See `swarm.models.capture.TokenGiver`."""
         return await gives_tokens((self._service,))
 
-    @asynccontextmanager
-    async def admit(self, ask: Ask) -> AsyncIterator[Model]:
+    def admit(self, ask: Ask) -> AbstractAsyncContextManager[Model]:
         """See `swarm.protocols.ModelService.admit`."""
-        if not self._pays or not ask.prefix or ask.turn:
-            async with self._service.admit(ask) as model:
-                yield model
-            return
+        waits = self._pays and ask.prefix and not ask.turn
+        return self._in_turn(ask) if waits else self._service.admit(ask)
+
+    @asynccontextmanager
+    async def _in_turn(self, ask: Ask) -> AsyncIterator[Model]:
         now = self._clock()
         known = self._prefixes.get(ask.prefix)
         if known is None or (known.warm and now - known.used_at > KEPT_S):

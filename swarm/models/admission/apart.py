@@ -7,6 +7,7 @@ from math import inf
 from typing import NamedTuple
 
 from swarm.calls import Ask
+from swarm.errors import EndpointError, EndpointFault
 
 TRIES = 8
 """Refusals of one call, each while others passed, until it is given up: then it is the call, and not the rate."""
@@ -44,6 +45,11 @@ class Apart:
 
     def __repr__(self) -> str:
         return f"<Apart: {len(self._calls)} calls were refused>"
+
+    @property
+    def any(self) -> bool:
+        """Whether any call was refused that did not pass since."""
+        return bool(self._calls)
 
     def passed(self, ask: Ask, sent_at: float) -> None:
         """A call was answered."""
@@ -85,6 +91,13 @@ class Apart:
             return 0
         refused = self._refusals - call.refused - call.times
         return call.times if self._passed - call.passed > MOSTLY * refused else 0
+
+    def allowed_in(self, ask: Ask, now: float) -> float:
+        """See `delay`. Raises: EndpointError, where the call is hopeless."""
+        if times := self.hopeless(ask):
+            text = f"the endpoint limits the rate of this call: refused {times} times while other calls pass"
+            raise EndpointError(EndpointFault.RATE_LIMITED, text, remedy="it may be larger than the limit allows")
+        return self.delay(ask, now)
 
     def _of(self, ask: Ask) -> _Refused | None:
         if not self._calls or ask.since is None:

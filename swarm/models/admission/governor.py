@@ -2,49 +2,29 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from math import inf
-from typing import NamedTuple
 
 import anyio
 
 from swarm.calls import Ask, ModelReply
-from swarm.errors import EndpointError, EndpointFault, RateLimits
+from swarm.errors import EndpointError, EndpointFault
 from swarm.models.admission.apart import Apart
-from swarm.models.admission.halts import Halt, again, as_quota
-from swarm.models.admission.rates import Allowance, LearntRate, pause_told
-from swarm.models.admission.waiting import Admission, Waiter, WaitingCalls
+from swarm.models.admission.halts import PATIENCE_S, Halt, again, as_quota
+from swarm.models.admission.pace import OVERLOAD_S, Pace, jitter_of
+from swarm.models.admission.place import Place
+from swarm.models.admission.rates import pause_told
+from swarm.models.admission.statistics import GovernorStatistics
+from swarm.models.admission.waiting import Admission, Loop, Waiter, WaitingCalls, running_loop
 from swarm.models.admission.window import Window
 from swarm.models.announcements import Announcements
 from swarm.models.locking import locked
 
-PATIENCE_S = 900.0
-"""A rate limit that answers nobody for so long, while a call wants to be made, is as good as a used-up quota."""
-
-OVERLOAD_S = 60.0
-"""The longest that an overloaded endpoint is left alone at its word, before it is tried again."""
-
 _CONGESTION = frozenset({EndpointFault.OVERLOADED, EndpointFault.NO_FIRST_TOKEN, EndpointFault.TIMED_OUT})
-_JITTER = 0.02
-
-
-class GovernorStatistics(NamedTuple):
-    """The state of admission. `held_s`: seconds until the next call may be sent as far as rates go; `rate`: calls a
-    second, as learnt from refusals, None where no limit was met; `parked`: why nothing is admitted, or "".
-    `admitted` and `refused` count calls since the start; `refused` are those that met a rate limit or overload."""
-
-    in_flight: int
-    window: int
-    waiting: int
-    held_s: float
-    rate: float | None
-    parked: str
-    admitted: int
-    refused: int
 
 
 class Governor:
@@ -56,19 +36,21 @@ class Governor:
         self.lock = threading.RLock()
         self._clock = clock
         self._window = Window(ceiling)
-        self._rate = LearntRate()
+        self._pace = Pace()
+        self._rate = self._pace.rate
         self._apart = Apart()
         self._met_the_rate: set[tuple[str, float | None]] = set()  # the calls of whose refusals it was learnt
-        self._requests, self._tokens = Allowance(), Allowance()
         self._halt = Halt(park)
         self._waiting = WaitingCalls()
         self._in_flight: set[Admission] = set()
+        self._idle = 0  # of these are places that are kept elsewhere for calls to come
+        self.watchers: list[Callable[[], None]] = []
+        """Called whenever something changed that bears on who is admitted, with the lock held."""
         self._held_until = -inf
         self._rate_bound_at = -inf
         self._leader: Waiter | None = None
         self._leader_until = self._due = inf
         self._answer_s = 1.0
-        self._tokens_ratio = 1.0
         self._answered_at = clock()
         self._news = Announcements()
         self._admitted = self._refused = 0
@@ -104,32 +86,43 @@ class Governor:
         if halted is None or self._halt.stopped(now):
             return inf
         waiting = len(self._waiting)
-        wait = max(self._held_until - now, self._rate_delay(now, ask), halted, self._apart.delay(ask, now))
+        wait = max(self._held_until - now, self._pace.delay(now, ask), halted, self._apart.delay(ask, now))
         if self._rate.rate is not None:
             wait += waiting / self._rate.rate
         rounds = (len(self._in_flight) + waiting + 1 - self._window.size) / self._window.size
         return max(wait, rounds * self._answer_s)
 
-    @asynccontextmanager
-    async def admit(self, ask: Ask, model: str = "") -> AsyncIterator[Admission]:
+    @locked
+    def free(self) -> bool:
+        """Whether nothing but the window bounds calls now: no fault, no limit of their rate."""
+        now = self._clock()
+        return self._halt.clear and self._held_until <= now and self._pace.plenty(now)
+
+    @locked
+    def rest(self, admission: Admission) -> None:
+        """A call is over; its place is kept for the next one, which `follow`s, or leaves."""
+        self._over(admission)
+        admission.trial, admission.sent, admission.idle = False, True, True
+        self._idle += 1
+        self._dispatch()
+
+    @locked
+    def follow(self, admission: Admission, ask: Ask) -> None:
+        """The next call takes a place that was kept."""
+        admission.ask, admission.at, admission.sent, admission.idle = ask, self._clock(), False, False
+        self._idle -= 1
+        self._admitted += 1
+        self._pace.sent(admission.at, ask, waited=False)
+        self._dispatch()
+
+    def admit(self, ask: Ask, model: str = "") -> AbstractAsyncContextManager[Admission]:
         """Wait until one more call may be in flight, and hold its place for the length of the block.
 
         Raises on entering:
             EndpointError: a fault meets every call (a wrong key, a used-up quota), or this one alone time and again,
                 and waiting is no use.
         """
-        with self.lock:
-            times, delay = self._apart.hopeless(ask), self._apart.delay(ask, self._clock())
-        if times:
-            text = f"the endpoint limits the rate of this call: refused {times} times while other calls pass"
-            raise EndpointError(EndpointFault.RATE_LIMITED, text, remedy="it may be larger than the limit allows")
-        if delay:
-            await anyio.sleep(delay)
-        admission = await self._wait(self._enter(ask, model))
-        try:
-            yield admission
-        finally:
-            self._leave(admission)
+        return Place(partial(self._admitted_to, ask, model), self._leave)
 
     @locked
     def succeeded(self, reply: ModelReply, admission: Admission | None = None) -> None:
@@ -138,14 +131,12 @@ class Governor:
         seconds = max(0.0, reply.t_done - reply.t_sent)
         self._answer_s += 0.1 * (seconds - self._answer_s)
         self._answered_at = now
-        self._window.answered(seconds, pressed=bool(self._waiting))
-        if admission is not None and reply.usage.total_tokens:
-            ratio = reply.usage.total_tokens / max(1, admission.ask.tokens)
-            self._tokens_ratio += 0.2 * (ratio - self._tokens_ratio)
+        self._window.answered(seconds, pressed=self._waiting.count > 0)
         sent_at = admission.at if admission else reply.t_sent
         if admission is not None:
+            self._pace.used(admission.ask, reply.usage.total_tokens)
             self._apart.passed(admission.ask, sent_at)
-        self._learn_limits(reply.limits, sent_at)
+        self._pace.told(reply.limits, sent_at)
         if self._halt.ended(sent_at):
             self._announce("the endpoint answers again: calls go on", now, again=True)
         self._dispatch()
@@ -155,15 +146,15 @@ class Governor:
         """Learn how a call failed."""
         now = self._clock()
         sent_at = admission.at if admission else now
-        self._learn_limits(error.limits, sent_at)
+        self._pace.told(error.limits, sent_at)
         if error.kind is EndpointFault.RATE_LIMITED:
             self._limited(error, now, sent_at, admission)
         elif error.kind in _CONGESTION:
             self._refused += error.kind is EndpointFault.OVERLOADED
-            if self._window.congested(now, sent_at, len(self._in_flight)) and error.retry_after is not None:
-                self._held_until = max(self._held_until, now + min(error.retry_after, OVERLOAD_S) + _jitter(0.0))
-        text = self._halt.met(error, admission.model if admission else "", now, sent_at)
-        if text:
+            news = self._window.congested(now, sent_at, len(self._in_flight) - self._idle)
+            if news and error.retry_after is not None:
+                self._held_until = max(self._held_until, now + min(error.retry_after, OVERLOAD_S) + jitter_of(0.0))
+        if text := self._halt.met(error, admission.model if admission else "", now, sent_at):
             self._announce(text, now, again=True)
         if error.status is not None:
             self._halt.reached()
@@ -181,11 +172,11 @@ class Governor:
             self._announce(text, now, again=True)
             return
         if "concurren" in error.message.lower():  # some endpoints say so when they limit calls in flight
-            self._window.congested(now, sent_at, len(self._in_flight))
+            self._window.congested(now, sent_at, len(self._in_flight) - self._idle)
             pause = pause or 0.0
-            self._held_until = max(self._held_until, now + pause + _jitter(pause))
+            self._held_until = max(self._held_until, now + pause + jitter_of(pause))
             return
-        jitter = _jitter(max(pause or 0.0, self._rate.floor_s))
+        jitter = jitter_of(max(pause or 0.0, self._rate.floor_s))
         if admission is not None and self._its_own(error, admission.ask, now, pause, jitter):
             return
         if self._rate.refused(now, sent_at, pause, jitter):
@@ -205,12 +196,28 @@ class Governor:
             self._met_the_rate.clear()
         return True
 
-    def _learn_limits(self, limits: RateLimits | None, sent_at: float) -> None:
-        if limits is not None:
-            self._requests.told(limits.requests_limit, limits.requests_left, limits.requests_reset_s, sent_at)
-            self._tokens.told(limits.tokens_limit, limits.tokens_left, limits.tokens_reset_s, sent_at)
-
     # waiting
+
+    async def _admitted_to(self, ask: Ask, model: str) -> Admission:
+        if (admission := self._at_once(ask, model)) is not None:
+            return admission
+        with self.lock:
+            delay = self._apart.allowed_in(ask, self._clock())
+        if delay:
+            await anyio.sleep(delay)
+        return await self._wait(self._enter(ask, model))
+
+    @locked
+    def _at_once(self, ask: Ask, model: str) -> Admission | None:
+        """What `_wait` comes to at once for most calls: nobody waits or watches, and nothing holds this one back."""
+        now = self._clock()
+        waits = self._waiting.count or len(self._in_flight) >= self._window.size or self._held_until > now
+        if waits or self.watchers or self._apart.any or not self._halt.clear or self._pace.delay(now, ask) > 0:
+            return None
+        admission = self._begin(ask, model, now, now, running_loop())
+        self._waiting.taken += 1
+        self._news.tell(admission, now)
+        return admission
 
     @locked
     def _enter(self, ask: Ask, model: str) -> Waiter:
@@ -260,13 +267,14 @@ class Governor:
         """Let another lead, also where this one was to lead next, and was admitted before it woke."""
         if self._leader is waiter:
             self._leader = None
-        following = self._waiting.first() if self._leader is None else None
-        if following is not None:
+        if self._leader is None and (following := self._waiting.first()) is not None:
             following.wake()
 
     def _dispatch(self) -> None:
         """Admit whoever may go now; then see when the next may."""
-        if not len(self._waiting):
+        for watch in self.watchers:
+            watch()
+        if not self._waiting.count:
             self._due = inf
             return
         now = self._clock()
@@ -291,34 +299,29 @@ class Governor:
         halted = self._halt.delay(now)
         if halted is None or halted > 0:
             return halted
-        wait = max(self._held_until - now, 0.0)
         if self._rate.delay(now) > 0:
             self._rate_bound_at = now
-        wait = max(wait, self._rate_delay(now, waiter.ask))
+        wait = max(self._held_until - now, self._pace.delay(now, waiter.ask))
         if wait > 0:
             return wait
         if len(self._in_flight) >= self._window.size:
+            if self._idle:  # it is given back
+                return None
             grows_in = self._window.full(now)
             return grows_in if len(self._in_flight) >= self._window.size else 0.0
         return 0.0
 
-    def _rate_delay(self, now: float, ask: Ask) -> float:
-        return max(
-            self._rate.delay(now),
-            self._requests.delay(now, 1.0),
-            self._tokens.delay(now, ask.tokens * self._tokens_ratio),
-        )
-
     def _admit(self, waiter: Waiter, now: float) -> None:
         self._waiting.take(waiter)
-        admission = Admission(waiter.ask, waiter.model, now, trial=self._halt.try_one(), loop=waiter.loop)
+        waiter.admission = self._begin(waiter.ask, waiter.model, now, waiter.entered, waiter.loop)
+        waiter.wake()
+
+    def _begin(self, ask: Ask, model: str, now: float, entered: float, loop: Loop | None) -> Admission:
+        admission = Admission(ask, model, now, trial=self._halt.try_one(), loop=loop)
         self._in_flight.add(admission)
         self._admitted += 1
-        self._rate.sent(now, waited=waiter.entered <= self._rate_bound_at)
-        self._requests.spent(now, 1.0)
-        self._tokens.spent(now, waiter.ask.tokens * self._tokens_ratio)
-        waiter.admission = admission
-        waiter.wake()
+        self._pace.sent(now, ask, waited=entered <= self._rate_bound_at)
+        return admission
 
     def _refuse(self, waiter: Waiter, fault: EndpointError) -> None:
         self._waiting.remove(waiter)
@@ -327,21 +330,20 @@ class Governor:
 
     @locked
     def _leave(self, admission: Admission) -> None:
-        """The call is over, or was never made: then it leaves no trace."""
+        """The call is over, or was never made."""
         self._in_flight.discard(admission)
-        if not admission.sent:
+        self._idle -= admission.idle
+        self._over(admission)
+        if not self._in_flight:
+            self._pace.rest()
+        self._dispatch()
+
+    def _over(self, admission: Admission) -> None:
+        if not admission.sent:  # it leaves no trace
             self._admitted -= 1
-            self._rate.unsent()
-            self._requests.spent(self._clock(), -1.0)
-            self._tokens.spent(self._clock(), -admission.ask.tokens * self._tokens_ratio)
+            self._pace.unsent(self._clock(), admission.ask)
         if admission.trial:
             self._halt.tried()
-        self._dispatch()
 
     def _announce(self, text: str, now: float, *, again: bool = False) -> None:
         self._news.announce(text, (*self._waiting, *self._in_flight), now, again=again)
-
-
-def _jitter(seconds: float) -> float:
-    """Seconds after a pause, so that not every process comes back at the same moment."""
-    return random.uniform(0.0, min(1.0, 0.005 + _JITTER * seconds))

@@ -20,6 +20,9 @@ FIRST_S = 10.0
 OUTAGE_S = 60.0
 """Seconds after which an endpoint that had answered before is given up."""
 
+PATIENCE_S = 900.0
+"""A rate limit that answers nobody for so long, while a call wants to be made, is as good as a used-up quota."""
+
 _BACKOFF_S = (0.25, 8.0)
 _TOLD_S = (1.0, 4.0)
 """Pauses that are told to the user: from the first on where the endpoint never answered, and again the longer ones."""
@@ -44,6 +47,11 @@ class Halt:
 
     def __repr__(self) -> str:
         return f"<Halt: {self._fault.kind if self._fault else 'none'}>"
+
+    @property
+    def clear(self) -> bool:
+        """Whether nothing was met that did not pass."""
+        return self._fault is None and not self._unknown
 
     def met(self, error: EndpointError, model: str, now: float, sent_at: float) -> str:
         """A call failed. Gives the news for the user, or ""."""

@@ -3,7 +3,6 @@ passed in."""
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import deque
 from math import inf
 
@@ -205,6 +204,7 @@ class Allowance:
         self._last = -inf
         self._spent = 0.0
         self._log: deque[tuple[float, float]] = deque(maxlen=20_000)  # when, and how much had been spent by then
+        self._forgotten = 0.0  # what had been spent before the first of them
 
     def __repr__(self) -> str:
         return f"<Allowance: {self._left:g} of {self._limit:g}>"
@@ -215,9 +215,7 @@ class Allowance:
             return
         self._told_at = sent_at
         self._limit = limit if limit else max(left, 1.0)
-        later = bisect_right(self._log, sent_at, key=lambda entry: entry[0])
-        before = self._log[later - 1][1] if later else 0.0
-        self._spent_then = before
+        before = self._spent_then = self._spent_by(sent_at)
         self._left = left - (self._spent - before)
         self._reset_s = reset_s
         self._period_s = max(self._period_s, reset_s)
@@ -227,15 +225,32 @@ class Allowance:
         self._spent += amount
         self._left -= amount
         self._last = now
+        if len(self._log) == self._log.maxlen:
+            self._forgotten = self._log[0][1]
         self._log.append((now, self._spent))
+
+    def rest(self) -> None:
+        """No call is on its way: nobody will tell of one that was sent before now."""
+        self._forgotten = self._spent
+        self._log.clear()
+
+    def _spent_by(self, sent_at: float) -> float:
+        """What had been spent by then. Nobody asks for an earlier time again."""
+        while self._log and self._log[0][0] <= sent_at:
+            self._forgotten = self._log.popleft()[1]
+        return self._forgotten
+
+    def plenty(self, now: float) -> bool:
+        """Whether more may be spent freely."""
+        if self._whole_at <= now and self._limit < inf:
+            self._renew(now)
+        return self._left >= self._limit * _RESERVE
 
     def delay(self, now: float, amount: float) -> float:
         """Seconds until so much more may be spent."""
         rest = self._whole_at - now
-        if rest <= 0 and self._limit < inf:  # whole again, but for what nobody has told of yet
-            self._left, self._reset_s = self._limit - (self._spent - self._spent_then), self._period_s
-            rest = self._period_s
-            self._whole_at = now + rest
+        if rest <= 0 and self._limit < inf:
+            rest = self._renew(now)
         if self._left >= self._limit * _RESERVE:
             return 0.0
         if self._left < min(
@@ -243,6 +258,12 @@ class Allowance:
         ):  # used up: look again at half time, a bucket is half full then
             return min(rest, max(0.0, max(self._last, self._told_at) + self._reset_s / 2 - now))
         return min(rest, max(0.0, self._last + amount * rest / self._left - now))
+
+    def _renew(self, now: float) -> float:
+        """It is whole again, but for what nobody has told of yet."""
+        self._left, self._reset_s = self._limit - (self._spent - self._spent_then), self._period_s
+        self._whole_at = now + self._period_s
+        return self._period_s
 
 
 def pause_told(limits: RateLimits) -> float | None:

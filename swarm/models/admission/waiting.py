@@ -43,13 +43,14 @@ def in_loop(loop: Loop | None, callback: Callable[[], None]) -> None:
 @dataclass(slots=True, eq=False)
 class Admission:
     """One call that was admitted at `at`. `sent` becomes true when it is really made; a `trial` is the only one while
-    it lasts. `loop`: where it is made."""
+    it lasts. `loop`: where it is made. `idle`: it is over, and its place kept for another."""
 
     ask: Ask
     model: str
     at: float
     trial: bool = False
     sent: bool = False
+    idle: bool = False
     loop: Loop | None = None
 
 
@@ -79,19 +80,21 @@ class WaitingCalls:
     def __init__(self) -> None:
         self._by_class: list[tuple[tuple[int, int, float, int], Waiter]] = []
         self._by_age: list[tuple[float, int, Waiter]] = []
-        self._count = 0
+        self.count = 0
+        """Calls that wait."""
+        self.taken = 0
+        """Calls that were admitted: those that did not have to wait, too."""
         self._number = 0
-        self._taken = 0
 
     def __len__(self) -> int:
-        return self._count
+        return self.count
 
     def __iter__(self) -> Iterator[Waiter]:
         return iter([waiter for _, _, waiter in self._by_age if not waiter.gone])
 
     def add(self, waiter: Waiter) -> None:
         self._number += 1
-        self._count += 1
+        self.count += 1
         nearness = -waiter.ask.turn.bit_length()
         rank = (_CLASS[waiter.ask.role], nearness, waiter.since, self._number)
         heapq.heappush(self._by_class, (rank, waiter))
@@ -102,22 +105,22 @@ class WaitingCalls:
         self._drop_gone()
         if not self._by_age:
             return None
-        oldest = self._taken % OLDEST_EVERY == OLDEST_EVERY - 1
+        oldest = self.taken % OLDEST_EVERY == OLDEST_EVERY - 1
         return self._by_age[0][2] if oldest else self._by_class[0][1]
 
     def take(self, waiter: Waiter) -> None:
         """`waiter` is admitted."""
-        self._taken += 1
+        self.taken += 1
         self.remove(waiter)
 
     def remove(self, waiter: Waiter) -> None:
         if not waiter.gone:
             waiter.gone = True
-            self._count -= 1
-            if len(self._by_age) > 2 * self._count + 64:  # calls that left from the middle: sweep now and then
+            self.count -= 1
+            if len(self._by_age) > 2 * self.count + 64:  # calls that left from the middle: sweep now and then
                 self._by_age = [entry for entry in self._by_age if not entry[2].gone]
                 heapq.heapify(self._by_age)
-            if len(self._by_class) > 2 * self._count + 64:
+            if len(self._by_class) > 2 * self.count + 64:
                 self._by_class = [ranked for ranked in self._by_class if not ranked[1].gone]
                 heapq.heapify(self._by_class)
 

@@ -23,6 +23,7 @@ from swarm.models.fitting.text_tools import (
     BROKEN,
     PARSED,
     PROTOCOL,
+    any_has,
     as_native,
     as_text,
     marked,
@@ -262,9 +263,9 @@ def _told(request: ModelRequest, shape: _Shape, added: str, story: _Story) -> Js
     told: JsonObject = {}
     if shape.text_tools:
         told |= {"tools": "text", "protocol": PROTOCOL}
-    elif any(PARSED in message for message in request.messages):
+    elif any_has(request.messages, PARSED):
         told["tools"] = "native, earlier calls read out of text"
-    if not shape.text_tools and any(BROKEN in message for message in request.messages):
+    if not shape.text_tools and any_has(request.messages, BROKEN):
         told["broken_arguments"] = "sent back as {}"
     if request.response_format is not None and (shape.structured != "json_schema" or shape.told):
         told["structured"] = shape.structured

@@ -11,6 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from itertools import repeat
+from operator import contains
 
 from swarm.journal.open_calls import PARSED as PARSED  # it is never sent
 from swarm.models.fitting.text_calls import RESULT_MARK, UNREADABLE, Found
@@ -40,6 +42,11 @@ To use a tool, write a call in exactly this form:
 Between the tags stands one JSON object and nothing else: double quotes, and \\n for a line end inside a string. For \
 several calls write several such blocks. Then stop: the results come in the next message, as <tool_result> blocks. \
 Never write a result yourself. An answer without a call is taken as your last word."""
+
+
+def any_has(messages: Sequence[Message], member: str) -> bool:
+    """Whether one of the messages has a member. At each call for all of them, so without a step of Python for each."""
+    return any(map(contains, messages, repeat(member)))
 
 
 def protocol_text(tools: Sequence[JsonObject]) -> str:
@@ -74,7 +81,7 @@ def as_text(messages: Sequence[Message]) -> list[Message]:
 
 def as_native(messages: Sequence[Message]) -> Sequence[Message]:
     """The messages as the API has them: calls that were read out of a text become calls, broken ones empty."""
-    if not any(PARSED in message or BROKEN in message for message in messages):
+    if not (any_has(messages, PARSED) or any_has(messages, BROKEN)):
         return messages
     return [_called(message) if PARSED in message or BROKEN in message else message for message in messages]
 

@@ -20,11 +20,14 @@ The order of the lines is that of the events. Secrets are replaced as in the jou
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import math
+import os
+import stat
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from swarm.calls import Ask, ModelReply, ModelRequest
 from swarm.config import Price
@@ -37,14 +40,42 @@ Key = tuple[int, str, int, int]
 """Run, trajectory, turn, attempt."""
 
 
+MAX_LINE = 256 << 20
+MAX_CASSETTE = 4 << 30
+"""Bytes of one line, and of a whole cassette. Somebody else may have made it."""
+
+_MAX_TOKENS = 10**12
+
+
+def _counted(usage: Usage) -> Usage:
+    if not all(0 <= count <= _MAX_TOKENS for count in usage.model_dump().values()):
+        raise ValueError("these are no numbers of tokens")
+    return usage
+
+
+def _finite(price: Price | None) -> Price | None:
+    for each in (price, *price.above.values()) if price is not None else ():
+        numbers = (each.prompt, each.completion, each.cached or 0.0, each.reasoning or 0.0)
+        if not all(map(math.isfinite, numbers)):
+            raise ValueError("a price is a number")
+    return price
+
+
+def _said(message: Message) -> Message:
+    """A reply is a model's: nobody else speaks through it."""
+    if message.get("role", "assistant") != "assistant":
+        raise ValueError("a reply is the assistant's")
+    return message
+
+
 class _Line(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class RecordedModel(_Line):
     name: str
     endpoint: str
-    price: Price | None = None
+    price: Annotated[Price | None, AfterValidator(_finite)] = None
 
 
 class Head(_Line):
@@ -66,7 +97,7 @@ class Tools(_Line):
 class Sent(_Line):
     kind: Literal["sent"] = "sent"
     key: Key
-    kept: int
+    kept: int = Field(ge=0)
     messages: list[Message]
     tools: str = ""
     options: JsonObject
@@ -74,11 +105,11 @@ class Sent(_Line):
 
 
 class Reply(_Line):
-    message: Message
+    message: Annotated[Message, AfterValidator(_said)]
     content: str
     tool_calls: list[tuple[str, str, str]]
     finish_reason: str
-    usage: Usage
+    usage: Annotated[Usage, AfterValidator(_counted)]
     model: str
     policy_version: str = ""
     fitted: JsonObject = Field(default_factory=dict)
@@ -112,11 +143,14 @@ class Told(_Line):
 
 class End(_Line):
     kind: Literal["end"] = "end"
-    windows: dict[str, int] = Field(default_factory=dict)
+    windows: dict[str, Annotated[int, Field(gt=0, le=_MAX_TOKENS)]] = Field(default_factory=dict)
 
 
 Line = Head | Tools | Sent | Done | Told | End
 _ANY: TypeAdapter[Line] = TypeAdapter(Annotated[Line, Field(discriminator="kind")])
+
+
+_REMEDY = "name a file that --record wrote"
 
 
 def read_cassette(path: Path) -> tuple[Head, list[Line]]:
@@ -127,19 +161,31 @@ def read_cassette(path: Path) -> tuple[Head, list[Line]]:
     """
     lines: list[Line] = []
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror or error}", remedy="name a file that --record wrote") from None
-    whole, _, _ = data.rpartition(b"\n")
-    for number, text in enumerate(whole.split(b"\n") if whole else [], 1):
-        try:
+        for text in _whole_lines(path):
             lines.append(_ANY.validate_json(text))
-        except ValidationError as error:
-            why = error.errors(include_url=False, include_input=False)[0]["msg"]
-            raise UsageError(f"{path}, line {number}: {why}", remedy="name a file that --record wrote") from None
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror or error}", remedy=_REMEDY) from None
+    except ValidationError as error:
+        why = error.errors(include_url=False, include_input=False)[0]["msg"]
+        raise UsageError(f"{path}, line {len(lines) + 1}: {why}", remedy=_REMEDY) from None
     if not lines or not isinstance(lines[0], Head):
-        raise UsageError(f"{path}: no recorded run", remedy="name a file that --record wrote")
+        raise UsageError(f"{path}: no recorded run", remedy=_REMEDY)
     return lines[0], lines[1:]
+
+
+def _whole_lines(path: Path) -> Iterator[bytes]:
+    """The lines of a plain file; one that is not whole is left out."""
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # a pipe would hold us up
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise UsageError(f"{path} is no plain file", remedy=_REMEDY)
+        if found.st_size > MAX_CASSETTE:
+            raise UsageError(f"{path} has more than {MAX_CASSETTE >> 30} GiB", remedy=_REMEDY)
+        while line := file.readline(MAX_LINE):
+            if line.endswith(b"\n"):
+                yield line[:-1]
+            elif len(line) == MAX_LINE:
+                raise UsageError(f"{path} has a line of more than {MAX_LINE >> 20} MiB", remedy=_REMEDY)
 
 
 def key_of(ask: Ask, run: int) -> Key:

@@ -79,6 +79,8 @@ def replayed(config: RunConfig, path: Path) -> Replayed:
         UsageError: it cannot be read, or the configuration asks for something else than was recorded.
     """
     head, lines = read_cassette(path)
+    if head.models.keys() != {role.value for role in _OPTIONS}:
+        raise UsageError(f"{path}: its models are of other roles", remedy="name a file that --record wrote")
     models = {Role(role): model for role, model in head.models.items()}
     wanted: list[tuple[str, object, object]] = [(name, getattr(head, name), getattr(config, name)) for name in _ORDER]
     for role, model in models.items():

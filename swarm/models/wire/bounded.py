@@ -42,10 +42,10 @@ async def bound(response: httpx2.Response) -> None:
     if coding or error:
         response.stream = _Bounded(response.stream, coding, error=error)
     else:
-        response.stream = _Counted(response.stream)
+        response.stream = Counted(response.stream)
 
 
-class _Counted(httpx2.AsyncByteStream):
+class Counted(httpx2.AsyncByteStream):
     """What most answers are: neither coded nor an error. Without a generator, as each event of a stream passes here."""
 
     def __init__(self, stream: httpx2.AsyncByteStream) -> None:

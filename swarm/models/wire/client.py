@@ -35,7 +35,7 @@ from swarm.models.wire.faults import fault_of, shown
 from swarm.models.wire.lean import LeanClient, LeanOpenAI
 from swarm.models.wire.reading import AnswerReader
 from swarm.models.wire.stream import Assembly
-from swarm.models.wire.transport import DirectTransport, on_sent
+from swarm.models.wire.transport import DirectTransport
 from swarm.models.wire.watch import Watch
 from swarm.types import JsonObject
 
@@ -54,6 +54,7 @@ TOKEN_FORMS: dict[str, JsonObject] = {
 }
 """How servers are asked for the tokens of an answer."""
 
+_VERSION = POLICY_VERSION.encode()
 _LIMITS = httpx2.Timeout(None, connect=CONNECT_S)
 
 
@@ -97,7 +98,6 @@ class OpenAIModel:
     async def _complete(self, request: ModelRequest) -> ModelReply:
         watch = Watch(request.timeout, None if request.tokens else request.stream, CONNECT_S, request.began)
         assembly = Assembly()
-        token = on_sent.set(watch.sent)
         try:
             with watch.scope:
                 return await self._call(request, watch, assembly)
@@ -112,19 +112,19 @@ class OpenAIModel:
             fault.completion_tokens = fault.completion_tokens or assembly.completion_tokens()
             raise
         finally:
-            on_sent.reset(token)
+            watch.close()
 
     async def _call(self, request: ModelRequest, watch: Watch, assembly: Assembly) -> ModelReply:
-        response = await self._client.send("/chat/completions", self._body(request), _LIMITS)
-        headers = of_rates(response.headers.raw)
+        opened = await self._client.send("/chat/completions", self._body(request), _LIMITS, watch.sent)
+        headers = of_rates(opened.headers)
         try:
-            answer = await self._reader.read(response, watch, assembly, headers)
-            await response.aclose()
-        finally:
-            if not response.is_closed:
-                with anyio.move_on_after(CLOSE_S, shield=True):
-                    await response.aclose()
-        version = response.headers.get(POLICY_VERSION) or answer.version
+            answer = await self._reader.read(opened, watch, assembly, headers)
+            await opened.aclose()
+        except BaseException:
+            with anyio.move_on_after(CLOSE_S, shield=True):
+                await opened.aclose()
+            raise
+        version = opened.header(_VERSION) or answer.version
         return self._reply(answer, watch, headers, version)
 
     async def declared(self) -> Capabilities:
@@ -144,7 +144,8 @@ class OpenAIModel:
                 return Capabilities()  # a real call will say what is wrong
         return Capabilities()
 
-    def _body(self, request: ModelRequest) -> bytes:
+    def _body(self, request: ModelRequest) -> list[bytes]:
+        """The request's JSON in parts: what its messages are is shared with all who keep them."""
         messages, tools = request.encoded, request.encoded_tools
         if len(messages) != len(request.messages):
             messages = [to_json(message) for message in request.messages]
@@ -166,11 +167,10 @@ class OpenAIModel:
                 optional |= {"stream_options": {"include_usage": True}}
         options = {key: value for key, value in optional.items() if value is not None}
         rest = to_json(adapted(options, self.name, self._quirks))
-        parts = [self._head, b",".join(messages), b"]"]
-        if tools:
-            parts += [b',"tools":', tools]
-        parts += [b"," if len(rest) > 2 else b"", rest[1:]]
-        return b"".join(parts)
+        parts = [b","] * (2 * len(messages))
+        parts[::2] = messages
+        parts[-1:] = [b"]", b',"tools":', tools] if tools else [b"]"]
+        return [self._head, *parts, b"," if len(rest) > 2 else b"", rest[1:]]
 
     def _reply(self, answer: Answer, watch: Watch, headers: dict[str, str], version: str) -> ModelReply:
         choice = answer.choices[0]

@@ -12,6 +12,7 @@ from pydantic_core import from_json
 from swarm.errors import EndpointError, EndpointFault
 from swarm.models.wire.answers import Answer, usage_of, where_wrong
 from swarm.models.wire.faults import CHECK_URL, fault_said
+from swarm.models.wire.lean import Opened
 from swarm.models.wire.said import status_said
 from swarm.models.wire.stream import DONE, Assembly, EventParser, chunk_of
 from swarm.models.wire.watch import Watch
@@ -45,18 +46,15 @@ class AnswerReader:
         self._model = model
         self._endpoint = endpoint
 
-    async def read(
-        self, response: httpx2.Response, watch: Watch, assembly: Assembly, headers: dict[str, str]
-    ) -> Answer:
+    async def read(self, opened: Opened, watch: Watch, assembly: Assembly, headers: dict[str, str]) -> Answer:
         """The answer; `assembly` holds what came of it, if it is a stream.
 
         Raises:
             EndpointError: it tells an error, or is not one, or not whole.
             httpx2.HTTPError: the connection failed.
         """
-        assert isinstance(response.stream, httpx2.AsyncByteStream)
-        parts = aiter(response.stream)  # decoded already: see `bound`
-        begin, is_stream = await _begin(parts, response.headers)
+        parts = opened.parts
+        begin, is_stream = await _begin(opened)
         if is_stream:
             await self._read_stream(begin, parts, watch, assembly, headers)
             answer = self._put_together(assembly)
@@ -179,23 +177,23 @@ class AnswerReader:
         return fault_said(said, status_said(said, 502), self._model, self._endpoint, headers)
 
 
-async def _begin(parts: AsyncIterator[bytes], headers: httpx2.Headers) -> tuple[bytes, bool]:
+async def _begin(opened: Opened) -> tuple[bytes, bool]:
     """The first bytes of a body, without a mark of their order, and whether they begin a stream of events; where they
     do not show, its content type tells."""
     begin = b""
-    async for part in parts:
+    async for part in opened.parts:
         begin = begin + part if begin else part
         head = begin[:_PEEK].removeprefix(_BOM).lstrip()[:8]
         if head.startswith(_FIELDS):
             return begin.removeprefix(_BOM), True
         may_be = any(field.startswith(head) for field in _FIELDS) or _BOM.startswith(head)
         if not may_be or len(begin) >= _PEEK:
-            return begin.removeprefix(_BOM), head[:1] not in (b"{", b"[", b"<") and _told(headers)
-    return begin.removeprefix(_BOM), _told(headers)
+            return begin.removeprefix(_BOM), head[:1] not in (b"{", b"[", b"<") and _told(opened)
+    return begin.removeprefix(_BOM), _told(opened)
 
 
-def _told(headers: httpx2.Headers) -> bool:
-    return "text/event-stream" in headers.get("content-type", "").lower()
+def _told(opened: Opened) -> bool:
+    return "text/event-stream" in opened.header(b"content-type").lower()
 
 
 def _says(error: object) -> bool:

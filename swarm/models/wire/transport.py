@@ -12,14 +12,14 @@ import socket
 import ssl
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextvars import ContextVar
-from typing import NamedTuple
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import NamedTuple, cast
 
 import anyio
 import httpx2
 
 from swarm.models.wire.http1 import AnswerParser, BadAnswerError
+from swarm.models.wire.outgoing import Origin, connect_limit, head_of, origin_of
 
 CONNECTS_AT_ONCE = 64
 """Connections that are being made at once: more would only wait in each other's way, on the clock."""
@@ -35,11 +35,6 @@ _AHEAD = 1 << 20
 """Bytes of an answer that may wait to be read."""
 
 _CLOSE_S = 2.0
-
-_Origin = tuple[str, str, int]
-
-on_sent: ContextVar[Callable[[], None] | None] = ContextVar("on_sent", default=None)
-"""Called when the request of the current task is handed to its connection: the call's clock starts there."""
 
 
 class PoolStatistics(NamedTuple):
@@ -72,8 +67,7 @@ class _Connection(asyncio.Protocol):
         return self._fault is None and self._transport is not None and not self._transport.is_closing()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # other loops' transports are of no class of asyncio's
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._fault is None:
@@ -102,10 +96,12 @@ class _Connection(asyncio.Protocol):
             self._paused = True
         self._wake()
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: Sequence[bytes], sent: Callable[[], None] | None) -> None:
         self._parser, self.answered = AnswerParser(), False
         assert self._transport is not None
-        self._transport.write(data)
+        if sent is not None:
+            sent()
+        self._transport.write(b"".join(data))  # put together late: nobody keeps it while the answer is awaited
 
     async def head(self) -> tuple[int, list[tuple[bytes, bytes]]]:
         """Status and headers of the answer. Raises: httpx2.TransportError."""
@@ -162,12 +158,15 @@ class _Connection(asyncio.Protocol):
         self.abort()
 
 
-class _Body(httpx2.AsyncByteStream):
+class Body(httpx2.AsyncByteStream):
     """The body of an answer, with its connection until it is closed."""
 
-    def __init__(self, connection: _Connection, give_back: Callable[[_Connection], None]) -> None:
+    def __init__(
+        self, connection: _Connection, give_back: Callable[[Origin, _Connection], None], origin: Origin
+    ) -> None:
         self._connection: _Connection | None = connection
         self._give_back = give_back
+        self._origin = origin
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -177,10 +176,14 @@ class _Body(httpx2.AsyncByteStream):
             return part
         raise StopAsyncIteration
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
+        """Let the connection go; the next exchange takes it where this answer came to its end."""
         if self._connection is not None:
             connection, self._connection = self._connection, None
-            self._give_back(connection)
+            self._give_back(self._origin, connection)
+
+    async def aclose(self) -> None:
+        self.close()
 
 
 class DirectTransport(httpx2.AsyncBaseTransport):
@@ -191,9 +194,11 @@ class DirectTransport(httpx2.AsyncBaseTransport):
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self._tls = tls
-        self._idle: dict[_Origin, deque[_Connection]] = {}
+        self._idle: dict[Origin, deque[_Connection]] = {}
         self._open: set[_Connection] = set()
         self._connects = anyio.CapacityLimiter(CONNECTS_AT_ONCE)
+        self._no_way: dict[Origin, float] = {}
+        """When no connection was made in time, where none has been since."""
         self._all_closed: anyio.Event | None = None
 
     def __repr__(self) -> str:
@@ -205,37 +210,33 @@ class DirectTransport(httpx2.AsyncBaseTransport):
         return PoolStatistics(sum(connection.usable for connection in self._open) - idle, idle)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        url = request.url
-        port = url.port or (443 if url.scheme == "https" else 80)
-        origin = (url.scheme, url.raw_host.decode("ascii"), port)
-        data = _head_of(request) + await request.aread()
-        kept = self._kept(origin)
-        connection = kept or await self._connect(origin, request)
-        sent = time.monotonic()
+        """See `httpx2.AsyncBaseTransport`. Raises: httpx2.TransportError."""
+        data = [head_of(request), b"\r\n", await request.aread()]
+        return response_of(*await self.exchange(origin_of(request), data, connect_limit(request), None))
+
+    async def exchange(
+        self, origin: Origin, data: Sequence[bytes], limit: float | None, sent: Callable[[], None] | None
+    ) -> tuple[int, list[tuple[bytes, bytes]], Body]:
+        """Send a request, given in parts: status and headers of the answer, and its body, to be closed. A connection
+        may take `limit` seconds; `sent` is called when the request is handed to one. Raises: httpx2.TransportError."""
+        connection = self._kept(origin) or await self._connect(origin, limit)
+        began = time.monotonic()
         try:
             try:
-                status, headers = await self._exchange(connection, data)
+                connection.send(data, sent)
+                status, headers = await connection.head()
             except httpx2.TransportError:
                 race = min(max(RACE_S[0], 2 * connection.connect_s), RACE_S[1])
-                if connection.answered or not connection.used or time.monotonic() - sent > race:
+                if connection.answered or not connection.used or time.monotonic() - began > race:
                     raise
                 connection.abort()
-                connection = await self._connect(origin, request)
-                status, headers = await self._exchange(connection, data)
+                connection = await self._connect(origin, limit)
+                connection.send(data, sent)
+                status, headers = await connection.head()
         except BaseException:
             connection.abort()
             raise
-        body = _Body(connection, lambda done: self._give_back(origin, done))
-        response = httpx2.Response(status, headers=headers, stream=body, extensions={"http_version": b"HTTP/1.1"})
-        response.headers.encoding = "iso-8859-1"  # which the library would look for in every header
-        return response
-
-    async def _exchange(self, connection: _Connection, data: bytes) -> tuple[int, list[tuple[bytes, bytes]]]:
-        started = on_sent.get()
-        if started is not None:
-            started()
-        connection.send(data)
-        return await connection.head()
+        return status, headers, Body(connection, self._give_back, origin)
 
     async def aclose(self) -> None:
         self._idle.clear()
@@ -247,7 +248,7 @@ class DirectTransport(httpx2.AsyncBaseTransport):
         with anyio.move_on_after(_CLOSE_S, shield=True):
             await self._all_closed.wait()
 
-    def _kept(self, origin: _Origin) -> _Connection | None:
+    def _kept(self, origin: Origin) -> _Connection | None:
         """The connection that was given back last, and is still good."""
         idle = self._idle.get(origin)
         while idle:
@@ -257,7 +258,7 @@ class DirectTransport(httpx2.AsyncBaseTransport):
             connection.abort()
         return None
 
-    def _give_back(self, origin: _Origin, connection: _Connection) -> None:
+    def _give_back(self, origin: Origin, connection: _Connection) -> None:
         if self._all_closed is not None:
             connection.abort()
         elif connection.release():
@@ -268,22 +269,26 @@ class DirectTransport(httpx2.AsyncBaseTransport):
                 if not idle[0].usable or connection.idle_since - idle[0].idle_since >= KEEP_S:
                     idle.popleft().abort()
 
-    async def _connect(self, origin: _Origin, request: httpx2.Request) -> _Connection:
+    async def _connect(self, origin: Origin, limit: float | None) -> _Connection:
         """Raises: httpx2.ConnectTimeout, httpx2.ConnectError."""
-        limit = request.extensions.get("timeout", {}).get("connect")
+        asked = time.monotonic()
         async with self._connects:
             began = time.monotonic()
+            if self._no_way.get(origin, asked) > asked:  # others tried it meanwhile: else a crowd would do so in turn
+                raise httpx2.ConnectTimeout(f"no connection within {limit:g} s")
             try:
                 with anyio.fail_after(limit):
                     connection = await self._open_connection(origin)
                 connection.connect_s = time.monotonic() - began
+                self._no_way.pop(origin, None)
                 return connection
             except TimeoutError as error:
+                self._no_way[origin] = time.monotonic()
                 raise httpx2.ConnectTimeout(f"no connection within {limit:g} s") from error
             except (OSError, UnicodeError) as error:
                 raise httpx2.ConnectError(str(error)) from error
 
-    async def _open_connection(self, origin: _Origin) -> _Connection:
+    async def _open_connection(self, origin: Origin) -> _Connection:
         scheme, host, port = origin
         loop = asyncio.get_running_loop()
         # No race between addresses: asyncio's loses a socket where it is cancelled at the wrong moment.
@@ -312,12 +317,11 @@ class DirectTransport(httpx2.AsyncBaseTransport):
         return self._tls
 
 
-def _head_of(request: httpx2.Request) -> bytes:
-    lines = [name + b": " + value for name, value in request.headers.raw]
-    head = b"\r\n".join([request.method.encode("ascii") + b" " + request.url.raw_path + b" HTTP/1.1", *lines])
-    if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines):
-        raise httpx2.LocalProtocolError("a line break in a header")
-    return head + b"\r\n\r\n"
+def response_of(status: int, headers: list[tuple[bytes, bytes]], body: Body) -> httpx2.Response:
+    """An answer as the library has it."""
+    response = httpx2.Response(status, headers=headers, stream=body, extensions={"http_version": b"HTTP/1.1"})
+    response.headers.encoding = "iso-8859-1"  # which the library would look for in every header
+    return response
 
 
 def _keep_alive(sock: socket.socket) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -15,7 +16,7 @@ _SLACK = 0.05
 
 
 class Watch:
-    """Run the call inside `scope`; where that was cancelled, `fault` says which limit was met.
+    """Run the call inside `scope`, then `close`; where that was cancelled, `fault` says which limit was met.
 
     The whole call has `timeout` seconds from when it is sent, which may take `unsent` seconds. `began` is called when
     the first piece of the answer comes.
@@ -27,18 +28,23 @@ class Watch:
         self._timeout = timeout
         self._stream = stream
         self._began = began
-        self._end = anyio.current_time() + unsent + timeout
+        self._loop = asyncio.get_running_loop()
+        now = self._loop.time()
+        self._due = self._end = now + unsent + timeout
         self._limit = EndpointFault.TIMED_OUT
         self._seen = (0, 0)
         self._moved = 0.0
-        self.scope = anyio.CancelScope(deadline=self._end)
+        self.scope = anyio.CancelScope()
+        # One timer, that looks at the time at which a limit can be met first: most calls are over by then.
+        first = timeout if stream is None else min(timeout, stream.first_token, stream.stall)
+        self._look_at(now + first)
         self.t_sent = time.monotonic()
         self.t_first_token = 0.0
 
     def sent(self) -> None:
         """The request goes out now."""
         self.t_sent = time.monotonic()
-        now = anyio.current_time()
+        now = self._loop.time()
         self._end = now + self._timeout
         if self._stream is None:
             self._allow(now, self._timeout, EndpointFault.TIMED_OUT)
@@ -57,10 +63,14 @@ class Watch:
             if self._began is not None:
                 self._began()
         if self._stream is not None:
-            now, stall = anyio.current_time(), self._stream.stall
+            now, stall = self._loop.time(), self._stream.stall
             if now - self._moved >= stall * _SLACK or self._limit is not EndpointFault.STALLED:
                 self._moved = now
                 self._allow(now, stall * (1 + _SLACK), EndpointFault.STALLED)
+
+    def close(self) -> None:
+        """The call is over."""
+        self._timer.cancel()
 
     def fault(self, endpoint: str) -> EndpointError:
         """The error for a call that met its limit."""
@@ -76,4 +86,17 @@ class Watch:
     def _allow(self, now: float, seconds: float, kind: EndpointFault) -> None:
         whole = now + seconds >= self._end
         self._limit = EndpointFault.TIMED_OUT if whole else kind
-        self.scope.deadline = self._end if whole else now + seconds
+        self._due = self._end if whole else now + seconds
+        if self._due < self._looks_at:  # it was put off too far: the last limit was a longer one
+            self._timer.cancel()
+            self._look_at(self._due)
+
+    def _look(self) -> None:
+        if self._loop.time() >= self._due:
+            self.scope.cancel()
+        else:
+            self._look_at(self._due)
+
+    def _look_at(self, when: float) -> None:
+        self._looks_at = when
+        self._timer = self._loop.call_at(when, self._look)
