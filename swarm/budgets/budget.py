@@ -7,44 +7,27 @@ Only calls in flight are ever waited for, and they wait for no budget: nobody wa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Literal
 
 import anyio
 
-from swarm.budgets.levels import Amount, Gauge, Limits, Quantity, Room, figure
+from swarm.budgets.levels import ANY_ROOM, PLAIN, Amount, Gauge, Limits, Quantity, Room, Terms, figure
 from swarm.errors import BudgetExhausted
 from swarm.scheduling.ways import Ways
+
+__all__ = ["PLAIN", "Budget", "Listener", "Reservation", "Terms"]
 
 Listener = Callable[[Gauge | None], None]
 """Told by the budget at the root of each end of a reservation (None), and of each limit that refused one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What holds between a budget and the one above. It leaves a `part` of its parent's tokens and dollars to others,
-    so many `steps`, and a part of the `time`; where the part is small, at least so many `tokens` and `usd`, if they are
-    less than half. `parallel`: of its own children's steps only the longest way counts.
-    Without `counted` its steps do not count above at all."""
-
-    part: float = 0.0
-    steps: int = 0
-    time: float = 0.0
-    parallel: bool = False
-    counted: bool = True
-    tokens: int = 0
-    usd: float = 0.0
-
-
-PLAIN = Terms()
-
-
 class Budget:
     """One node of the tree. `used` is settled, `held` set aside for calls in flight. `clock` gives the seconds that it
-    was used, where those are limited. `users` is how many work with it now. `soft` is the part of a limit after which
-    one is told to come to an end: that of the root holds for all."""
+    was used, where those are limited. `users` is how many work with it now, `waiting` how many wait for room. `soft` is
+    the part of a limit after which one is told to come to an end: that of the root holds for all."""
 
     def __init__(
         self,
@@ -59,6 +42,7 @@ class Budget:
         self.limits = limits
         self.name = name
         self.parent = parent
+        self._path: tuple[Budget, ...] = (self,) if parent is None else (self, *parent._path)
         self.terms = terms
         self.clock = clock
         self.soft: float = parent.soft if parent is not None else soft
@@ -69,9 +53,11 @@ class Budget:
         self.purse: Budget | None = None
         """What pays the root together with others of its kind: its limits bound all of them, and hurry nobody."""
         self.users = 1
+        self.lent: list[Callable[[], None]] = []
+        """Of those that set aside for calls to come: asked to give back what they can, whenever somebody waits here."""
         self._open = 0
-        self._waiting = 0
-        self._settled = anyio.Event()
+        self.waiting = 0
+        self._settled: anyio.Event | None = None  # made by who waits first: most budgets keep nobody waiting
         self.ways: tuple[Ways, Ways] | None = (Ways(), Ways()) if terms.parallel else None
         """Of its children's steps where they work in parallel: those settled, and with those held."""
 
@@ -109,19 +95,23 @@ class Budget:
             await self.wait_for_room(lambda: (tokens, usd))
         return reservation
 
-    def try_reserve(self, tokens: int, usd: float) -> Reservation | None:
-        """`reserve` without waiting; None where it fits only when calls in flight have settled."""
-        return Reservation(self, tokens, usd) if self._full(tokens, usd) is None else None
+    def try_reserve(self, tokens: int, usd: float, *, quiet: bool = False) -> Reservation | None:
+        """`reserve` without waiting; None where it fits only when calls in flight have settled. `quiet`: nobody is told
+        of a limit that refuses it."""
+        return Reservation(self, tokens, usd) if self._full(tokens, usd, quiet) is None else None
 
     async def wait_for_room(self, wanted: Callable[[], tuple[int, float]]) -> None:
         """Wait until the tokens and dollars that are `wanted` would fit, without setting them aside. What is wanted is
         asked again whenever something was settled: it may be less where there is less room. Raises as `reserve`."""
         while (full := self._full(*wanted())) is not None:
-            full._waiting += 1
+            full.waiting += 1
+            settled = full._settled = full._settled or anyio.Event()
             try:
-                await full._settled.wait()
+                for give_back in tuple(full.lent):
+                    give_back()
+                await settled.wait()
             finally:
-                full._waiting -= 1
+                full.waiting -= 1
 
     def book(self, tokens: int, usd: float, steps: int) -> None:
         """What was used without a reservation: by a run that is gone on with."""
@@ -131,18 +121,16 @@ class Budget:
 
     def room(self, *, own: bool = False) -> Room:
         """What may still be used here, with all budgets above; `own`: as if nobody else drew on the purse."""
-        room = Room()
+        tokens = usd = free_tokens = free_usd = math.inf
         for node, limits in self._bounds() if own else self._all_bounds():
-            tokens, usd = room.tokens, room.usd
-            free_tokens, free_usd = room.free_tokens, room.free_usd
+            used, held = node.used, node.held
             if limits.tokens is not None:
-                tokens = min(tokens, limits.tokens - node.used.tokens)
-                free_tokens = min(free_tokens, limits.tokens - node.used.tokens - node.held.tokens)
+                tokens = min(tokens, limits.tokens - used.tokens)
+                free_tokens = min(free_tokens, limits.tokens - used.tokens - held.tokens)
             if limits.usd is not None:
-                usd = min(usd, limits.usd - node.used.usd)
-                free_usd = min(free_usd, limits.usd - node.used.usd - node.held.usd)
-            room = Room(tokens, usd, free_tokens, free_usd)
-        return room
+                usd = min(usd, limits.usd - used.usd)
+                free_usd = min(free_usd, limits.usd - used.usd - held.usd)
+        return ANY_ROOM if tokens == usd == math.inf else Room(tokens, usd, free_tokens, free_usd)
 
     def gauges(self) -> Iterator[Gauge]:
         """How far the limits here and above are used up; of steps up to where those of others count in."""
@@ -151,62 +139,72 @@ class Budget:
     def shared_gauges(self) -> Iterator[tuple[Gauge, int]]:
         """The gauges, each with how many use up what it measures."""
         alone, users = True, 1
-        for node, limits in self._bounds():
-            used: tuple[tuple[Quantity, float | None, float], ...] = (
-                ("tokens", limits.tokens, node.used.tokens),
-                ("dollars", limits.usd, node.used.usd),
-                ("steps", limits.steps if alone else None, node.used.steps),
-                ("seconds", limits.seconds, node.clock() if node.clock else 0.0),
-            )
-            for what, limit, amount in used:
-                if limit is not None:
-                    yield Gauge(node.name, what, amount, limit), max(users, node.users)
+        bounds = dict(self._bounds())
+        for node in self._path:
+            limits = bounds.get(node)
+            if limits is not None:
+                used: tuple[tuple[Quantity, float | None, float], ...] = (
+                    ("tokens", limits.tokens, node.used.tokens),
+                    ("dollars", limits.usd, node.used.usd),
+                    ("steps", limits.steps if alone else None, node.used.steps),
+                    ("seconds", limits.seconds, node.clock() if node.clock else 0.0),
+                )
+                for what, limit, amount in used:
+                    if limit is not None:
+                        yield Gauge(node.name, what, amount, limit), max(users, node.users)
             users = max(users, node.users)
             alone = alone and node.terms.counted and not node.terms.parallel
 
     def path(self) -> list[Budget]:
         """This one and all above, the root last."""
-        path: list[Budget] = [self]
-        while path[-1].parent is not None:
-            path.append(path[-1].parent)
-        return path
+        return list(self._path)
 
-    def payers(self) -> list[Budget]:
+    def payers(self) -> Sequence[Budget]:
         """The path, and that of the purse."""
-        path = self.path()
-        return path if (purse := path[-1].purse) is None else [*path, *purse.payers()]
+        purse = self._path[-1].purse
+        return self._path if purse is None else (*self._path, *purse.payers())
 
-    def _all_bounds(self) -> Iterator[tuple[Budget, Limits]]:
+    def _all_bounds(self) -> list[tuple[Budget, Limits]]:
         """Those of the path, and of the purse."""
-        yield from self._bounds()
-        if (purse := self.path()[-1].purse) is not None:
-            yield from purse._all_bounds()
+        purse = self._path[-1].purse
+        return self._bounds() if purse is None else self._bounds() + purse._all_bounds()
 
-    def _bounds(self) -> Iterator[tuple[Budget, Limits]]:
-        """The budgets of the path, with what of their limits may be used from here."""
-        terms = PLAIN
-        for node in self.path():
-            kept = terms.part or terms.steps or terms.time
-            least = terms.tokens, terms.usd
-            yield node, node.limits.without(terms.part, terms.steps, terms.time, least) if kept else node.limits
+    def _bounds(self) -> list[tuple[Budget, Limits]]:
+        """The budgets of the path that have limits, with what of these may be used from here."""
+        found, terms = [], PLAIN
+        for node in self._path:
+            limits = node.limits
+            if limits.any:
+                if terms.part or terms.steps or terms.time:
+                    limits = limits.without(terms.part, terms.steps, terms.time, (terms.tokens, terms.usd))
+                found.append((node, limits))
             terms = node.terms
+        return found
 
-    def _full(self, tokens: int, usd: float) -> Budget | None:
+    def _full(self, tokens: int, usd: float, quiet: bool = False) -> Budget | None:
         """The first budget in which it does not fit as long as calls are in flight."""
+        root = self._path[-1]
         full: Budget | None = None
-        steps, below = (1, 1), None  # that would be added to those settled, and to all
-        told = self.path()[-1].listener
+        told = None if quiet else root.listener
         for node, limits in self._bounds():
-            if below is not None:
-                steps = _passed_on(below, node, steps)
+            steps = self._added(node) if limits.steps is not None else (0, 0)
             if not node._fits(limits, tokens, usd, steps, told):
                 full = full or node
-            below = node
-        if below is not None and below.purse is not None:
-            for node, limits in below.purse._all_bounds():
+        if root.purse is not None:
+            for node, limits in root.purse._all_bounds():
                 if not node._fits(limits, tokens, usd, (0, 0), told):
                     full = full or node
         return full
+
+    def _added(self, above: Budget) -> tuple[int, int]:
+        """What one step here would add to those settled in a budget of the path, and to all."""
+        steps, below = (1, 1), self
+        for node in self._path[1:] if above is not self else ():
+            steps = _passed_on(below, node, steps)
+            below = node
+            if node is above:
+                break
+        return steps
 
     def _fits(self, limits: Limits, tokens: int, usd: float, steps: tuple[int, int], told: Listener | None) -> bool:
         used, held = self.used, self.held
@@ -242,17 +240,21 @@ class Budget:
                 return
             if above.ways is not None and above.ways is not node.ways:
                 settled, together = above.ways
-                before = settled.longest, together.longest
-                settled.set(node.name, node.used.steps)
-                together.set(node.name, node.used.steps + node.held.steps)
-                used = settled.longest - before[0]
-                held = together.longest - before[1] - used
+                more = together.longest
+                if held + used:
+                    together.set(node.name, node.used.steps + node.held.steps)
+                more = together.longest - more
+                if used:
+                    before = settled.longest
+                    settled.set(node.name, node.used.steps)
+                    used = settled.longest - before
+                held = more - used
             node = above
 
     def _wake(self) -> None:
-        if self._waiting:
+        if self._settled is not None:
             self._settled.set()
-            self._settled = anyio.Event()
+            self._settled = None
 
 
 def _passed_on(below: Budget, node: Budget, steps: tuple[int, int]) -> tuple[int, int]:
@@ -273,13 +275,15 @@ class Reservation:
     def __init__(self, budget: Budget, tokens: int, usd: float) -> None:
         self._budget = budget
         self._path = budget.payers()
-        self._listener = budget.path()[-1].listener
+        self._listener = budget._path[-1].listener
         self._ended = False
         self.tokens = tokens
         self.usd = usd
         for node in self._path:
-            node.held.add(tokens, usd)
             node._open += 1
+            held = node.held
+            held.tokens += tokens
+            held.usd += usd
         budget._shift(1, 0)
 
     def __enter__(self) -> Reservation:
@@ -294,26 +298,38 @@ class Reservation:
 
     def settle(self, tokens: int, usd: float) -> None:
         """What the call really used."""
-        self._end(tokens, usd, 1)
+        self.end(tokens, usd, 1)
 
     def release(self) -> None:
         """The call was refused: nothing was used."""
-        self._end(0, 0.0, 0)
+        self.end(0, 0.0, 0)
 
     def forfeit(self) -> None:
         """Nobody knows what the call used: all that was set aside counts as used, but for the step."""
-        self._end(self.tokens, self.usd, 0)
+        self.end(self.tokens, self.usd, 0)
 
-    def _end(self, tokens: int, usd: float, steps: int) -> None:
+    def lessen(self, tokens: int, usd: float) -> None:
+        """Set aside no more than so much from now on."""
+        less, cheaper = max(0, self.tokens - tokens), max(0.0, self.usd - usd)
+        self.tokens -= less
+        self.usd -= cheaper
+        for node in self._path if less or cheaper else ():
+            node.held.add(-less, -cheaper)
+            node._wake()
+
+    def end(self, tokens: int, usd: float, steps: int) -> None:
+        """The call used so much, and so many steps."""
         assert not self._ended, "a reservation is settled once"
         self._ended = True
         self._budget._shift(-1, steps)
         for node in self._path:
             node._open -= 1
-            node.held.add(-self.tokens, -self.usd)
-            if not node._open:
-                node.held.usd = 0.0  # no last digit of a sum may keep anybody waiting
-            node.used.add(tokens, usd)
-            node._wake()
+            used, held = node.used, node.held
+            held.tokens -= self.tokens
+            held.usd = held.usd - self.usd if node._open else 0.0  # no last digit of a sum may keep anybody waiting
+            used.tokens += tokens
+            used.usd += usd
+            if node._settled is not None:
+                node._wake()
         if self._listener is not None:
             self._listener(None)

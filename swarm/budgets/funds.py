@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import anyio
 
@@ -46,6 +46,14 @@ _CHARACTERS = 3
 """Of a result for a token of the prompt that it will be in: fewer than there usually are."""
 
 
+class _Agent(NamedTuple):
+    """What is kept of a trajectory."""
+
+    role: Role
+    stage: int
+    subtask_id: str | None
+
+
 class Funds:
     """The funds of one run. `kept` is what sub-agents leave for the end, `soft` the part of what may be used after
     which everybody is asked to come to an end, `purse` what pays this run together with others. Feed `observe` the
@@ -63,7 +71,7 @@ class Funds:
         self.aggregator = self.run.part("aggregator", terms=Terms(counted=False))
         self.work = self.run.part("work", terms=kept)
         self._said: set[tuple[str, str, int]] = set()
-        self._agents: dict[str, AgentStarted] = {}
+        self._agents: dict[str, _Agent] = {}
         self._shares: dict[int, Shares] = {}
         self._leads: dict[str, tuple[str, int]] = {}  # who leads a sub-task's group, and which of its groups it is
         self._took: list[Amount] = []  # by sub-tasks that were completed
@@ -117,7 +125,7 @@ class Funds:
 
     def _pays(self, stage: int, subtask_id: str) -> None:
         """Raise where what is left of tokens, dollars and time does not pay a sub-task."""
-        if self.run.limits == Limits():
+        if not self.run.limits.any:
             return
         node, known = subtask_budget(stage_budget(self.work, stage), subtask_id), len(self._took) >= ENOUGH
         for gauge in node.gauges():
@@ -163,7 +171,8 @@ class Funds:
         """Learn what sub-tasks take, and hand on what is left of the share of one that has ended."""
         match event:
             case AgentStarted():
-                self._agents[event.trajectory_id] = event
+                subtask_id = event.subtask.id if event.subtask is not None else None
+                self._agents[event.trajectory_id] = _Agent(Role(event.role), event.stage, subtask_id)
                 if event.subtask is not None:
                     self._at_work[event.trajectory_id] = self._node_of(event.trajectory_id)
                     self.work.users = max(1, len(self._at_work))
@@ -171,12 +180,12 @@ class Funds:
                 node, started = self._at_work.pop(event.trajectory_id, None), self._agents.get(event.trajectory_id)
                 self.work.users = max(1, len(self._at_work))
                 self._keep(math.ceil(len(event.final_output) / _CHARACTERS))
-                if node is None or started is None or started.subtask is None:
+                if node is None or started is None or started.subtask_id is None:
                     return
                 if event.outcome is Outcome.COMPLETED:
                     self._took.append(Amount(node.used.tokens, node.used.usd))
                 if event.outcome is not Outcome.ERRORED and started.stage in self._shares:
-                    self._shares[started.stage].end(started.subtask.id)
+                    self._shares[started.stage].end(started.subtask_id)
             case CallFinished(accepted=True) if self._is_of_orchestrator(event.trajectory_id):
                 self._foresee(event)
             case GroupStarted():
@@ -227,7 +236,7 @@ class Funds:
             if refused.scope in (self.run.name, EVALUATION):
                 self._say("hard", refused)
             return
-        if self.run.limits == Limits():
+        if not self.run.limits.any:
             return
         for gauge in self.work.gauges():
             if gauge.what != "steps" and gauge.past(self.run.soft):
@@ -248,7 +257,7 @@ class Funds:
 
     def _is_of_orchestrator(self, trajectory_id: str) -> bool:
         started = self._agents.get(trajectory_id)
-        return started is not None and Role(started.role) is Role.ORCHESTRATOR
+        return started is not None and started.role is Role.ORCHESTRATOR
 
     def _foresee(self, last: CallFinished) -> None:
         """What comes after the sub-agents takes as a prompt what the orchestrator's last call was, and what has come
@@ -271,12 +280,12 @@ class Funds:
         started = self._agents.get(trajectory_id)
         if started is None:
             return self.run
-        if started.subtask is None:
-            return self.of(Role(started.role))
-        work, lead = self.work, self._leads.get(started.subtask.id)
+        if started.subtask_id is None:
+            return self.of(started.role)
+        work, lead = self.work, self._leads.get(started.subtask_id)
         if lead is not None:
             work = group_budget(self._node_of(lead[0]), lead[1])
-        return subtask_budget(stage_budget(work, started.stage), started.subtask.id)
+        return subtask_budget(stage_budget(work, started.stage), started.subtask_id)
 
 
 def group_budget(lead: Budget, number: int) -> Budget:

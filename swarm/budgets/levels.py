@@ -27,8 +27,14 @@ class Limits:
     seconds: float | None = None
 
     def __post_init__(self) -> None:
-        if any(each is not None and math.isnan(each) for each in (self.usd, self.seconds)):
+        usd, seconds = self.usd, self.seconds
+        if (usd is not None and math.isnan(usd)) or (seconds is not None and math.isnan(seconds)):
             raise UsageError("a limit that is not a number is none", remedy="give a number, or no limit")
+
+    @property
+    def any(self) -> bool:
+        """Whether anything is limited."""
+        return not (self.tokens is None and self.usd is None and self.steps is None and self.seconds is None)
 
     def without(self, part: float, steps: int, time: float, least: tuple[int, float] = (0, 0.0)) -> Limits:
         """What is left of them where this part of tokens and dollars, so many steps and this part of the time are kept
@@ -44,6 +50,25 @@ class Limits:
 
 def _kept(part: float, least: float, whole: float) -> float:
     return max(part, least) if 2 * least < whole else part
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What holds between a budget and the one above. It leaves a `part` of its parent's tokens and dollars to others,
+    so many `steps`, and a part of the `time`; where the part is small, at least so many `tokens` and `usd`, if they are
+    less than half. `parallel`: of its own children's steps only the longest way counts.
+    Without `counted` its steps do not count above at all."""
+
+    part: float = 0.0
+    steps: int = 0
+    time: float = 0.0
+    parallel: bool = False
+    counted: bool = True
+    tokens: int = 0
+    usd: float = 0.0
+
+
+PLAIN = Terms()
 
 
 @dataclass(slots=True)
@@ -90,6 +115,10 @@ class Room:
     @property
     def unlimited(self) -> bool:
         return self.tokens == self.usd == math.inf
+
+
+ANY_ROOM = Room()
+"""Where nothing is limited."""
 
 
 def figure(value: float) -> str:
