@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from swarm.agents.agent import AgentLoop, LoopEnd, ToolBox, ToolKit, ToolUser
-from swarm.agents.board import Board
 from swarm.agents.checkpoints import Keeper, Pace
 from swarm.agents.context import Context, ContextPolicy
 from swarm.agents.conversation import Conversation, Line
@@ -18,9 +18,17 @@ from swarm.executors.leads import Leads, Post
 from swarm.executors.substance import holds, says
 from swarm.journal.artifacts import LONG_RESULT
 from swarm.places.pool import Place, Pool
-from swarm.protocols import Pausable, Sandbox, WorkingCopy
+from swarm.protocols import EventSink, Pausable, Sandbox, Seat, WorkingCopy
 from swarm.scheduling.stragglers import FINISH_WORK
 from swarm.types import AgentResult, AgentSpec, Message, Outcome, Role
+
+
+class Seats(Protocol):
+    """Who gives agents their places at the board."""
+
+    def seat(self, trajectory_id: str, sink: EventSink) -> Seat:
+        """An agent's place; what happens there is told to the sink."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +42,7 @@ class LocalExecutor:
     line: Line
     tools: ToolKit
     parent: str
-    board: Board | None = None
+    board: Seats | None = None
     context: ContextPolicy = field(default_factory=ContextPolicy)
     pace: Pace = field(default_factory=Pace)
     leads: Leads | None = None
@@ -46,7 +54,7 @@ class LocalExecutor:
     async def run(self, spec: AgentSpec) -> AgentResult:
         ended = self.line.past.result(spec.trajectory_id)
         if ended is not None:
-            return _recorded(spec, ended)
+            return recorded(spec, ended)
         if (began := self.line.past.start(spec.trajectory_id)) is not None:  # it goes on where it is at work
             spec = replace(spec, base=began.base or None)
         return await self._make(spec)
@@ -55,7 +63,7 @@ class LocalExecutor:
         seat = self.board.seat(spec.trajectory_id, self.line.sink) if self.board and spec.siblings else None
         tools = self.tools.fitted(spec.subtask, seat)
         async with (
-            open_trajectory(self.line.sink, self._started(spec, tools)) as trajectory,
+            open_trajectory(self.line.sink, self.started(spec, tools)) as trajectory,
             open_place(self.pool, spec.trajectory_id, spec.base) as place,
         ):
             spec.steering.sandbox = place.sandbox if isinstance(place.sandbox, Pausable) else None
@@ -144,7 +152,8 @@ class LocalExecutor:
             ended = replace(ended, text=f"{ended.text}\n\n[{note}]")
         return ended, captured.commit
 
-    def _started(self, spec: AgentSpec, tools: ToolBox) -> AgentStarted:
+    def started(self, spec: AgentSpec, tools: ToolBox) -> AgentStarted:
+        """The record with which an attempt begins."""
         return AgentStarted(
             trajectory_id=spec.trajectory_id,
             role=Role.SUBAGENT,
@@ -167,7 +176,7 @@ class LocalExecutor:
         )
 
 
-def _recorded(spec: AgentSpec, ended: AgentEnded) -> AgentResult:
+def recorded(spec: AgentSpec, ended: AgentEnded) -> AgentResult:
     """The result of an attempt that ended before."""
     return AgentResult(
         subtask_id=spec.subtask.id,

@@ -8,16 +8,26 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.to_thread
+import docker
 import pytest
 
+from swarm.embedded.app import build_app
+from swarm.embedded.policy import Pace, PolicyReply, PolicyRequest
+from swarm.embedded.script import Script as Turns
+from swarm.embedded.script import ScriptPolicy
+from swarm.embedded.server import serve
 from tests.integration.conftest import Cli, Script, cli, script, submit, use
 from tests.interop.servers import Require, environment
+from tests.machine import mounts_of, processes_of, until
 from tests.swebench_instance import CALC, Made, image_in, make_instance
 
 __all__ = ["cli", "script"]
@@ -176,3 +186,65 @@ def test_a_whole_evaluation(made: Made, image: str, python: Path, cli: Cli, scri
     assert "built/" not in written["demo__calc-1"]["model_patch"]
     listed = [json.loads(line) for line in (out / "all_preds.jsonl").read_text().splitlines()]
     assert listed == list(written.values())
+
+
+@dataclass
+class Counted:
+    """A scripted model with an account of what it was asked. Nobody lives to see the answer to call `held`."""
+
+    inner: ScriptPolicy
+    held: int
+    name: str = "counted"
+    asked: list[tuple[dict[str, Any], ...]] = field(default_factory=list)
+
+    def reply(self, request: PolicyRequest) -> PolicyReply:
+        self.asked.append(request.messages)
+        reply = self.inner.reply(request)
+        return replace(reply, pace=Pace(1e6)) if len(self.asked) == self.held else reply
+
+
+@pytest.mark.anyio
+async def test_killed_in_the_middle_of_an_attempt_it_pays_and_grades_nothing_twice(
+    made: Made, image: str, docker_box: str, python: Path, cli: Cli, tmp_path: Path
+) -> None:
+    (tmp_path / "rows.jsonl").write_text(json.dumps(made.row) + "\n")
+    fix = "printf 'add() { echo $(($1 + $2)); }\\ndouble() { echo $(($1 * 2)); }\\n' >calc.sh"
+    turns = [use("bash", command="echo 1 >note"), use("bash", command=fix), use("bash", command="cat note"), submit()]
+    model = Counted(ScriptPolicy(Turns.model_validate({"rules": [{"turns": turns}]}), "counted"), held=3)
+    out = tmp_path / "out"
+
+    def containers() -> int:
+        client = docker.DockerClient(docker_box)
+        try:
+            return len(client.containers.list(all=True, filters={"ancestor": image}))
+        finally:
+            client.close()
+
+    async with anyio.create_task_group() as group:
+        url = await group.start(serve, build_app({"counted": model}))
+        args = (
+            *("eval", "swebench", "--dataset", str(tmp_path / "rows.jsonl"), "--out", str(out), "--json"),
+            *("--swebench-python", str(python), "--model", "counted", "--base-url", url),
+            *("--mode", "single", "--sandbox", "docker"),
+        )
+        cli.env["OPENAI_API_KEY"] = "sk-of-nobody"
+        process = cli.start(*args)
+        with anyio.fail_after(300):
+            await until(lambda: len(model.asked) == model.held or process.poll() is not None)
+        os.kill(process.pid, signal.SIGKILL)
+        killed = await anyio.to_thread.run_sync(cli.wait, process)
+        assert (killed.code, killed.out) == (-signal.SIGKILL, ""), killed.err
+        assert containers() == 1, "it was killed where a container of its own runs"
+        done = await anyio.to_thread.run_sync(cli.wait, cli.start(*args))
+        group.cancel_scope.cancel()
+    assert done.code == 0, done.err
+    assert [line["type"] for line in done.lines] == ["trial", "evaluation"]
+    assert json.loads((out / "report.json").read_text())["resolved_ids"] == ["demo__calc-1"]
+    assert len((out / "results.jsonl").read_text().splitlines()) == 1
+    assert len(model.asked) == len(turns) + 1
+    lost, again = model.asked[2:4]
+    assert again[: len(lost)] == lost, "only what had no answer is asked again"
+    assert done.lines[-1]["arms"]["single"]["usage"]["calls"] == len(turns)
+    assert containers() == 0
+    assert mounts_of(str(tmp_path)) | processes_of(str(tmp_path)) == set()
+    assert [path.name for path in (cli.home / "leases").glob("*") if path.name != ".lock"] == []
