@@ -63,17 +63,21 @@ def own_python(repo: Path, path: str = "") -> Environment | None:
 
 def path_without(repo: Path, path: str) -> str:
     """A PATH without the folders by which a Python that lies in the repository could be run."""
-    kept = [
-        folder
-        for folder in path.split(os.pathsep)
-        if not lies_in(repo, Path(folder)) and not any(lies_in(repo, Path(folder, name)) for name in _NAMES)
-    ]
+    top = _real(repo)
+    kept = []
+    for folder in path.split(os.pathsep):
+        programs = (_real(Path(folder, name)) for name in _NAMES)
+        if not _is_in(top, Path(folder)) and not any(program.is_relative_to(top) for program in programs):
+            kept.append(folder)
     return os.pathsep.join(kept)
 
 
 def lies_in(repo: Path, file: Path) -> bool:
     """Whether a path is a repository's, by its name or by where it leads."""
-    top = _real(repo)
+    return _is_in(_real(repo), file)
+
+
+def _is_in(top: Path, file: Path) -> bool:
     return any(each.is_relative_to(top) for each in (_real(file), _real(file.parent) / file.name))
 
 

@@ -5,7 +5,8 @@ Only what programs need to run. Never /home, /root, /var, /run, nor any file of 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +71,15 @@ def find_host_root(root: Path = Path("/")) -> HostRoot:
     etc = root / "etc"
     binds.extend(path for pattern in ETC for path in sorted(etc.glob(pattern)) if path.exists())
     return HostRoot(tuple(binds), links)
+
+
+def linked(path: Path, shown: Sequence[Path]) -> Path | None:
+    """Where a link to a file in one of the folders `shown` leads, to be made a link inside too: a Python finds its own
+    files from where it really lies. None for all else, and where one of them brings the link itself."""
+    if not path.is_symlink() or not path.is_file() or any(place in path.parents for place in shown):
+        return None
+    target = Path(os.path.realpath(path))
+    return target if any(place in target.parents for place in shown) else None
 
 
 def made_files(uid: int, gid: int) -> dict[str, bytes]:

@@ -13,6 +13,7 @@ from swarm.errors import SandboxError
 from swarm.sandboxes.channel.agent import CONTROL
 from swarm.sandboxes.files import Exec
 from swarm.sandboxes.shell import ulimits
+from swarm.shortage import remedy_told
 from swarm.types import SandboxLimits
 
 _NAME = ".swarm-proof-"
@@ -97,7 +98,7 @@ async def prove(exec: Exec, expected: Expected) -> None:
         await anyio.to_thread.run_sync(_forget, ours, theirs)
     if result.timed_out or result.exit_code != 0:
         reason = result.stderr.decode(errors="replace").strip() or f"exit code {result.exit_code}"
-        raise SandboxError(f"the sandbox could not be looked at from inside: {reason}")
+        raise SandboxError(f"the sandbox could not be looked at from inside: {reason}", remedy=remedy_told(reason))
     if result.truncated:
         raise SandboxError("the sandbox could not be looked at from inside: it has too much to say")
     text = result.stdout.decode(errors="replace")

@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ import anyio.to_thread
 
 from swarm.sandboxes.environments import (
     Environment,
+    holds_module,
     own_folders,
     own_python,
     path_without,
@@ -49,8 +51,7 @@ async def discover(env: Mapping[str, str]) -> Found:
 
 async def of_repository(repo: Path | None) -> Found:
     """What `discover` finds for this process, seen from a repository, whose own environments come first."""
-    env = {name: os.environ[name] for name in ("PATH", "SWARM_HOME") if name in os.environ}
-    env["HOME"] = os.environ.get("HOME", "/")
+    env = _own_variables()
     if repo is None:
         return await discover(env)
     own = await anyio.to_thread.run_sync(own_folders, repo)
@@ -61,6 +62,21 @@ async def of_repository(repo: Path | None) -> Found:
     else:
         shown, entries = await discover(env | pinned(repo) | {"PATH": path_without(repo, path)})
     return tuple(dict.fromkeys((*own, *shown))), entries
+
+
+async def with_module(module: str) -> Found:
+    """What `discover` finds for this process where that Python has a module, else the Python of this process: it may
+    have been started from an environment that nobody activated."""
+    env = _own_variables()
+    python = await anyio.to_thread.run_sync(_ask, env)
+    if python is None or not holds_module(python, module):
+        python = Environment(Path(sys.prefix), Path(sys.base_prefix), Path(sys.executable))
+    return await anyio.to_thread.run_sync(_around, python, env)
+
+
+def _own_variables() -> dict[str, str]:
+    env = {name: os.environ[name] for name in ("PATH", "SWARM_HOME") if name in os.environ}
+    return env | {"HOME": os.environ.get("HOME", "/")}
 
 
 def _discover(env: Mapping[str, str]) -> Found:

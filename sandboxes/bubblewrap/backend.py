@@ -19,7 +19,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +33,7 @@ from swarm.sandboxes.bubblewrap.namespace import FILTER, STATUS, namespace
 from swarm.sandboxes.channel.agent import CONTROL, agent_command
 from swarm.sandboxes.channel.channel import Channel
 from swarm.sandboxes.folders import hand_over, private_folder
-from swarm.sandboxes.host_root import HostRoot, find_host_root, made_files
+from swarm.sandboxes.host_root import HostRoot, find_host_root, linked, made_files
 from swarm.sandboxes.limits import cgroups
 from swarm.sandboxes.limits import known as known_limits
 from swarm.sandboxes.limits.disk import DiskWatch
@@ -252,19 +252,11 @@ def _mounts(request: SandboxRequest, host: HostRoot) -> list[str]:
     for path, how, source in sorted(binds, key=lambda bind: len(bind[0].parts)):
         if workdir not in path.parents:
             argv += _folders(path.parent)
-        if how == "--ro-bind" and (target := _linked(path, [place for place, _, _ in binds])) is not None:
+        if how == "--ro-bind" and (target := linked(path, [place for place, _, _ in binds])) is not None:
             argv += ["--symlink", str(target), str(path)]
         else:
             argv += [how, str(source), str(path)]
     return argv
-
-
-def _linked(path: Path, shown: Sequence[Path]) -> Path | None:
-    """Where a link to a shown file leads: a Python finds its own files from where it really lies."""
-    if not path.is_symlink() or not path.is_file() or any(place in path.parents for place in shown):
-        return None
-    target = Path(os.path.realpath(path))
-    return target if any(place in target.parents for place in shown) else None
 
 
 def _folders(folder: Path) -> list[str]:

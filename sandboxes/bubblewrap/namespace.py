@@ -15,7 +15,7 @@ from swarm.errors import SandboxError
 from swarm.sandboxes.bubblewrap import seccomp
 from swarm.sandboxes.channel.channel import Channel
 from swarm.sandboxes.shell import with_all_signals
-from swarm.shortage import remedy_for
+from swarm.shortage import remedy_for, remedy_told
 
 _STARTS_S = 30.0
 _TELLS_S = 2.0
@@ -28,6 +28,9 @@ FILTER = "\0filter"
 """Stands in a command line for the option that filters system calls (`swarm.sandboxes.bubblewrap.seccomp`)."""
 
 _BOUND = 15.0
+_KILLED = (
+    "try again; where nobody did that, the machine ran out of memory (`dmesg`): give it more, or lower --concurrency"
+)
 REMEDY = "install it with `sudo apt-get install bubblewrap`, or choose --sandbox docker"
 
 
@@ -59,7 +62,7 @@ async def namespace(argv: Sequence[str], env: Mapping[str, str], channel: Channe
                 first = _first(status, stack)  # now, before its id could be another's
                 await _greeted(channel, outer)
             if not channel.open or process.poll() is not None:
-                raise SandboxError(f"bubblewrap could not start: {_complaint(process)}", remedy=REMEDY)
+                raise _failure(process)
             yield _told_id(status)
         finally:
             try:
@@ -150,8 +153,16 @@ def _told_id(status: bytearray) -> int:
     return int(json.loads(bytes(status).partition(b"\n")[0])["child-pid"])
 
 
-def _complaint(process: subprocess.Popen[bytes]) -> str:
+def _failure(process: subprocess.Popen[bytes]) -> SandboxError:
+    """Why it did not come to be a sandbox: in its own words, or by how it ended."""
     assert process.stderr is not None
     os.set_blocking(process.stderr.fileno(), False)
     text = (process.stderr.read(1 << 12) or b"").decode(errors="replace").strip()
-    return text or "it says nothing"
+    code = process.poll()
+    remedy = remedy_told(text) or REMEDY
+    if code is not None and (number := -code if code < 0 else code - 128) > 0:  # its first process, or itself
+        name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+        text, remedy = text or f"it was ended by {name}", remedy_told(text) or _KILLED
+    if not text:
+        text = f"no word within {_STARTS_S:g} s" if code is None else f"it ended with {code} and says nothing"
+    return SandboxError(f"bubblewrap could not start: {text}", remedy=remedy)

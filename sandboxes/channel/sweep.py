@@ -10,6 +10,8 @@ from pathlib import Path
 from swarm.sandboxes.channel.agent import CONTROL, MARK
 from swarm.sandboxes.leases.leftover import VARIABLE
 
+_BLOCK = 1 << 16
+
 
 def send(signal_number: signal.Signals, belongs: Callable[[Path], bool]) -> int:
     """Send a signal to every process for which it holds; gives how many there were. Blocks."""
@@ -37,7 +39,7 @@ def pid_of(process: Path) -> int:
 def command_of(process: Path) -> str:
     """The start of a process's command line, or nothing."""
     try:
-        return (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")[:80].strip()
+        return _read(process, "cmdline").replace(b"\0", b" ").decode(errors="replace")[:80].strip()
     except OSError:
         return ""
 
@@ -45,8 +47,8 @@ def command_of(process: Path) -> str:
 def of_lease(folder: Path) -> Callable[[Path], bool]:
     """Whether a process was made for a lease: it has its folder in the environment, holds a FIFO of one of its
     sandboxes, lives in one of them, or is a bubblewrap that starts one."""
-    tests = [lambda process: f"\0{VARIABLE}={folder}\0".encode() in b"\0" + (process / "environ").read_bytes()]
-    tests += [_starts(folder)]
+    wanted = f"\0{VARIABLE}={folder}\0".encode()
+    tests = [lambda process: wanted in b"\0" + _read(process, "environ"), _starts(folder)]
     controls = [path for path in folder.glob("*/control") if path.is_dir()]
     if controls:
         tests += [_holds_below(controls), _lives_over(controls)]
@@ -54,11 +56,11 @@ def of_lease(folder: Path) -> Callable[[Path], bool]:
 
 
 def _starts(folder: Path) -> Callable[[Path], bool]:
-    wanted = os.fsencode(folder) + b"/"
+    wanted = b"\0" + os.fsencode(folder) + b"/"
 
     def belongs(process: Path) -> bool:
-        program, *words = (process / "cmdline").read_bytes().split(b"\0")
-        return program.endswith(b"/bwrap") and any(word.startswith(wanted) for word in words)
+        command = _read(process, "cmdline")
+        return command.partition(b"\0")[0].endswith(b"/bwrap") and wanted in command
 
     return belongs
 
@@ -88,7 +90,7 @@ def marked(mark: str) -> Callable[[Path], bool]:
     wanted = f"\0{MARK}={mark}".encode()
 
     def belongs(process: Path) -> bool:
-        return wanted in b"\0" + (process / "environ").read_bytes()
+        return wanted in b"\0" + _read(process, "environ")
 
     return belongs
 
@@ -136,9 +138,8 @@ def _that(process: Path, belongs: Callable[[Path], bool]) -> Path | None:
     except OSError:
         said = False
     try:
-        with open(process / "stat", "rb", buffering=0) as file:
-            if not file.read(4096).rpartition(b")")[2].startswith(b" Z"):
-                return process if said else None
+        if not _read(process, "stat").rpartition(b")")[2].startswith(b" Z"):
+            return process if said else None
         others = [thread for thread in (process / "task").iterdir() if thread.name != process.name]
         return others[-1] if others and (said or belongs(others[-1])) else None
     except OSError:  # gone meanwhile, or another user's
@@ -147,4 +148,16 @@ def _that(process: Path, belongs: Callable[[Path], bool]) -> Path | None:
 
 def _state(process: Path) -> list[str]:
     """State, parent, group, session and so on: what follows the name."""
-    return (process / "stat").read_text(errors="replace").rpartition(")")[2].split()
+    return _read(process, "stat").decode(errors="replace").rpartition(")")[2].split()
+
+
+def _read(process: Path, name: str) -> bytes:
+    """A file of a process. There may be many hundred processes, each looked at whenever a lease ends."""
+    fd = os.open(f"{process}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        found = os.read(fd, _BLOCK)
+        while found and (more := os.read(fd, _BLOCK)):
+            found += more
+        return found
+    finally:
+        os.close(fd)

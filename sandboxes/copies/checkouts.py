@@ -9,7 +9,8 @@ import hashlib
 import os
 import shutil
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from swarm.errors import MachineError
@@ -20,6 +21,7 @@ from swarm.sandboxes.folders import hand_over, settle
 from swarm.sandboxes.git.command import Git, own_git
 from swarm.sandboxes.git.index import restat
 from swarm.sandboxes.git.local import LocalGit
+from swarm.sandboxes.git.objects import Commit
 
 Owner = tuple[int, int] | None
 """User and group to whom files are given; None: they stay this process's own."""
@@ -33,11 +35,13 @@ was written, else it would read them all."""
 class Checkouts:
     """Folders over one store. `date`, in Unix seconds, is given to all files, so that two copies look the same;
     `local_git`: whether a checkout gets a small repository of its own, in which `git diff` and `git status` work.
+    `commits`: what is known of some, by name.
     """
 
     store: Path
     date: int
     local_git: bool = True
+    commits: Mapping[str, Commit] = field(default_factory=dict, repr=False, compare=False)
 
     def make(self, commit: str | None, folder: Path, owner: Owner = None) -> None:
         """Write the tree of a commit into an empty folder that nobody else can reach yet; None: it stays empty.
@@ -51,7 +55,7 @@ class Checkouts:
         settle(folder, self._past(), owner)
         size = restat(index, folder)
         if commit and self.local_git:
-            LocalGit(self.store, self.date).add(own_git(self.store), folder, commit, index, size)
+            LocalGit(self.store, self.date, self.commits).add(own_git(self.store), folder, commit, index, size)
         if owner is not None:
             if (folder / ".git").is_dir() and not (folder / ".git").is_symlink():
                 hand_over(folder / ".git", *owner)
@@ -97,7 +101,8 @@ class Checkouts:
             # From elsewhere: the folder itself may be locked.
             Git(git.env, self.store).run("read-tree", *(("-m", "-i") if index.exists() else ("--reset",)), parent)
         elif only is not None and not only.paths:
-            return Staged(git.run("write-tree").text)
+            known = self.commits.get(parent)
+            return Staged(known.tree if known is not None else git.run("write-tree").text)
         filled.unlink(missing_ok=True)
         return add_all(git, folder, index, ours=ours, only=only)
 
@@ -133,7 +138,8 @@ class Checkouts:
         restat(index, folder, only=frozenset(changed))
         _filled_from(index).write_text(new)
         if self.local_git and begins:
-            for made in LocalGit(self.store, self.date).move(own_git(self.store), folder, old, new, index):
+            local = LocalGit(self.store, self.date, self.commits)
+            for made in local.move(own_git(self.store), folder, old, new, index):
                 if owner is not None:
                     os.chown(made, *owner, follow_symlinks=False)
 

@@ -24,6 +24,7 @@ from swarm.sandboxes.channel.channel import Channel
 from swarm.sandboxes.docker.engine import Engine
 from swarm.sandboxes.docker.images import ensure_host, ensure_named
 from swarm.sandboxes.docker.leftovers import note_engine
+from swarm.sandboxes.docker.links import links_among, make_links
 from swarm.sandboxes.folders import hand_over, private_folder
 from swarm.sandboxes.host_root import HostRoot, find_host_root
 from swarm.sandboxes.leases.leftover import LABEL
@@ -94,10 +95,11 @@ class DockerBackend:
         request = replace(request, workspace=request.workspace.resolve())
         workdir_of(request)
         image = await self._image()
-        shown = _shown(request, self._host)
+        shown, links = await anyio.to_thread.run_sync(_shown, request, self._host)
         await anyio.to_thread.run_sync(hand_over, request.workspace, *_user())
         name = f"swarm-{secrets.token_hex(8)}"
         binds = (*(self._host.binds if self._host else ()), *shown)
+        places = (*binds, Path(request.workdir), Path(CONTROL))
         if request.lease not in self._noted:
             await anyio.to_thread.run_sync(note_engine, request.lease, self._engine.address)
             self._noted.add(request.lease)
@@ -105,7 +107,8 @@ class DockerBackend:
             watch = DiskWatch([request.workspace], request.limits.disk_bytes)
             channel = Channel(private / "control", name, watch=watch.watch)
             try:
-                options = _options(request, binds, channel)
+                folders = await anyio.to_thread.run_sync(make_links, links, places, private)
+                options = _options(request, dict(zip(binds, binds, strict=True)) | folders, channel)
                 await self._engine.call(partial(self._start, image, name, options))
                 await _greeted(channel)
                 first = await self._engine.call(partial(self._first, name)) if request.network else 0
@@ -168,10 +171,13 @@ def _user() -> tuple[int, int]:
     return os.geteuid(), os.getegid()
 
 
-def _shown(request: SandboxRequest, host: HostRoot | None) -> tuple[Path, ...]:
+def _shown(request: SandboxRequest, host: HostRoot | None) -> tuple[tuple[Path, ...], Mapping[Path, Path]]:
+    """What of the toolchain is mounted, and what of it is made as links, with their targets."""
     if host is None:
-        return ()
-    return tuple(path for path in request.toolchain if str(path) != request.workdir and not host.shows(path))
+        return (), {}
+    shown = [path for path in request.toolchain if str(path) != request.workdir and not host.shows(path)]
+    links = links_among(shown, host, (Path(request.workdir),))
+    return tuple(path for path in shown if path not in links), links
 
 
 def _environment(request: SandboxRequest) -> dict[str, str]:
@@ -195,12 +201,12 @@ def _expected(request: SandboxRequest) -> Expected:
     )
 
 
-def _options(request: SandboxRequest, read_only: tuple[Path, ...], channel: Channel) -> dict[str, Any]:
+def _options(request: SandboxRequest, read_only: Mapping[Path, Path], channel: Channel) -> dict[str, Any]:
     from docker.types import Mount, Ulimit
 
     limits = request.limits
     uid, gid = _user()
-    mounts = [Mount(str(path), str(path), type="bind", read_only=True) for path in read_only]
+    mounts = [Mount(str(path), str(source), type="bind", read_only=True) for path, source in read_only.items()]
     mounts.append(Mount(request.workdir, str(request.workspace), type="bind"))
     mounts.append(Mount(CONTROL, str(channel.folder), type="bind", read_only=True))
     return {

@@ -20,6 +20,9 @@ _NAME = b".gitattributes"
 _LINE = re.compile(
     rb'[ \t\r]*(?P<pattern>"(?:[^"\\]|\\.)*"|[^ \t\r"#][^ \t\r]*)(?P<words>(?:[ \t\r]+[^ \t\r]+)*)[ \t\r]*'
 )
+_ATTRIBUTE = re.compile(rb"[\w.][\w.-]*")
+"""A name of one, as git takes it."""
+
 _LARGEST = 1 << 20
 _HEEDED = 100 << 20
 """Bytes of a `.gitattributes` that git itself still reads."""
@@ -58,7 +61,7 @@ def _moved(line: bytes, folder: bytes, macros: set[bytes]) -> bytes:
     pattern = match["pattern"]
     words = [kept for word in match["words"].split() if (kept := _kept(word, macros))]
     if pattern.startswith(b"[attr]"):
-        if folder:
+        if folder or not _ATTRIBUTE.fullmatch(pattern.removeprefix(b"[attr]")):
             return b""
         macros.add(pattern.removeprefix(b"[attr]"))
         return b" ".join((pattern, *words)) + b"\n"

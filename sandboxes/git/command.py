@@ -13,6 +13,7 @@ import subprocess
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 
 from swarm.errors import MachineError
@@ -198,9 +199,21 @@ def without_filters(git: Git) -> Git:
     return replace(git, env=env | {"GIT_CONFIG_COUNT": str(count)} if names else git.env)
 
 
+@lru_cache(maxsize=1)
+def _version(path: str, *program: str | int) -> str:
+    """What the git of a PATH says that it is; asked again when the `program` is another."""
+    return Git({"PATH": path, **_OWN}, Path("/")).run("version").text
+
+
 def require_version() -> None:
     """Raises: MachineError where git is missing or too old."""
-    text = Git({"PATH": os.environ.get("PATH", os.defpath), **_OWN}, Path("/")).run("version").text
+    path = os.environ.get("PATH", os.defpath)
+    try:
+        program = shutil.which("git", path=path) or "git"
+        about = Path(program).stat()
+        text = _version(path, program, about.st_ino, about.st_mtime_ns)
+    except OSError:
+        text = _version.__wrapped__(path)
     found = re.search(r"(\d{1,4})\.(\d{1,4})", text)
     if found is None or (int(found[1]), int(found[2])) < OLDEST:
         wanted = ".".join(map(str, OLDEST))

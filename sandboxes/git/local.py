@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from swarm.sandboxes.git.command import Git
 from swarm.sandboxes.git.nested import EXCLUDED
+from swarm.sandboxes.git.objects import Commit, write_commit
 
 _CONFIG = """[core]
 \trepositoryformatversion = {version}
@@ -30,14 +32,17 @@ _LARGEST = 512 << 20
 """Bytes of files beyond which a checkout gets no repository of its own."""
 
 _REF = "refs/heads/main"
+_EMAIL = "swarm@localhost"
 
 
 @dataclass(frozen=True, slots=True)
 class LocalGit:
-    """Makes such repositories. `store` is the run's store; `date` that of the commit, in Unix seconds."""
+    """Makes such repositories. `store` is the run's store; `date` that of the commit, in Unix seconds; `commits`: what
+    is known of some of the store's."""
 
     store: Path
     date: int
+    commits: Mapping[str, Commit]
 
     def add(self, git: Git, folder: Path, commit: str, index: Path, size: int) -> None:
         """Make the repository in `folder`, a checkout of `commit` with that index, whose files have `size` bytes. One
@@ -84,11 +89,16 @@ class LocalGit:
 
     def _commit(self, git: Git, commit: str) -> str:
         """The commit of the small repository: the same tree, without history."""
+        known = self.commits.get(commit)
+        if known is not None:
+            made = write_commit(self.store, (known.tree, ()), "start\n", ("swarm", "swarm", _EMAIL), self.date)
+            if made is not None:
+                return made
         who = {f"GIT_{role}_{key}": value for role in ("AUTHOR", "COMMITTER") for key, value in self._identity()}
         return git.run("commit-tree", f"{commit}^{{tree}}", "-m", "start", env=who).text
 
     def _identity(self) -> tuple[tuple[str, str], ...]:
-        return ("NAME", "swarm"), ("EMAIL", "swarm@localhost"), ("DATE", f"@{self.date} +0000")
+        return ("NAME", "swarm"), ("EMAIL", _EMAIL), ("DATE", f"@{self.date} +0000")
 
 
 def _pack(git: Git, revisions: str, folder: Path) -> list[Path]:

@@ -7,24 +7,15 @@ one: a commit with the tree below, whose parent is what the patch was made on.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 from swarm.errors import MachineError
 from swarm.sandboxes.git.command import Git
+from swarm.sandboxes.git.objects import Commit
+from swarm.sandboxes.git.overlay import Edits, edits_of
 from swarm.stages import Change, Picked
 
 MakeCommit = Callable[[str, Sequence[str], str, str], str]
 """Makes a commit of a tree, its parents, a message and an author."""
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """A commit of the store."""
-
-    name: str
-    tree: str
-    parents: tuple[str, ...]
-
 
 _STYLE = ("-c", "merge.conflictStyle=zdiff3")
 _MARKS = ("<<<<<<<", ">>>>>>>")
@@ -71,15 +62,19 @@ def _messages(fields: Sequence[bytes]) -> Iterator[tuple[str, str]]:
         at += 2
 
 
-def changes(git: Git, patch: str) -> tuple[Change, ...]:
-    """See `swarm.protocols.Repository.changes`."""
-    options = ("-r", "-z", "--numstat", "--no-renames", "--no-ext-diff", "--no-textconv")
+def changes(git: Git, patch: str) -> tuple[tuple[Change, ...], Edits]:
+    """See `swarm.protocols.Repository.changes`; and the same by objects."""
+    options = ("-r", "-t", "-z", "--raw", "--numstat", "--no-abbrev", "--no-renames", "--no-ext-diff", "--no-textconv")
+    fields = git.run("diff-tree", *options, f"{patch}^", patch).parts
+    raw = 0
+    while raw < len(fields) and fields[raw].startswith(b":"):
+        raw += 2
     found = []
-    for line in git.run("diff-tree", *options, f"{patch}^", patch).parts:
+    for line in fields[raw:]:
         added, deleted, name = line.split(b"\t", 2)
         lines = 0 if added == b"-" else int(added) + int(deleted)
         found.append(Change(name.decode(errors="surrogateescape"), lines))
-    return tuple(found)
+    return tuple(found), edits_of(fields[:raw])
 
 
 def holding(git: Git, commit: str, words: Sequence[str]) -> tuple[str, ...]:

@@ -13,11 +13,12 @@ from pydantic import BaseModel, ValidationError
 from swarm.errors import MachineError
 from swarm.sandboxes.copies.checkouts import Checkouts
 from swarm.sandboxes.copies.staging import Uncapturable
-from swarm.sandboxes.git import picking, reading
+from swarm.sandboxes.git import objects, picking, reading
 from swarm.sandboxes.git.attributes import NO_CONVERSION
 from swarm.sandboxes.git.command import Git, one_line, own_git
 from swarm.sandboxes.git.local import exclude_lines
-from swarm.sandboxes.git.picking import Commit
+from swarm.sandboxes.git.objects import Commit
+from swarm.sandboxes.git.overlay import Overlay
 from swarm.stages import Captured, Change, Picked
 from swarm.whole_file import write_whole
 
@@ -46,6 +47,7 @@ class GitRepository:
     _known: dict[str, Commit] = field(default_factory=dict, init=False, repr=False, compare=False)
     _made: dict[tuple[str, ...], str] = field(default_factory=dict, init=False, repr=False, compare=False)
     _of_base: list[Sequence[bytes]] = field(default_factory=list, init=False, repr=False, compare=False)
+    _overlay: Overlay = field(default_factory=Overlay, init=False, repr=False, compare=False)
 
     @property
     def dirty(self) -> bool:
@@ -55,7 +57,7 @@ class GitRepository:
     @property
     def checkouts(self) -> Checkouts:
         """Folders with trees of this store."""
-        return Checkouts(self.store, self.date, self.local_git)
+        return Checkouts(self.store, self.date, self.local_git, self._known)
 
     async def listing(self, commit: str, limit: int) -> str:
         """See `swarm.protocols.Repository`."""
@@ -91,7 +93,9 @@ class GitRepository:
 
     async def changes(self, patch: str) -> Sequence[Change]:
         """See `swarm.protocols.Repository`."""
-        return await anyio.to_thread.run_sync(picking.changes, self._git(), patch)
+        found, edits = await anyio.to_thread.run_sync(picking.changes, self._git(), patch)
+        self._overlay.learn(patch, edits)
+        return found
 
     async def holding(self, commit: str, words: Sequence[str]) -> Sequence[str]:
         """See `swarm.protocols.Repository`."""
@@ -143,7 +147,8 @@ class GitRepository:
     def remember(self) -> None:
         """Let the store tell what `remembered` gives; blocks."""
         (self.store / BASE).write_text(f"{self.base}\n")
-        began = _Began(base=self.base, head=self.head, date=self.date)
+        known = self._known.get(self.base, Commit(self.base, "", ()))
+        began = _Began(base=self.base, head=self.head, date=self.date, tree=known.tree, parents=known.parents)
         write_whole(self.store / _FILE, began.model_dump_json().encode())
 
     def _git(self) -> Git:
@@ -174,12 +179,26 @@ class GitRepository:
 
     def _pick(self, onto: str, patch: str, message: str, author: str) -> Picked:
         top, work = self._commits(onto, patch)
-        return picking.pick(self._git(), self._commit, top, work, message, author)
+        begun = self._commits(work.parents[0])[0]
+        below, tree = begun.tree, None
+        if begun.name != top.name:
+            tree = self._overlay.laid(self._git(), self.store, below, top.tree, patch)
+        if tree is not None:
+            made = top.name if tree == top.tree else self._commit(tree, [top.name], message, author)
+            picked = Picked(made, tree=tree)
+        else:
+            picked = picking.pick(self._git(), self._commit, top, work, message, author)
+        if picked.commit is not None:
+            self._overlay.merged(below, top.tree, patch, picked.tree)
+        return picked
 
     def _commit(self, tree: str, parents: Sequence[str], message: str, author: str) -> str:
         given = (tree, message, author, *parents)
         if given not in self._made:  # the same content gets the same name
-            made = commit_tree(self._git(), tree, parents, message, author=author, date=self.date)
+            people = author, "swarm", EMAIL
+            made = objects.write_commit(self.store, (tree, parents), message, people, self.date) or commit_tree(
+                self._git(), tree, parents, message, author=author, date=self.date
+            )
             self._made[given] = made
             if "^" not in tree:
                 self.learn(Commit(made, tree, tuple(parents)))
@@ -187,6 +206,9 @@ class GitRepository:
 
     def _commits(self, *names: str) -> list[Commit]:
         """What some commits are, asked once where a full name is given: it never is another."""
+        for name in names:
+            if name not in self._known and (lone := objects.read_commit(self.store, name)) is not None:
+                self.learn(lone)
         asked = list(dict.fromkeys(name for name in names if name not in self._known))
         found = dict(zip(asked, picking.commits(self._git(), asked), strict=True)) if asked else {}
         self._known.update((name, commit) for name, commit in found.items() if name == commit.name)
@@ -199,6 +221,9 @@ class _Began(BaseModel):
     base: str
     head: str
     date: int
+    tree: str = ""
+    parents: tuple[str, ...] = ()
+    """Of the base, where its tree is told."""
 
 
 def remembered(store: Path) -> GitRepository:
@@ -214,7 +239,10 @@ def remembered(store: Path) -> GitRepository:
         raise MachineError(f"{store} is no store of a run") from error
     except (OSError, ValidationError) as error:
         raise MachineError(f"{path} is damaged") from error
-    return GitRepository(store, began.base, began.head, began.date)
+    made = GitRepository(store, began.base, began.head, began.date)
+    if began.tree:
+        made.learn(Commit(began.base, began.tree, began.parents))
+    return made
 
 
 def plain_store(store: Path) -> GitRepository:

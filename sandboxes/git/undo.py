@@ -10,7 +10,7 @@ import stat
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -56,6 +56,7 @@ def all_or_nothing(folder: Path, paths: Iterable[bytes], beside: Path) -> Iterat
     with ExitStack() as held:
         try:
             try:
+                held.callback(os.close, _lock(place))
                 kept = [_Kept(path, _keep(path, place / str(number))) for number, path in enumerate(touched)]
                 for path in touched:
                     folders |= _above(path, folder)
@@ -75,11 +76,13 @@ def all_or_nothing(folder: Path, paths: Iterable[bytes], beside: Path) -> Iterat
                 raise
         finally:
             if not needed:
+                (place / _SCRIPT).unlink(missing_ok=True)  # first: half of what was there is not to be put back
                 remove_tree(place)
 
 
 def refuse_half_done(user: Opened) -> None:
-    """See that no earlier change of a checkout was cut off half way, by a dead machine or a killed process.
+    """See that no earlier change of a checkout was cut off half way, by a dead machine or a killed process. What one
+    left that had changed nothing yet is removed.
 
     Raises:
         UsageError: one was; the remedy puts back what was there.
@@ -95,6 +98,30 @@ def refuse_half_done(user: Opened) -> None:
             remedy=f"put back what was there: sh {_word(script)} (or keep the files as they are: "
             f"rm -r {_word(script.parent)})",
         )
+
+    for place in user.own.glob(f"{_PREFIX}*"):
+        with suppress(OSError):  # it is under way, or just done
+            fd = _lock(place)
+            try:
+                if not (place / _SCRIPT).exists():
+                    remove_tree(place)
+            finally:
+                os.close(fd)
+
+
+def _lock(place: Path) -> int:
+    """Tell others that a folder is in use.
+
+    Raises:
+        OSError: by somebody else, or it has gone.
+    """
+    fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
 
 
 def _note(place: Path, folder: Path, kept: list[_Kept], folders: dict[Path, int]) -> BinaryIO:

@@ -9,15 +9,15 @@ from pathlib import Path
 import anyio.to_thread
 
 from swarm.errors import MachineError, UsageError
-from swarm.sandboxes.git import lfs
+from swarm.sandboxes.git import lfs, objects
 from swarm.sandboxes.git.apart import keep_apart
 from swarm.sandboxes.git.attributes import conversions
 from swarm.sandboxes.git.branch import UNCOMMITTED
 from swarm.sandboxes.git.command import Finished, Git, own_git, require_version, user_git
 from swarm.sandboxes.git.ignoring import ignored, ignored_below
 from swarm.sandboxes.git.local import exclude_lines
+from swarm.sandboxes.git.objects import Commit
 from swarm.sandboxes.git.opened import NoRepository, Opened, opened
-from swarm.sandboxes.git.picking import Commit
 from swarm.sandboxes.git.repository import GitRepository, commit_tree, remembered
 from swarm.sandboxes.git.taking import take
 from swarm.sandboxes.git.undo import refuse_half_done
@@ -101,7 +101,7 @@ def _top(start: Path, besides: str = "") -> Opened:
         found = opened(git)
     except NoRepository as error:
         raise _unusable(start, error.said, besides) from None
-    if "core.worktree" in found.configured and not _of(found):
+    if not _plain(found) and "core.worktree" in found.configured and not _of(found):
         folder = (found.own / os.fsdecode(git.run("config", "core.worktree").out.rstrip(b"\n"))).resolve()
         raise UsageError(
             f"{start} has no files of its own: its files are in {folder} (core.worktree)",
@@ -110,6 +110,12 @@ def _top(start: Path, besides: str = "") -> Opened:
     if found.bare or not found.inside or found.top is None:
         raise UsageError(f"{start} is a bare repository, without files", remedy="give --repo a checkout of it")
     return replace(found, git=user_git(found.top))
+
+
+def _plain(found: Opened) -> bool:
+    """Whether its files lie around its folder of git: then they say that they are its own, whatever is configured."""
+    inner = found.top / ".git" if found.inside and found.top is not None else None
+    return inner is not None and not inner.is_symlink() and inner.is_dir() and inner.resolve() == found.own.resolve()
 
 
 def _of(found: Opened) -> bool:
@@ -156,12 +162,12 @@ def _snapshot(repo: Path, store: Path) -> GitRepository:
         raise UsageError(f"{repo} has no commit yet", remedy="make one: git add -A && git commit")
     own = _make_store(user, store)
     taken = take(user, store)
-    date, tree, *parents = own.run("show", "-s", "--format=%ct %T %P", user.head).text.split()
-    base = user.head
-    if taken.tree != tree:
-        base, parents = commit_tree(own, taken.tree, [base], UNCOMMITTED, author="swarm", date=int(date)), [base]
-    made = GitRepository(store, base, user.head, int(date), notes=taken.notes)
-    made.learn(Commit(base, taken.tree, tuple(parents)))
+    date, head = _about(own, user, store, user.head)
+    base, parents = user.head, head.parents
+    if taken.tree != head.tree:
+        base, parents = commit_tree(own, taken.tree, [base], UNCOMMITTED, author="swarm", date=date), (base,)
+    made = GitRepository(store, base, user.head, date, notes=taken.notes)
+    made.learn(Commit(base, taken.tree, parents))
     modules = [module.path for module in taken.apart.modules]
     with (store / "info/exclude").open("ab") as file:
         for module in modules:
@@ -171,6 +177,16 @@ def _snapshot(repo: Path, store: Path) -> GitRepository:
     keep_apart(store, taken.apart)
     made.remember()
     return made
+
+
+def _about(own: Git, user: Opened, store: Path, name: str) -> tuple[int, Commit]:
+    """The date of a commit of the user's, and what it is."""
+    if not (store / "shallow").exists():  # else it may have parents that are not there
+        date, commit = objects.date_of(user.common, name), objects.read_commit(user.common, name)
+        if date is not None and commit is not None:
+            return date, commit
+    date_told, tree, *parents = own.run("show", "-s", "--format=%ct %T %P", name).text.split()
+    return int(date_told), Commit(name, tree, tuple(parents))
 
 
 def _make_store(user: Opened, store: Path) -> Git:

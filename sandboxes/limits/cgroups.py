@@ -288,6 +288,7 @@ def _works(hierarchy: Hierarchy, lease: Path) -> bool:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            env={},  # nothing of ours is shown where processes are listed
         ) as process:
             assert process.stdout is not None
             return process.stdout.readline() == b"\n" and not trial.trouble(process.pid, limits)
