@@ -56,6 +56,7 @@ class BoardTool:
             return failed(ToolErrorKind.BAD_ARGUMENTS, f"{NAME}: {_PARAMETERS.complaint(error)}")
         key = values["key"].strip().removeprefix(sandbox.workdir.rstrip("/") + "/")
         try:
-            return ToolResult(self.seat.use(values["action"], key, values["text"]))
+            said = self.seat.use(values["action"], key, values["text"])
+            return ToolResult(said if isinstance(said, str) else await said)
         except ValueError as refused:
             return failed(ToolErrorKind.BAD_ARGUMENTS, f"{NAME}: {refused}.")

@@ -7,21 +7,23 @@ The package `mcp` is an extra, imported when a server is asked for.
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import re
-import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 import anyio
 from anyio.abc import TaskStatus
 
 from swarm.errors import MachineError, UsageError
+from swarm.models.wire.bounded import bound
 from swarm.protocols import Sandbox, Tool
 from swarm.stopping import companions
 from swarm.tools.mcp_config import McpServer
+from swarm.tools.mcp_stdio import Complaints, stdio_transport
 from swarm.tools.output import clip, failed, printable
 from swarm.types import JsonObject, ToolErrorKind, ToolResult, ToolStatus
 
@@ -35,6 +37,9 @@ _MOST_TOOLS = 256
 _NAME = 64
 _LONGEST = 8_000
 """Characters of a tool's description that models are told."""
+
+_LONGEST_SCHEMA = 32_000
+"""Characters of its parameters, likewise."""
 
 _ODD = re.compile(r"[^A-Za-z0-9_-]")
 
@@ -69,19 +74,25 @@ class McpTool:
     async def call(self, arguments: JsonObject, sandbox: Sandbox) -> ToolResult:
         """The sandbox has no part in it."""
         from mcp import MCPError
-        from mcp.types import CONNECTION_CLOSED
+        from mcp.types import CONNECTION_CLOSED, CallToolRequest, CallToolRequestParams, CallToolResult
+        from pydantic import ValidationError
+
+        # Not `client.call_tool`: that matches the answer with patterns of the server's choice, in this process.
+        asked = CallToolRequest(params=CallToolRequestParams(name=self.remote, arguments=arguments))
 
         server, client = self.connection.name, self.connection.client
         if client is None:
             return failed(ToolErrorKind.UNAVAILABLE, f"the MCP server {server} is gone. Go on without its tools.")
         try:
             with anyio.fail_after(CALL_SECONDS):
-                result = await client.call_tool(self.remote, arguments)
+                result = await client.session.send_request(asked, CallToolResult)
         except TimeoutError:
             return failed(ToolErrorKind.TIMED_OUT, f"the MCP server {server} gave no answer in {CALL_SECONDS:g} s.")
         except (anyio.ClosedResourceError, anyio.BrokenResourceError, RuntimeError):  # closed under the call
             self.connection.lost()
             return failed(ToolErrorKind.UNAVAILABLE, f"the MCP server {server} is gone. Go on without its tools.")
+        except ValidationError:
+            return failed(ToolErrorKind.RAISED, f"the MCP server {server} gave an answer that is none.")
         except MCPError as error:
             if error.error.code == CONNECTION_CLOSED:
                 self.connection.lost()
@@ -121,45 +132,41 @@ async def open_servers(servers: Mapping[str, McpServer], notify: Callable[[str],
 
 async def _serve(connection: _Connection, *, task_status: TaskStatus[None]) -> None:
     """Hold the connection until it is cancelled or breaks. Before it is up a failure is raised, later it is noted."""
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
-        started = False
-        try:
-            with anyio.CancelScope() as scope:
-                scope.deadline = anyio.current_time() + START_SECONDS
-                async with _client(connection.server, log) as client:
-                    connection.tools = await _tools(connection, client)
-                    connection.client = client
-                    scope.deadline = float("inf")
-                    started = True
-                    task_status.started()
-                    await anyio.sleep_forever()
-            if not started:
-                raise TimeoutError(f"no answer in {START_SECONDS:g} s")
-        except Exception as error:  # noqa: BLE001 - a transport may raise anything, mostly in groups
-            cause = _first(error)
-            if not started:
-                raise _start_failure(connection, cause, log) from None
-            connection.lost()
-        finally:
-            connection.client = None
+    complaints, started = Complaints(), False
+    try:
+        with anyio.CancelScope() as scope:
+            scope.deadline = anyio.current_time() + START_SECONDS
+            async with _client(connection.server, complaints) as client:
+                connection.tools = await _tools(connection, client)
+                connection.client = client
+                scope.deadline = float("inf")
+                started = True
+                task_status.started()
+                await anyio.sleep_forever()
+        if not started:
+            raise TimeoutError(f"no answer in {START_SECONDS:g} s")
+    except Exception as error:  # noqa: BLE001 - a transport may raise anything, mostly in groups
+        cause = _first(error)
+        if not started:
+            raise _start_failure(connection, cause, complaints) from None
+        connection.lost()
+    finally:
+        connection.client = None
 
 
 @asynccontextmanager
-async def _client(server: McpServer, log: TextIO) -> AsyncIterator[mcp.Client]:
+async def _client(server: McpServer, complaints: Complaints) -> AsyncIterator[mcp.Client]:
     import httpx2
-    from mcp import Client, StdioServerParameters
-    from mcp.client.stdio import stdio_client
+    from mcp import Client
     from mcp.client.streamable_http import streamable_http_client
 
     if server.command:
-        program = StdioServerParameters(
-            command=server.command, args=list(server.args), env=dict(server.env), cwd=server.cwd
-        )
-        async with Client(stdio_client(program, errlog=log)) as client:
+        async with Client(stdio_transport(server, complaints)) as client:
             yield client
         return
+    patience = httpx2.Timeout(START_SECONDS, read=CALL_SECONDS)
     async with (
-        httpx2.AsyncClient(headers=server.headers, timeout=httpx2.Timeout(START_SECONDS, read=CALL_SECONDS)) as http,
+        httpx2.AsyncClient(headers=server.headers, timeout=patience, event_hooks={"response": [bound]}) as http,
         Client(streamable_http_client(server.url, http_client=http)) as client,
     ):
         yield client
@@ -176,7 +183,7 @@ async def _tools(connection: _Connection, client: mcp.Client) -> list[McpTool]:
                     McpTool(
                         name=_name(connection.name, each.name),
                         description=clip(printable(each.description or each.title or each.name), _LONGEST),
-                        parameters={"type": "object", "properties": {}, **each.input_schema},
+                        parameters=_parameters(connection, each),
                         remote=each.name,
                         connection=connection,
                     )
@@ -185,6 +192,20 @@ async def _tools(connection: _Connection, client: mcp.Client) -> list[McpTool]:
         if not cursor:
             break
     return found
+
+
+def _parameters(connection: _Connection, tool: mcp.types.Tool) -> JsonObject:
+    """What models are told of its arguments. One that is too long for every prompt, or cannot be written, is not told:
+    they can try what the description says."""
+    parameters = {"type": "object", "properties": {}, **tool.input_schema}
+    try:
+        if len(json.dumps(parameters)) <= _LONGEST_SCHEMA:
+            return parameters
+    except (ValueError, RecursionError):
+        pass
+    name = clip(printable(tool.name), 64)
+    connection.notify(f"the MCP server {connection.name} tells too much of the parameters of {name}: left out")
+    return {"type": "object"}
 
 
 def _name(server: str, tool: str) -> str:
@@ -219,17 +240,15 @@ def _text(result: mcp.types.CallToolResult) -> str:
     return printable("\n".join(parts)) or "[no output]"
 
 
-def _start_failure(connection: _Connection, cause: Exception, log: TextIO) -> Exception:
+def _start_failure(connection: _Connection, cause: Exception, complaints: Complaints) -> Exception:
     name, server = connection.name, connection.server
     if server.command and isinstance(cause, FileNotFoundError | PermissionError):
         return UsageError(
             f"MCP server {name}: {server.command!r} cannot be run", remedy="mend `command`, or install it"
         )
     told = clip(str(cause), 200) or type(cause).__name__
-    log.seek(0)
-    lines = [line for line in log.read(1 << 16).splitlines() if line.strip()]
-    if lines:
-        told += f" ({clip(printable(lines[-1]), 200)})"
+    if last := complaints.last():
+        told += f" ({clip(printable(last), 200)})"
     for secret in server.secrets():
         told = told.replace(secret, "***")
     where = "run its command by hand" if server.command else "see that its address answers"

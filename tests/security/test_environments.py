@@ -100,16 +100,23 @@ def test_an_environment_of_a_linked_python_is_found(how: str, make_repo: Repo, t
 
 
 @pytest.mark.anyio
-async def test_a_linked_python_runs_in_a_sandbox(bubblewrap_box: None, make_repo: Repo, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("box", "place"), [("bubblewrap", "local/bin"), ("docker", "local/bin"), ("docker", "share"), ("docker", "")]
+)
+async def test_a_linked_python_runs_in_a_sandbox(
+    box: str, place: str, request: pytest.FixtureRequest, make_repo: Repo, tmp_path: Path
+) -> None:
     """It finds its own files from where it really lies: where its link is shown as a file it does not start."""
-    base, link = tmp_path / "share/cpython", tmp_path / "local/bin/python3"
+    request.getfixturevalue(f"{box}_box")
+    base, link = tmp_path / "share/cpython", tmp_path / place / "python3"
     lib = Path(os.__file__).parent
     (base / "lib").mkdir(parents=True)
     (base / "lib" / lib.name).mkdir()
     (base / "lib" / lib.name / "os.py").touch()
-    program(base / "bin/python3", f'#!/bin/sh\necho "$(readlink -f "$0") $(ls {base}/lib)"\n')
-    link.parent.mkdir(parents=True)
-    link.symlink_to(base / "bin/python3")
+    program(base / "bin/python3", f'#!/bin/sh\necho "$(readlink -f "$0") $(ls {base}/lib)"\nreadlink {link}\n')
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(base / "bin/python3.11")
+    (base / "bin/python3.11").symlink_to("python3")
     repo = make_repo({".venv/pyvenv.cfg": f"home = {link.parent}\n"})
     (repo / ".venv/bin").mkdir()
     (repo / ".venv/bin/python3").symlink_to(link)
@@ -119,9 +126,9 @@ async def test_a_linked_python_runs_in_a_sandbox(bubblewrap_box: None, make_repo
         "run", "owner", tmp_path / "lease", tmp_path / "lease/tree", "/workspace",
         env={"PATH": ":".join(entries)}, toolchain=shown,
     )  # fmt: skip
-    async with open_backend("bubblewrap", wanted.lease) as backend, backend.open(wanted) as sandbox:
+    async with open_backend(box, wanted.lease) as backend, backend.open(wanted) as sandbox:
         told = await sandbox.exec("python3")
-    assert told.stdout.decode().split() == [f"{base}/bin/python3", lib.name], told.stderr
+    assert told.stdout.decode().split() == [f"{base}/bin/python3", lib.name, f"{base}/bin/python3"], told.stderr
 
 
 def test_links_to_what_others_keep_elsewhere_are_shown(make_repo: Repo, tmp_path: Path) -> None:

@@ -140,6 +140,10 @@ def test_a_small_store_that_unpacks_to_much_is_not_shown(tmp_path: Path, monkeyp
     (tmp_path / "patch.diff").write_text(f"diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -0,0 +1 @@\n+{KEY}\n")
     page = report([RunFolder(tmp_path, "crashed")])
     assert "the patch has more than 3 lines" in page and KEY not in page
+    monkeypatch.setattr(patches, "_LARGEST", 1 << 20)
+    os.truncate(tmp_path / "patch.diff", 1 << 40)  # it is not read whole
+    page = report([RunFolder(tmp_path, "crashed")])
+    assert "the patch is larger than 1 MB" in page and KEY not in page
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -95,6 +95,11 @@ async def test_who_has_the_key_comes_by_any_name_of_the_machine(
             assert await asked(host, f"Bearer {KEY}x") == await asked(host, f"Basic {KEY}") == 401
         health = url.removesuffix("/v1") + "/health"
         assert (await client.get(health, headers={"Host": "evil.example"})).status_code == 421
+        assert (await client.get(health)).status_code == 200
+        assert (await client.get(f"{health}/../v1/models")).status_code == 401
+        assert (await client.get(f"{health}y")).status_code == 401
+        page = {"Authorization": f"Bearer {KEY}", "Origin": "http://evil.example"}  # a page that was told the key
+        assert (await client.post(f"{url}/chat/completions", json=ASK, headers=page)).status_code == 403
     known = {"ip6-localhost": ["::1"], "a.localhost": ["127.0.0.1", "::1"], "both": ["127.0.0.1", "10.0.0.1"]}
 
     def resolve(host: str, *_: Any, **__: Any) -> list[Any]:
