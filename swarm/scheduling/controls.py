@@ -81,8 +81,8 @@ class Controls:
     def stop_agent(self, agent: str, *, soft: bool = True) -> None:
         """End an attempt (by its trajectory's id), or a sub-task that waits for its turn; nothing where there is none.
 
-        `soft`: it is told to finish with what it has. Otherwise it is cancelled, and so is its sub-task unless another
-        attempt is at work on that.
+        `soft`: it is told to finish with what it has. Otherwise, and before it has begun, it is cancelled, and so is
+        its sub-task unless another attempt is at work on that.
         """
         self._say(Command("stop_agent", agent=agent, soft=soft))
 

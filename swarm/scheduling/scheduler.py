@@ -161,6 +161,8 @@ class Scheduler:
             return job.begin(anyio.current_time())
         attempt = job.begin(anyio.current_time() - turn.seconds, turn.attempt)
         attempt.told, attempt.stopped = turn.told, turn.stopped
+        if self._controls.paused:
+            attempt.steering.hold()
         for text in turn.unheard:
             attempt.steering.tell(text)
         return attempt
@@ -219,8 +221,9 @@ class Scheduler:
         handed = [self._jobs[i].result for i in self._progress.handed(job.subtask.id)]
         try:
             spec = await self._prepare(job.subtask, attempt.number, [result for result in handed if result])
+            spec = replace(spec, steering=attempt.steering)
             attempt.trajectory_id = spec.trajectory_id
-            return await self._executor.run(replace(spec, steering=attempt.steering))
+            return await self._executor.run(spec)
         except BudgetExhausted as unpaid:
             late = unpaid.what == "seconds"
             outcome = Outcome.TIMED_OUT if late else Outcome.BUDGET_EXHAUSTED
@@ -287,7 +290,7 @@ class Scheduler:
         for job in self._jobs.values():
             for attempt in job.running:
                 if (attempt.trajectory_id or job.subtask.id) == agent:
-                    if soft:
+                    if soft and attempt.trajectory_id:  # else there is nothing to finish with
                         self._tell_to_finish(attempt, "asked", 0.0)
                     else:
                         attempt.stop()
@@ -312,7 +315,7 @@ class Scheduler:
         for job in self._jobs.values() if not self._controls.paused else ():
             limit = self._policy.limit(self._worked, job.subtask.kind) if job.running and not job.over else None
             for attempt in job.running if limit is not None else ():
-                if attempt.told or limit is None:
+                if attempt.told or limit is None or not attempt.trajectory_id:
                     continue
                 left = limit - attempt.seconds
                 if left > 0:

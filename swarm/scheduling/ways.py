@@ -75,8 +75,12 @@ class Ways:
 
     def set(self, node: str, steps: int) -> None:
         """The node has taken so many steps altogether."""
-        was = self.end(node)
+        was = self.before(node) + self._steps.get(node, 0)
         self._steps[node] = steps
+        if not self._after.get(node):  # as a rule
+            if self._begin[node] + steps != was:
+                self._peak.move(was, self._begin[node] + steps)
+            return
         ends = {node: was}  # of those that may have changed, as they were
         todo = [node]
         while todo:

@@ -75,6 +75,8 @@ class PaperGovernor:
     cut: float = -inf
     answer: float = -inf
     sent: list[float] = field(default_factory=list)
+    refuses: dict[EndpointFault, float] = field(default_factory=dict)
+    """Until when calls are refused unsent for a fault that does not pass."""
 
     def problem(self, now: float) -> str:
         """Why nobody can be admitted now."""
@@ -86,10 +88,11 @@ class PaperGovernor:
         """Whether a call tries if the fault is over."""
         return self.fault is not None and any(sent > self.since for sent in self.sent)
 
-    def failed(self, error: EndpointError, now: float, sent: float) -> None:
+    def failed(self, error: EndpointError, now: float, sent: float, wanted: float) -> None:
+        """A call failed that was admitted at `sent`, and wanted to be since `wanted`."""
         if error.kind is EndpointFault.RATE_LIMITED:
             pause = error.retry_after or 0.0
-            if pause > PATIENCE_S or (sent > self.answer and now - sent > PATIENCE_S):
+            if pause > PATIENCE_S or (sent > self.answer and now - max(wanted, self.answer) > PATIENCE_S):
                 self._stop(EndpointFault.QUOTA_EXHAUSTED, now, STOPPED_S)
             else:
                 self.held_until = max(self.held_until, now + pause)
@@ -104,6 +107,7 @@ class PaperGovernor:
     def _stop(self, kind: EndpointFault, now: float, seconds: float) -> None:
         self.since = self.since if self.fault is not None else now
         self.fault, self.met, self.stopped_until = kind, now, now + seconds
+        self.refuses[kind] = now + seconds
 
     def answered(self, now: float, sent: float) -> None:
         self.answer = now

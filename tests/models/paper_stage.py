@@ -21,16 +21,19 @@ class End:
 
 @dataclass
 class Paper:
-    """One sub-task. `lost` are the attempts that did not do it, of which `rounds` ended with the machine's failure;
-    someone ended those that were `stopped`: however that fails, they are not made again."""
+    """One sub-task. `made` is the number of its last attempt. `lost` are those that did not do it, of which `rounds`
+    ended with the machine's failure; someone ended those that were `stopped`: however that fails, they are not made
+    again. `by_agent`: an attempt gave its result."""
 
     needs: frozenset[str]
     group: str
     working: set[int] = field(default_factory=set)
+    made: int = 0
     lost: list[End] = field(default_factory=list)
     rounds: int = 0
     stopped: set[int] = field(default_factory=set)
     result: End | None = None
+    by_agent: bool = False
 
 
 class PaperStage:
@@ -59,18 +62,36 @@ class PaperStage:
             if each.result is None and not each.working and all(self.good(need) for need in each.needs)
         }
 
-    def handed(self, name: str) -> set[str]:
+    def turn(self, name: str) -> tuple[int, int, int]:
+        """Whose turn it is, the least first: who has the longest way behind it, for whom most wait, as in the plan."""
+        return -self._way(name), -len(self._after(name)), list(self.subtasks).index(name)
+
+    def _way(self, node: str) -> int:
+        return (node in self.subtasks) + max(map(self._way, self._after(node)), default=0)
+
+    def _after(self, node: str) -> list[str]:
+        group = self.subtasks[node].group if node in self.subtasks else ""
+        return [name for name, each in self.subtasks.items() if node in each.needs] + ([group] if group else [])
+
+    def handed(self, name: str) -> list[str]:
         found: set[str] = set()
         for need in self.subtasks[name].needs:
             found |= {need} if need in self.subtasks else {i for i in self.members(need) if self.good(i)}
-        return found
+        return sorted(found)
 
     @property
     def over(self) -> bool:
         return all(each.result is not None for each in self.subtasks.values())
 
+    @property
+    def working(self) -> int:
+        """Attempts at work."""
+        return sum(len(each.working) for each in self.subtasks.values())
+
     def began(self, name: str, number: int) -> None:
-        self.subtasks[name].working.add(number)
+        each = self.subtasks[name]
+        each.working.add(number)
+        each.made = max(each.made, number)
 
     def ended(self, name: str, number: int, end: End) -> None:
         """An attempt ended. The first that completes is the result; while another works nothing is said; after the
@@ -82,14 +103,19 @@ class PaperStage:
         if each.result is not None:
             return
         if end.outcome == GOOD:
-            self.decide(name, end)
+            self._decide_by_agent(name, end)
             return
         each.lost.append(end)
         if each.working:
             return
         each.rounds += end.passing
         if not end.passing or each.rounds == 2 or any(lost.outcome != "errored" for lost in each.lost):
-            self.decide(name, min(each.lost, key=lambda lost: (not lost.keep, KEPT_FIRST.index(lost.outcome))))
+            best = min(each.lost, key=lambda lost: (not lost.keep, KEPT_FIRST.index(lost.outcome)))
+            self._decide_by_agent(name, best)
+
+    def _decide_by_agent(self, name: str, end: End) -> None:
+        self.subtasks[name].by_agent = True
+        self.decide(name, end)
 
     def decide(self, name: str, end: End) -> None:
         """It has its result; and so has what needs no other, or can have none."""

@@ -5,19 +5,20 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import anyio
 from anyio.lowlevel import checkpoint
 
 from swarm.errors import BudgetExhausted, EndpointError, EndpointFault, SandboxError
-from swarm.events import AgentEnded, AgentStarted, Event
+from swarm.events import AgentEnded, AgentStarted, AgentTold, Event, Notice, SubTaskSkipped
 from swarm.journal.course import Turn
 from swarm.journal.past import Past
 from swarm.journal.redaction import Redactor
 from swarm.journal.said import Unsaid
 from swarm.types import AgentLimits, AgentResult, AgentSpec, Outcome, Role, SubTask
+from tests.models.paper_late import PaperLate
 from tests.models.paper_stage import End, PaperStage
 
 ENDS = {
@@ -42,6 +43,8 @@ STOPS = {"context": EndpointFault.CONTEXT_TOO_LONG.value, "overloaded": Endpoint
 MANNERS = ("at once", "slowly", "completes", "breaks")
 """What an attempt does that is cancelled; all but the first once it is told to."""
 
+Attempt = tuple[str, int]
+
 
 @dataclass(eq=False)
 class Live:
@@ -63,29 +66,51 @@ class Record(list[Event]):
         super().__init__(events)
         self._clock = clock
 
+    @property
+    def now(self) -> float:
+        return self._clock()
+
     def emit(self, event: Event) -> None:
-        vars(event).update(seq=len(self), mono=self._clock())
+        vars(event).update(seq=len(self), mono=self.now)
         self.append(event)
 
     async def flush(self) -> None:
         await checkpoint()
 
 
+@dataclass(frozen=True)
+class Script:
+    """How attempts behave: what those do that are cancelled, which cannot be prepared, and which are so only when they
+    are told to, whether they are cancelled (True) or not."""
+
+    manners: Sequence[str]
+    unprepared: Mapping[Attempt, str] = field(default_factory=dict)
+    slow: Mapping[Attempt, bool] = field(default_factory=dict)
+
+
 @dataclass
 class World:
-    """The record, and what the attempts of this process do. A `dead` process says nothing any more. `turns` are what
-    was recorded before it and has not come again so far, of which `begun` had begun and not ended."""
+    """The record, and what the attempts of this process do. A `dead` process says nothing any more, one that is
+    `ending` cancels what it likes; otherwise those were `unwanted` that it cancelled. `turns` are what was recorded
+    before it and has not come again so far, of which `begun` had begun and not ended. `next` are those that may begin
+    now, None: nobody knows. `wrong`: the sub-task whose last attempt met the fault that ends all."""
 
     paper: PaperStage
-    manners: Sequence[str]
-    unprepared: dict[tuple[str, int], str]
+    late: PaperLate
+    script: Script
     events: Record
+    running: Callable[[], int] = int
     turns: deque[Turn] = field(default_factory=deque)
-    begun: set[tuple[str, int]] = field(default_factory=set)
+    begun: set[Attempt] = field(default_factory=set)
     live: dict[str, Live] = field(default_factory=dict)
+    preparing: dict[Attempt, anyio.Event] = field(default_factory=dict)
     arrived: list[str] = field(default_factory=list)
+    next: set[str] | None = None
+    unwanted: list[Attempt] = field(default_factory=list)
     dead: bool = False
+    ending: bool = False
     fatal: bool = False
+    wrong: str = ""
     _said: Record | Unsaid = field(init=False)
 
     def __post_init__(self) -> None:
@@ -93,15 +118,34 @@ class World:
 
     def go_on(self) -> Past:
         """Say so, as the product does: what is known is not said again. Gives what is known."""
-        past, said = Past(self.events), Unsaid(self.events, self.events, Redactor({}))
+        past = Past(self.events)
+        said = Unsaid(self.events, past, Redactor({}))
         resumed = past.reopened("1")
         self.events.emit(resumed)
         past.observe(resumed)
         said.forget(resumed)
         self._said = said
         self.turns.extend(past.turns(1))
+        self._go_on_being_late()
         self._come_again()
         return past
+
+    def _go_on_being_late(self) -> None:
+        for turn in self.turns:
+            if turn.trajectory_id:
+                key = turn.subtask_id, turn.attempt
+                self.late.before[key] = turn.seconds
+                if any(
+                    isinstance(each, AgentTold) and each.trajectory_id == turn.trajectory_id for each in self.events
+                ):
+                    self.late.told.add(key)
+        working: set[str] = set()
+        for turn in self.turns:
+            if turn.trajectory_id and not turn.ended:
+                self.late.hedged |= working & {turn.subtask_id}
+                working.add(turn.subtask_id)
+            elif turn.trajectory_id:
+                working.discard(turn.subtask_id)
 
     def _come_again(self) -> None:
         """Each skip that was recorded decides when all has ended again that had ended before it."""
@@ -111,15 +155,42 @@ class World:
             if not turn.trajectory_id:
                 if not over and name not in {each for each, _ in self.begun}:
                     self.paper.decide(name, End(turn.outcome.value))
-            elif not turn.ended:
-                self.begun |= set() if over else {(name, turn.attempt)}
-            elif (name, turn.attempt) in self.begun:
+            elif not turn.ended and not over:
+                self.begun.add((name, turn.attempt))
+                self._begins(name, turn.attempt)
+            elif turn.ended and (name, turn.attempt) in self.begun:
                 return
             self.turns.popleft()
 
     def emit(self, event: Event) -> None:
-        if not self.dead:
-            self._said.emit(event)
+        if self.dead:
+            return
+        if isinstance(event, AgentTold):
+            self._told(event)
+        elif isinstance(event, Notice) and event.message.endswith("a second attempt is made beside it"):
+            self._hedges(event.message.partition(" ")[0])
+        elif isinstance(event, SubTaskSkipped):
+            assert not self.paper.subtasks[event.subtask_id].working, "it is given up, and at work"
+        self._said.emit(event)
+
+    def _told(self, event: AgentTold) -> None:
+        spec = self.live[event.trajectory_id].spec
+        attempt = spec.subtask.id, spec.attempt
+        if event.reason == "straggler":
+            self.late.tells(attempt, self.events.now, event.limit_s)
+        self.late.told.add(attempt)
+
+    def _hedges(self, name: str) -> None:
+        """A second attempt begins beside another."""
+        each, unprepared = self.paper.subtasks[name], self.running() - self.paper.working
+        assert each.working and each.result is None and name in self.late.wanted, "nobody is late, or it is over"
+        assert len(self.paper.ready()) <= unprepared, "others are ready that were not begun"
+        self.late.wanted.discard(name)
+        self._begins(name, each.made + 1)
+
+    def _begins(self, name: str, number: int) -> None:
+        self.paper.began(name, number)
+        self.late.begins((name, number), self.events.now)
 
     async def flush(self) -> None:
         await checkpoint()
@@ -128,25 +199,49 @@ class World:
         """Nothing is prepared for."""
 
     async def prepare(self, subtask: SubTask, attempt: int, needed: Sequence[AgentResult]) -> AgentSpec:
-        self.paper.began(subtask.id, attempt)
-        assert all(self.paper.good(need) for need in self.paper.subtasks[subtask.id].needs)
-        assert {result.subtask_id for result in needed} == self.paper.handed(subtask.id)
+        key, each = (subtask.id, attempt), self.paper.subtasks[subtask.id]
+        if attempt not in each.working:
+            assert key in self.late.before or not each.working, "two are at work on it"
+            assert key in self.late.before or self.next is None or subtask.id in self.next, "it is not its turn"
+            self._begins(*key)
+        assert all(self.paper.good(need) for need in each.needs)
+        assert sorted(result.subtask_id for result in needed) == self.paper.handed(subtask.id)
         assert all(result.outcome is Outcome.COMPLETED for result in needed)
         try:
             await checkpoint()
-            failure = self.unprepared.get((subtask.id, attempt), "")
+            if key in self.script.slow and not self.dead and not self._has_ended(key):
+                self.preparing[key] = go = anyio.Event()
+                try:
+                    with anyio.CancelScope(shield=self.script.slow[key]):
+                        await go.wait()
+                finally:
+                    del self.preparing[key]
+            failure = self.script.unprepared.get(key, "")
             if failure:
-                self._ended(subtask.id, attempt, ENDS[failure])
+                self._ended(*key, ENDS[failure])
                 raise RAISED[failure]
         except anyio.get_cancelled_exc_class():
-            self._ended(subtask.id, attempt, End("cancelled"))
+            self._is_cancelled(*key)
+            self._ended(*key, End("cancelled"))
             raise
         name = subtask.id if attempt == 1 else f"{subtask.id}#{attempt}"
         return AgentSpec(name, subtask, 1, attempt, 0, "", "", None, AgentLimits())
 
+    def _has_ended(self, key: Attempt) -> bool:
+        """In a process before this."""
+        return any(turn.ended and (turn.subtask_id, turn.attempt) == key for turn in self.turns)
+
+    def _is_cancelled(self, name: str, number: int) -> None:
+        each = self.paper.subtasks[name]
+        needless = each.result is not None or number in each.stopped
+        if not (needless or self.dead or self.ending or self.fatal):
+            self.unwanted.append((name, number))
+
     def _ended(self, name: str, number: int, end: End) -> None:
         if self.dead:
             return
+        if end.outcome == "completed":
+            self.late.completed((name, number), self.events.now)
         self.paper.ended(name, number, end)
         if self.turns and (name, number) == (self.turns[0].subtask_id, self.turns[0].attempt):
             self.begun.discard((name, number))
@@ -179,7 +274,9 @@ class World:
         try:
             await live.go.wait()
         except anyio.get_cancelled_exc_class():
-            manner = self.manners[sum(map(ord, live.spec.trajectory_id)) % len(self.manners)]
+            manners = self.script.manners
+            manner = manners[sum(map(ord, live.spec.trajectory_id)) % len(manners)]
+            self._is_cancelled(live.spec.subtask.id, live.spec.attempt)
             if manner != "at once" and not self.dead:
                 live.leaving, live.go = True, anyio.Event()
                 with anyio.CancelScope(shield=True):
@@ -196,16 +293,20 @@ class World:
     async def _leave(self, live: Live, how: str) -> AgentResult:
         spec, end = live.spec, ENDS[how]
         await self._record(live, how, end)
+        if how == "wrong key" and not self.dead:
+            each = self.paper.subtasks[spec.subtask.id]
+            self.fatal, alone = True, each.result is None and each.working == {spec.attempt}
+            self.wrong = self.wrong or (spec.subtask.id if alone and not each.lost else "")
         self._ended(spec.subtask.id, spec.attempt, end)
         if how in RAISED:
-            self.fatal = self.fatal or (how == "wrong key" and not self.dead)
             raise RAISED[how]
         stop = STOPS.get(how, end.outcome)
         return AgentResult(spec.subtask.id, spec.trajectory_id, Outcome(end.outcome), "", stop, keep=end.keep)
 
     async def _record(self, live: Live, how: str, end: End) -> None:
         stop = type(RAISED[how]).__name__ if how in RAISED else STOPS.get(how, end.outcome)
+        seconds = self.late.seconds((live.spec.subtask.id, live.spec.attempt), self.events.now)
         self.emit(AgentEnded(trajectory_id=live.spec.trajectory_id, outcome=Outcome(end.outcome), stop=stop,
-                             keep=end.keep, terminated=True, truncated=False))  # fmt: skip
+                             keep=end.keep, terminated=True, truncated=False, seconds=seconds))  # fmt: skip
         with anyio.CancelScope(shield=True):
             await self.flush()

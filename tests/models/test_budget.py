@@ -12,9 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from swarm.budgets.budget import Budget, Reservation, Terms
 from swarm.budgets.levels import Limits
 from swarm.errors import BudgetExhausted
+from swarm.testing.simulated_loop import Simulation, by_bytes
 from tests.effort import examples
 from tests.models.paper_budget import Bound, Call, Decision, Node, PaperBudget
-from tests.simulated_loop import Simulation, by_bytes
 
 TOKENS, STEPS = st.integers(0, 12), st.integers(0, 6)  # small, so that limits are met exactly
 QUARTERS = st.integers(0, 12).map(lambda n: n / 4)  # sums of them are exact

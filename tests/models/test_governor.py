@@ -4,6 +4,7 @@ in any order, and at any moment."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 import anyio
 from hypothesis import settings
@@ -14,10 +15,10 @@ from swarm.calls import Ask, ModelReply
 from swarm.errors import EndpointError, EndpointFault, RateLimits
 from swarm.models.admission.governor import Governor
 from swarm.models.admission.waiting import Admission
+from swarm.testing.simulated_loop import Simulation, by_bytes
 from swarm.types import Role, Usage
 from tests.effort import examples
-from tests.models.paper_governor import FOR_GOOD, OUTAGE, PaperGovernor
-from tests.simulated_loop import Simulation, by_bytes
+from tests.models.paper_governor import OUTAGE, PaperGovernor
 
 STATUS = {
     EndpointFault.RATE_LIMITED: 429,
@@ -65,9 +66,10 @@ class Admissions(RuleBasedStateMachine):
         assert 1 <= s.window <= self.ceiling
         assert s.in_flight <= max(s.window, self.in_flight)
         assert len(self.inside) <= s.in_flight
-        if s.admitted + self.unsent > self.admitted and not self.named:
+        if s.admitted + self.unsent > self.admitted:
             # A call with a name that is refused again and again is nobody else's affair.
-            assert not self.paper.problem(self.sim.now)
+            assert self.sim.now >= self.paper.stopped_until
+            assert self.named or not self.paper.problem(self.sim.now)
         self.in_flight, self.admitted = s.in_flight, max(self.admitted, s.admitted + self.unsent)
 
     @rule(role=st.sampled_from(Role), turn=st.integers(0, 9), count=st.sampled_from([1, 1, 3, 12]))
@@ -93,7 +95,9 @@ class Admissions(RuleBasedStateMachine):
                         self.paper.sent.remove(admission.at)
             except EndpointError as error:
                 assert call.admission is None
-                assert error.kind in (*FOR_GOOD, *OUTAGE)
+                assert error.kind in OUTAGE or self.sim.now < self.paper.refuses.get(error.kind, -inf), (
+                    "it is refused for nothing"
+                )
         if call in self.waiting:
             self.waiting.remove(call)
 
@@ -107,7 +111,8 @@ class Admissions(RuleBasedStateMachine):
     def _learn(self, call: Call, admission: Admission) -> None:
         admission.sent = call.end is not None
         if isinstance(call.end, EndpointError):
-            self.paper.failed(call.end, self.sim.now, admission.at)
+            since = admission.ask.since
+            self.paper.failed(call.end, self.sim.now, admission.at, admission.at if since is None else since)
             self.governor.failed(call.end, admission)
         elif call.end is not None:
             self.paper.answered(self.sim.now, admission.at)
@@ -118,8 +123,30 @@ class Admissions(RuleBasedStateMachine):
     def fail(self, data: st.DataObject, kind: EndpointFault, pause: float | None) -> None:
         call = data.draw(st.sampled_from(self.inside))
         told = data.draw(st.none() | limits) if pause is None else None
-        call.end = EndpointError(kind, "no", retry_after=pause, status=STATUS.get(kind), limits=told)
+        self._fails(call, EndpointError(kind, "no", retry_after=pause, status=STATUS.get(kind), limits=told))
+
+    def _fails(self, call: Call, error: EndpointError) -> None:
+        call.end = error
         self.sim.do(call.go_on.set)
+
+    @precondition(lambda self: not self.waiting and not self.inside)
+    @rule(wanted=st.booleans())
+    def be_refused_after_long(self, wanted: bool) -> None:
+        """Nobody was answered for long when a rate limit is met: because nobody asked, or though one `wanted` to."""
+        self.limit(1)
+        if wanted:
+            self.ask(Role.SUBAGENT, 0, 2)
+            self.settle(1000.0)
+            for call in self.inside:
+                self._fails(call, EndpointError(EndpointFault.CUT, "no"))
+        else:
+            self.settle(1000.0)
+            self.ask(Role.SUBAGENT, 0, 1)
+        self.settle(0.0)
+        for call in self.inside:
+            self._fails(call, EndpointError(EndpointFault.RATE_LIMITED, "no", status=429))
+        self.ask(Role.SUBAGENT, 0, 1)
+        self.settle(0.0)
 
     @precondition(lambda self: self.inside)
     @rule(data=st.data(), told=st.none() | limits, most=st.sampled_from([1, 1, 2, 20]))

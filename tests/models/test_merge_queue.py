@@ -23,11 +23,11 @@ from swarm.merging.queue import MergeQueue, Settled
 from swarm.protocols import Repository
 from swarm.stages import Change, GateReport, GateTests, Harvest, Merged, StageReport
 from swarm.testing import RecordingSink
+from swarm.testing.simulated_loop import Order, SimulatedLoop, by_bytes
 from swarm.types import AgentResult, Outcome, Plan, SubTask
 from tests.effort import examples
 from tests.integration.stores import Store, open_store
 from tests.models.paper_merge import SLOTS, PaperPatch, PaperRepository, Tree, lines_of, merged, red
-from tests.simulated_loop import Order, SimulatedLoop, by_bytes
 
 T = TypeVar("T")
 
