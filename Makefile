@@ -2,11 +2,12 @@
 MAKEFLAGS += --no-print-directory
 bin := .venv/bin
 
-.PHONY: help demo test chaos test-interop lint setup lock audit sbom soak clean
+.PHONY: help docs demo test bench chaos test-interop lint setup lock audit sbom soak clean
 
 help:
 	@echo 'make demo          repair a real package with a swarm, without a model (SEED=1 FAULTS=12 AGENTS=8)'
 	@echo 'make test          linters, types and all tests'
+	@echo 'make bench         measure against other projects, about 40 minutes (ROWS=calls,memory  QUICK=1)'
 	@echo 'make chaos         1,000 runs that meet with faults, and long fuzzing (SEED=17: that run alone)'
 	@echo 'make test-interop  tests against other projects'
 	@echo 'make lint          linters and types only'
@@ -14,6 +15,7 @@ help:
 	@echo 'make audit         licences, builds and known vulnerabilities of what is locked (3: not checked)'
 	@echo 'make sbom          write the bill of materials to dist/swarm.cdx.json'
 	@echo 'make soak          two hours of mixed runs in one process, which must stay flat (MINUTES=120)'
+	@echo 'make docs          build the documentation: .cache/site/index.html'
 	@echo 'make clean         remove what the other targets made'
 
 demo:
@@ -28,6 +30,9 @@ chaos: setup
 
 test-interop: setup
 	@if [ -d tests/interop ]; then scripts/pytest tests/interop; else echo 'test-interop: there are none yet'; fi
+
+bench: setup
+	@$(bin)/python -m benchmarks run '$(ROWS)' $(if $(QUICK),--quick)
 
 lint: setup
 	@echo 'lint: ruff, mypy'
@@ -49,6 +54,10 @@ sbom: setup
 
 soak: setup
 	@$(bin)/python -m tests.soak --minutes $(or $(MINUTES),120) --out .cache/soak
+
+docs:
+	@scripts/setup docs
+	@NO_MKDOCS_2_WARNING=1 $(bin)/mkdocs build --strict --quiet && echo 'docs: .cache/site/index.html'
 
 clean:
 	@rm -rf .venv .cache build dist demo-out .mypy_cache .ruff_cache .pytest_cache .hypothesis

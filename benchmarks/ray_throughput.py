@@ -1,0 +1,232 @@
+"""What a model call costs whose agent works on a Ray node, beside one whose agent works here: CPU of all processes.
+
+    python -m benchmarks.ray_throughput [--nodes 4] [--agents 150] [--turns 60] [--latency 0.05] [--rounds 3]
+        [--out FILE]
+
+To be run with a Python that has the extra `ray`. All nodes are raylets on this machine. Measured is the middle of a
+run, from a fifth of its calls to nine tenths: no start, no end. What the cluster's processes use when they have nothing
+to do is measured first, told, and taken off what they use in a run. The executors take turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from swarm import tool
+
+CLUSTER = "tests/interop/ray_cluster.py"
+FROM, TO = 0.2, 0.9
+IDLE_S = 10.0
+_TICK = os.sysconf("SC_CLK_TCK")
+
+
+@tool
+async def lookup(key: str) -> str:
+    """Look up a part of an item.
+
+    Args:
+        key: which part
+    """
+    return "The value is 42."
+
+
+class Meter:
+    """CPU seconds of the processes of our Ray, which are those that know its folder."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = b"RAY_TMPDIR=" + os.fsencode(folder)
+
+    def look(self) -> dict[str, float]:
+        """By now, those of outposts and of all others."""
+        found = {"nodes": 0.0, "others": 0.0}
+        for place in Path("/proc").glob("[0-9]*"):
+            try:
+                if self._folder in (place / "environ").read_bytes().split(b"\0"):
+                    kind = "nodes" if (place / "cmdline").read_bytes().startswith(b"ray::Outpost") else "others"
+                    found[kind] += _seconds(place)
+            except OSError:
+                continue
+        return found
+
+
+def _seconds(process: Path) -> float:
+    parts = (process / "stat").read_text().rpartition(")")[2].split()
+    return (int(parts[11]) + int(parts[12])) / _TICK
+
+
+def one(executor: Any, address: str, url: str, agents: int, turns: int) -> None:
+    """One run in this process; says when a fifth and nine tenths of the calls are made."""
+    import anyio
+
+    from swarm import RunConfig, Swarm
+    from swarm.config import Capabilities
+    from swarm.tuning import quiet_collector
+
+    config = RunConfig(
+        model="load",
+        base_url=url,
+        max_agents=agents,
+        concurrency=agents,
+        max_in_flight=1000,
+        executor=executor,
+        ray_address=address,
+        tools=("benchmarks.ray_throughput:lookup",),
+        sandbox="process",
+        capabilities=Capabilities(tools=True, parallel_tools=True, structured="json_schema", stream_usage=True),
+    )
+    calls = 0
+    marks = [int(agents * (turns + 1) * part) for part in (FROM, TO)]
+
+    def note(event: Any) -> None:
+        nonlocal calls
+        if event.type == "call":
+            calls += 1
+            if calls in marks:
+                _say({"calls": calls, "driver": time.process_time(), "at": time.monotonic()})
+
+    async def whole() -> Any:
+        async with Swarm(config=config) as swarm:
+            with quiet_collector():  # as `swarm run` does
+                return await swarm.run(f"Look up {agents} items.", on_event=note)
+
+    result = anyio.run(whole)
+    _say({"failed": agents - result.outcomes.get("completed", 0), "of": agents})
+
+
+def _say(told: Mapping[str, Any]) -> None:
+    sys.stdout.write(json.dumps(told) + "\n")
+    sys.stdout.flush()
+
+
+@contextmanager
+def child(*command: str, ready: str, **env: str) -> Iterator[str]:
+    """A process for the length of the block, once it has said that it is ready; gives that line."""
+    process = subprocess.Popen(
+        [sys.executable, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **env}
+    )
+    try:
+        assert process.stdout is not None
+        line = ""
+        while ready not in line:
+            line = process.stdout.readline()
+            if not line:
+                raise SystemExit(f"{command} does not come up")
+        yield line
+    finally:
+        if ready == "ready":
+            process.communicate("quit\n", timeout=60)
+        else:
+            process.terminate()
+            process.wait(20)
+
+
+def sample(given: argparse.Namespace, meter: Meter, idle: float, executor: str, *where: str) -> dict[str, Any]:
+    """A call's cost in the middle of a run. `idle`: CPU seconds that the cluster uses in a second when it has nothing
+    to do."""
+    command = [sys.executable, "-m", "benchmarks.ray_throughput", "--one", executor, *where]
+    command += ["--agents", str(given.agents), "--turns", str(given.turns)]
+    marks: list[dict[str, Any]] = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        for line in process.stdout:
+            marks.append({**json.loads(line), **meter.look()})
+        error = process.stderr.read()[-300:]
+    if process.returncode or len(marks) != 3:
+        return {"figures": {}, "failed": given.agents, "of": given.agents, "error": error or "no calls"}
+    first, last, end = marks
+    calls, span = last["calls"] - first["calls"], last["at"] - first["at"]
+    cost = {key: last[key] - first[key] for key in ("driver", "nodes", "others")}
+    if executor == "local":
+        cost["nodes"] = cost["others"] = 0.0
+    cost["others"] = max(0.0, cost["others"] - idle * span) if executor == "ray" else 0.0
+    figures = {"cpu_ms": sum(cost.values()) / calls * 1000, "calls_s": calls / span, "span_s": span}
+    figures |= {f"{key}_ms": seconds / calls * 1000 for key, seconds in cost.items()}
+    return {"figures": figures, "failed": end["failed"], "of": end["of"], "error": ""}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--nodes", type=int, default=4)
+    parser.add_argument("--agents", type=int, default=150)
+    parser.add_argument("--turns", type=int, default=60)
+    parser.add_argument("--latency", type=float, default=0.05)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--one", nargs=3, metavar=("EXECUTOR", "ADDRESS", "URL"), help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.one:
+        executor, address, url = given.one
+        one(executor, address, url, given.agents, given.turns)
+        return
+    folder = tempfile.mkdtemp(prefix="swarm-ray-")
+    meter, samples, began = Meter(folder), [], time.monotonic()
+    server = ["-m", "benchmarks.servers.load", "--latency", str(given.latency), "--turns", str(given.turns)]
+    cluster = child(CLUSTER, str(given.nodes), ready="ready", RAY_TMPDIR=folder)
+    with child(*server, ready="http") as line, cluster as stands:
+        url = next(word for word in line.split() if word.startswith("http"))
+        time.sleep(IDLE_S)  # its workers are still starting
+        before = meter.look()["others"]
+        time.sleep(IDLE_S)
+        idle = (meter.look()["others"] - before) / IDLE_S
+        sys.stderr.write(f"the cluster when idle: {idle * 1000:.0f} ms of CPU a second\n")
+        for number in range(given.rounds):
+            for executor in ("local", "ray"):
+                load = os.getloadavg()[0]
+                told = sample(given, meter, idle, executor, stands.split()[1], url)
+                if executor == "ray" and told["figures"]:
+                    told["figures"]["idle_ms_s"] = idle * 1000
+                samples.append({"row": "ray-throughput", "competitor": executor, "round": number, "load": load, **told})
+                sys.stderr.write(f"{executor} at load {load:.0f}: {told}\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    if given.out:
+        given.out.write_text(json.dumps(report(given, samples, time.monotonic() - began), indent=1))
+
+
+def report(given: argparse.Namespace, samples: list[dict[str, Any]], wall: float) -> dict[str, Any]:
+    """The file as `benchmarks.record` reads it."""
+    from benchmarks.machine import about, commit
+
+    figures = [("cpu_ms", "CPU ms / call", "less"), ("driver_ms", "of it in the driver", "less")]
+    figures += [("nodes_ms", "in the outposts", "less"), ("others_ms", "in Ray's own processes", "less")]
+    figures += [("idle_ms_s", "CPU ms / s of an idle Ray, not in it", "less"), ("calls_s", "calls / s", "more")]
+    note = (
+        f"{given.agents} agents of {given.turns} tool calls, a model that answers after {given.latency * 1000:.0f} ms; "
+    )
+    row = {
+        "name": "ray-throughput",
+        "title": f"A call on {given.nodes} Ray nodes of this machine",
+        "note": note + "CPU of all processes in the middle of the run.",
+        "axis": None,
+        "figures": [{"key": key, "title": title, "better": better} for key, title, better in figures],
+        "competitors": [
+            {"name": "local", "title": "swarm, one process", "kind": "ours", "left_out": ""},
+            {"name": "ray", "title": f"swarm on Ray, {given.nodes} outposts", "kind": "peer", "left_out": ""},
+        ],
+    }
+    return {
+        "format": "swarm-bench/1",
+        "date": time.strftime("%Y-%m-%dT%H:%M:%S"),
+        "command": "python -m benchmarks.ray_throughput",
+        "commit": commit(),
+        "quick": False,
+        "wall_s": wall,
+        "machine": about(),
+        "versions": {},
+        "rows": [row],
+        "samples": samples,
+    }
+
+
+if __name__ == "__main__":
+    main()
