@@ -21,7 +21,7 @@ BROKEN = 3
 
 FAMILIES = (
     *("run", "resume", "runs", "validate", "export", "watch", "report", "eval", "endpoint", "image"),
-    *("doctor", "gc", "init", "completion"),
+    *("mcp", "acp", "doctor", "gc", "init", "completion"),
 )
 """The modules of this package that hold commands."""
 

@@ -11,7 +11,8 @@ import anyio
 
 from swarm.errors import JournalError
 from swarm.events import Event
-from swarm.journal.reader import is_at_work, parse_line
+from swarm.journal.reader import is_at_work
+from swarm.journal.records import parse_line
 
 POLL = 0.2  # seconds; the writer syncs as often
 CHECK = 10  # looks without news between two looks whether the writer lives

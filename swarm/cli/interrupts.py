@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
+from pydantic import ValidationError
 
 from swarm.cli.in_order import leave_terminal
 from swarm.cli.stdio import tell
@@ -27,6 +28,7 @@ from swarm.whole_file import write_whole
 
 if TYPE_CHECKING:
     from swarm.cli.display import Display
+    from swarm.cli.view import RunView
 
 INTERRUPTED = 130
 GRACE = 3.0  # seconds that a run has to end in order after the second Ctrl-C
@@ -130,16 +132,21 @@ def result_of(display: Display) -> RunResult:
         return RunResult.model_validate(view.result)
     if not view.run_id:
         return RunResult(run_id="", status=RunStatus.CANCELLED, exit_code=INTERRUPTED, answer="", run_dir="")
-    result = so_far(display, RunStatus.CANCELLED, INTERRUPTED)
+    result = so_far(view, RunStatus.CANCELLED, INTERRUPTED)
     with suppress(OSError):
         write_whole(folder_of(view.run_id) / "result.json", result.model_dump_json(indent=2).encode())
     return result
 
 
-def so_far(display: Display, status: RunStatus, code: int) -> RunResult:
-    """The envelope of a run that was begun and came to no end, from what was seen of it."""
-    view = display.view
-    totals, folder = view.totals, folder_of(view.run_id)
+def so_far(view: RunView, status: RunStatus, code: int, folder: Path | None = None) -> RunResult:
+    """The envelope of a run that was begun and came to no end, from what was seen of it; of one that had come to an end
+    before and could not be gone on with, that end is told, but for how it ends now. `folder`: where it is kept, if
+    that is not where runs of this process are."""
+    totals, folder = view.totals, folder or folder_of(view.run_id)
+    with suppress(ValidationError):  # another may have written it
+        if ended := view.result or view.before:
+            now = {"status": status, "exit_code": code, "run_dir": str(folder)}
+            return RunResult.model_validate({**ended, **now})
     return RunResult(
         run_id=view.run_id,
         status=status,
@@ -149,7 +156,7 @@ def so_far(display: Display, status: RunStatus, code: int) -> RunResult:
         coverage=totals.coverage,
         usage=Spent(**totals.usage.model_dump(include=set(Spent.model_fields))),
         cost_usd=totals.cost,
-        wall_s=view.seconds(time.time()),
+        wall_s=view.seconds(view.latest or time.time()),
         critical_steps=totals.critical_steps,
         total_steps=totals.total_steps,
         n_subagents=totals.n_subagents,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,17 +11,19 @@ from typing import TYPE_CHECKING
 from swarm.errors import MachineError, SwarmError
 
 if TYPE_CHECKING:
+    from swarm.events import Event
     from swarm.result import RunResult
 
 
 @dataclass
 class Known:
     """What is known of a run. `folder` is None while there is none. `result`: how far it came that could not be brought
-    to its end."""
+    to its end; `earlier`: its record, where it was to be gone on with and that could not be begun."""
 
     run_id: str
     folder: Path | None = None
     result: RunResult | None = None
+    earlier: Iterable[Event] | None = None
 
 
 @contextmanager
@@ -39,7 +41,8 @@ def always_an_envelope(*, json: bool, run_id: str = "") -> Iterator[Known]:
 
 
 def _tell(known: Known, error: BaseException) -> None:
-    from swarm.cli.interrupts import INTERRUPTED, tell_envelope
+    from swarm.cli.interrupts import INTERRUPTED, so_far, tell_envelope
+    from swarm.cli.view import seen
     from swarm.result import RunResult
     from swarm.types import RunStatus
 
@@ -51,6 +54,10 @@ def _tell(known: Known, error: BaseException) -> None:
         status, code = RunStatus.CANCELLED, INTERRUPTED
     elif isinstance(error, SwarmError):
         code = error.exit_code
+    if known.folder is not None and known.earlier is not None:
+        with suppress(SwarmError):  # it cannot be read any more
+            tell_envelope(so_far(seen(known.earlier), status, code, known.folder))
+            return
     run_id = known.folder.name if known.folder is not None else known.run_id
     where = str(known.folder) if known.folder is not None else ""
     tell_envelope(RunResult(run_id=run_id, status=status, exit_code=code, answer="", run_dir=where))

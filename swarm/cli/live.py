@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from swarm.result import RunResult
     from swarm.runtime import Swarm
 
-    Work = Callable[[Swarm, Display, anyio.Event], Awaitable[RunResult]]
+    Tell = Callable[[Event], None]
+    Work = Callable[[Swarm, Display, Tell, anyio.Event], Awaitable[RunResult]]
+    """Makes the run, with its display, who is told of its events, and what asks it to end."""
 
 INTERRUPTED = 130
 _RAISED_BY = {
@@ -42,7 +44,7 @@ def live(
 ) -> int:
     """Show a run while `work` makes it, and do with its end what the options say; the exit code is the run's.
     `earlier`: what happened of it before. `again`: whether the user wants another in its place; then nothing is told
-    of its end. `known` is told how far a run came whose record can no longer be written.
+    of its end. `known` is told how far a run came that could not be brought to its end.
 
     Raises:
         SwarmError: the run could not be started.
@@ -53,16 +55,16 @@ def live(
     from swarm.cli.interrupts import result_of, so_far, stopped_at_once, tell_envelope
     from swarm.cli.open_files import allow_many_open_files
     from swarm.cli.stdio import complain
-    from swarm.errors import JournalError
     from swarm.result import RunResult
+    from swarm.tracing import traced
     from swarm.types import RunStatus
 
     allow_many_open_files()
-    with ends_in_order():
-        display, result, failure = anyio.run(_run, config, args, work, earlier)
+    with ends_in_order(), traced(args.otel) as trace:
+        display, result, failure = anyio.run(_run, config, args, work, earlier, trace)
     if failure is not None:
-        if known is not None and display.view.run_id and isinstance(failure, JournalError):
-            known.result = so_far(display, RunStatus.ERRORED, failure.exit_code)
+        if known is not None and display.view.run_id:
+            known.result = so_far(display.view, RunStatus.ERRORED, failure.exit_code, known.folder)
         raise failure
     with ends_in_order():  # anew: the event loop leaves the signals as if nobody had handled them
         if again():
@@ -81,15 +83,14 @@ def _way_on(args: argparse.Namespace, result: RunResult, config: RunConfig) -> s
     """How a run that was cut short is gone on with; nothing where it cannot be, or would come to the same."""
     from pathlib import Path
 
-    from swarm.journal.past import Past
-    from swarm.journal.reader import read_events
+    from swarm.journal.reader import past_of
     from swarm.resuming import resumable
 
     if result.exit_code in (0, 2) or args.dry_run:
         return ""
     folder = Path(result.run_dir)
     try:
-        past = Past(read_events(folder / "events.jsonl"))
+        past = past_of(folder / "events.jsonl")
         resumable(past, folder)
     except SwarmError:
         return ""
@@ -107,7 +108,7 @@ def _way_on(args: argparse.Namespace, result: RunResult, config: RunConfig) -> s
 
 
 async def _run(
-    config: RunConfig, args: argparse.Namespace, work: Work, earlier: Iterable[Event]
+    config: RunConfig, args: argparse.Namespace, work: Work, earlier: Iterable[Event], trace: Tell
 ) -> tuple[Display, RunResult | None, SwarmError | None]:
     """The run and its display; None instead of a result where a second signal ended it at once, or what ended it."""
     import anyio
@@ -116,6 +117,7 @@ async def _run(
     from swarm.cli.interrupts import Interrupts
     from swarm.cli.stdio import complain, discard_output
     from swarm.runtime import Swarm
+    from swarm.tuning import quiet_collector
 
     stop = anyio.Event()
 
@@ -126,8 +128,14 @@ async def _run(
         stop.set()
 
     display = open_display(json=args.json, broken=broken)
+
+    def tell(event: Event) -> None:
+        display.on_event(event)
+        trace(event)
+
     for event in earlier:
         display.view.apply(event)
+    display.view.before, display.view.result = display.view.result, {}
     result: RunResult | None = None
     failure: SwarmError | None = None
     async with anyio.create_task_group() as signals:
@@ -138,7 +146,8 @@ async def _run(
             try:
                 with running:
                     async with Swarm(config=config) as swarm:
-                        result = await work(swarm, display, stop)
+                        with quiet_collector():
+                            result = await work(swarm, display, tell, stop)
             except SwarmError as error:
                 failure = error  # raised below: by itself, not in a group
             finally:

@@ -31,6 +31,8 @@ CONFIGURED = (
     "ask_usd",
     "aggregate",
     "table_key",
+    "executor",
+    "ray_address",
     "sandbox",
     "image",
     "network",
@@ -98,8 +100,20 @@ def add_limits(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     return limits
 
 
+def add_place(parser: argparse.ArgumentParser) -> None:
+    """On which machines sub-agents work."""
+    place = parser.add_argument_group("place")
+    place.add_argument(
+        "--executor", choices=("local", "ray"), help="where sub-agents work: here (default), or on a cluster by Ray"
+    )
+    place.add_argument(
+        "--ray-address", metavar="ADDR", help="the cluster: HOST:PORT of its head, auto, or local (a Ray of our own)"
+    )
+
+
 def add_sandboxes(parser: argparse.ArgumentParser) -> None:
     """Where tools run, and which there are."""
+    add_place(parser)
     sandbox = parser.add_argument_group("sandbox")
     sandbox.add_argument("--sandbox", choices=SANDBOXES, help="where tools run (default: the strongest there is)")
     sandbox.add_argument(

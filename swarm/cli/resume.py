@@ -6,7 +6,7 @@ import argparse
 import os
 from typing import TYPE_CHECKING, Any
 
-from swarm.cli.options import add_targets
+from swarm.cli.options import add_place, add_targets
 from swarm.cli.runs import RUN_HELP
 
 if TYPE_CHECKING:
@@ -16,10 +16,14 @@ if TYPE_CHECKING:
 
     from swarm.cli.display import Display
     from swarm.cli.last_line import Known
+    from swarm.cli.live import Tell
     from swarm.result import RunResult
     from swarm.runtime import Swarm
 
-GIVEN = ("budget_usd", "budget_tokens", "max_steps", "max_critical_steps", "timeout", "concurrency", "base_url")
+GIVEN = (
+    *("budget_usd", "budget_tokens", "max_steps", "max_critical_steps", "timeout", "concurrency", "base_url"),
+    *("executor", "ray_address"),
+)
 
 
 def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
@@ -40,9 +44,11 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     limits.add_argument("--timeout", type=float, metavar="SECONDS", help="wall time from now on")
     limits.add_argument("--concurrency", type=int, metavar="N", help="sub-agents at work at once")
     limits.add_argument("--base-url", metavar="URL", action="append", help="where the endpoint is now")
+    add_place(parser)
     add_targets(parser)
     parser.add_argument("--trust", action="store_true", help="also one that was begun elsewhere: its record is obeyed")
     parser.add_argument("--yes", action="store_true", help="ask nothing on the terminal")
+    parser.add_argument("--otel", action="store_true", help="send spans where OTEL_EXPORTER_OTLP_ENDPOINT says")
     parser.add_argument("--json", action="store_true", help="events from now on as JSON lines, last the result")
 
 
@@ -69,16 +75,15 @@ def _go_on(args: argparse.Namespace, folder: Path, of: Known) -> int:
     from swarm.cli.live import live
     from swarm.cli.stdio import complain
     from swarm.cli.targets import check_targets
-    from swarm.journal.past import Past
-    from swarm.journal.reader import hold_journal
+    from swarm.journal.reader import Recorded, hold_journal
     from swarm.resuming import config_of, require_own, resumable
 
     with hold_journal(folder / "events.jsonl") as held:
-        past = Past(held.events)
+        past = held.past
+        events = of.earlier = Recorded(folder / "events.jsonl")
         started = resumable(past, folder)
         if not args.trust:
             require_own(held, folder, os.environ)
-        events = held.events
     config = config_of(past, {key: value for key in GIVEN if (value := getattr(args, key)) is not None}, os.environ)
     repo = Path(started.repo) if started.repo else None
     past.course.widen(config.model_dump())
@@ -87,12 +92,12 @@ def _go_on(args: argparse.Namespace, folder: Path, of: Known) -> int:
     if past.course.over:
         complain(f"swarm: {folder.name} came to its end; this is its result")
 
-    async def work(swarm: Swarm, display: Display, stop: anyio.Event) -> RunResult:
+    async def work(swarm: Swarm, display: Display, tell: Tell, stop: anyio.Event) -> RunResult:
         asks = asker(args, config, display)
         return await swarm.resume(
             str(folder),
             config=config,
-            on_event=display.on_event,
+            on_event=tell,
             stop=stop,
             approve=asks,
             controls=display.controls,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from swarm.cli.display import Display
     from swarm.cli.last_line import Known
+    from swarm.cli.live import Tell
     from swarm.result import RunResult
     from swarm.runtime import Swarm
 
@@ -68,6 +69,7 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
 
     parser.add_argument("--dry-run", action="store_true", help="show the plan and what it may cost, run no sub-agent")
     parser.add_argument("--yes", action="store_true", help="run the plan without asking on the terminal")
+    parser.add_argument("--otel", action="store_true", help="send spans where OTEL_EXPORTER_OTLP_ENDPOINT says")
     parser.add_argument("--json", action="store_true", help="events as JSON lines, last the result")
 
 
@@ -111,12 +113,12 @@ def _run(args: argparse.Namespace, known: Known) -> int:
 
     wish = Wish(repo) if repo is not None else None
 
-    async def work(swarm: Swarm, display: Display, stop: anyio.Event) -> RunResult:
+    async def work(swarm: Swarm, display: Display, tell: Tell, stop: anyio.Event) -> RunResult:
         asks = asker(args, swarm.config, display, wish)
         return await swarm.run(
             task,
             repo=repo,
-            on_event=display.on_event,
+            on_event=tell,
             stop=stop,
             dry_run=args.dry_run,
             approve=asks,

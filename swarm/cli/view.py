@@ -61,6 +61,8 @@ class RunView:
     error: str = ""
     error_details: list[str] = field(default_factory=list)
     result: dict[str, Any] = field(default_factory=dict)
+    before: dict[str, Any] = field(default_factory=dict)
+    """The result of a run that is about to be gone on with."""
     bounds: BoundsView = field(default_factory=BoundsView)
     endpoint: EndpointView = field(default_factory=EndpointView)
     paused: bool = False
@@ -209,6 +211,14 @@ class RunView:
         self.status, self.error, self.ended = event.status.value, line(first, 500), event.t
         self.error_details = clean(rest).splitlines()
         self.result = event.result
+
+
+def seen(events: Iterable[Event]) -> RunView:
+    """The view of a run by its record."""
+    view = RunView()
+    for event in events:
+        view.apply(event)
+    return view
 
 
 _HANDLERS: dict[str, Callable[[RunView, Any], None]] = {

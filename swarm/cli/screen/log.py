@@ -22,7 +22,7 @@ from swarm.events import (
     ToolFinished,
     ToolStarted,
 )
-from swarm.journal.reader import parse_line
+from swarm.journal.records import parse_line
 from swarm.legible import clean
 
 KEPT = 20_000
