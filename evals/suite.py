@@ -25,7 +25,8 @@ class Instance:
 @dataclass(frozen=True, slots=True)
 class Ready:
     """An instance set up for one run: the repository to work on (None: none), the image and the folder in it at which
-    the copy of the repository stands (None: as ever), the gate, tools of its own, variables of its sandboxes."""
+    the copy of the repository stands (None: as ever), the gate, tools of its own, variables of its sandboxes and
+    folders of this machine that they show."""
 
     repo: Path | None = None
     image: str | None = None
@@ -33,6 +34,7 @@ class Ready:
     test: str | None = None
     tools: Sequence[Tool] = ()
     env: Mapping[str, str] = field(default_factory=dict)
+    toolchain: tuple[Path, ...] = ()
     digest: str = ""
     """Of the image or of the data: what another person needs to have the same."""
 

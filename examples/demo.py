@@ -166,7 +166,6 @@ def final_tree(faulty: Path, patch: Path, final: Path, settings: Settings) -> fr
     if not applied(faulty, patch, final):
         raise UsageError(f"{patch} does not apply to the damaged package")
     sandbox = RunConfig.model_validate({"sandbox": settings.sandbox})
-    os.environ["PATH"] = _path()  # its sandboxes see the Python that is found there
     return anyio.run(failing, final, settings.package.test, sandbox, OUT / "home")
 
 

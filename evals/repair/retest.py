@@ -22,7 +22,7 @@ from swarm.sandboxes.catalog import open_backend
 from swarm.sandboxes.folders import private_folder
 from swarm.sandboxes.leases.lease import open_lease
 from swarm.types import SandboxRequest
-from swarm.wiring import sandbox_site
+from swarm.wiring import Site, sandbox_site
 
 TIMEOUT = 300.0
 """Seconds for all tests of a tree."""
@@ -54,13 +54,17 @@ class Retester:
         """A folder on this machine for as long as a block."""
         return private_folder(self._lease, "room")
 
+    async def site(self) -> Site:
+        """What its sandboxes look like: they have a Python with pytest, if there is one."""
+        return await sandbox_site(self._backend, self._config, None, "pytest")
+
     async def run(self, tree: Path, test: str, timeout: float = TIMEOUT) -> Retested:
         """Run a test command, which is one of pytest, in a copy of a tree.
 
         Raises:
             SandboxError: the sandbox failed, not the tests.
         """
-        site = await sandbox_site(self._backend, self._config, None)
+        site = await self.site()
         async with private_folder(self._lease, "tree") as folder:
             copy = folder / "tree"
             ignore = shutil.ignore_patterns("__pycache__", ".git")

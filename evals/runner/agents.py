@@ -240,6 +240,7 @@ def _config_of(trial: Trial, suite: str, ready: Ready) -> RunConfig:
             "seed": config.seed if trial.seed is None else trial.seed,
             "rollout": group,
             "sandbox_env": {**config.sandbox_env, **ready.env},
+            "toolchain": tuple(dict.fromkeys((*config.toolchain, *ready.toolchain))),
             **given,
         }
     )

@@ -8,9 +8,9 @@ import math
 import zlib
 from typing import Any
 
-from swarm.legible import clean
+from swarm.legible import clean, is_clean_json
 
-_LEVEL = 6
+_LEVEL = 4  # half the time of 6, for a page that is 3 % larger
 
 
 class Blobs:
@@ -24,10 +24,23 @@ class Blobs:
 
     def add(self, value: Any) -> int:
         """Pack a JSON value; its number."""
-        data = json.dumps(cleaned(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+        data = clean_json(value).encode()
         packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
         self.packed.append(base64.b64encode(packer.compress(data) + packer.flush()).decode("ascii"))
         return len(self.packed) - 1
+
+
+def clean_json(value: Any) -> str:
+    """A JSON value `cleaned`, as a line. Most are clean, and one look at the whole line tells."""
+    try:
+        text = _line(value)
+    except ValueError:  # a number that is none in JSON
+        return _line(cleaned(value))
+    return text if is_clean_json(text) else _line(cleaned(value))
+
+
+def _line(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def cleaned(value: Any) -> Any:

@@ -9,6 +9,8 @@ from swarm.events import (
     AgentTold,
     Answered,
     BoardPosted,
+    CallFinished,
+    CallSent,
     ControlUsed,
     CulpritSought,
     Event,
@@ -22,12 +24,18 @@ from swarm.events import (
     RunResumed,
     StageStarted,
     SubTaskSkipped,
+    ToolFinished,
+    ToolStarted,
 )
 from swarm.report.model import Entry
+
+_ELSEWHERE = frozenset((CallSent, CallFinished, ToolStarted, ToolFinished))
 
 
 def entry(event: Event, at: int, number: Callable[[str], int]) -> Entry | None:
     """An event as a line; None where it is shown elsewhere. `number` gives the index of a trajectory's agent."""
+    if type(event) in _ELSEWHERE:  # most are, and each further test costs
+        return None
     match event:
         case Notice():
             return Entry(

@@ -6,6 +6,7 @@ number of a part of the page that is unpacked when it is looked at. Lists of age
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel, Field
@@ -16,7 +17,8 @@ WAIT, MODEL, FAILED_CALL, TOOL, GROUP = range(5)
 """Kinds of spans: waiting for admission, a model call, one that failed, a tool, waiting for sub-agents of its own."""
 
 
-class Agent(BaseModel):
+@dataclass(slots=True)
+class Agent:
     """One trajectory. `spans` holds kind, start and length of each span, one after the other; `messages` is a blob."""
 
     id: str
@@ -46,7 +48,7 @@ class Agent(BaseModel):
     wait_ms: int = 0
     model_ms: int = 0
     tool_ms: int = 0
-    spans: list[int] = Field(default_factory=list)
+    spans: list[int] = field(default_factory=list)
     by_steps: bool = False
     by_time: bool = False
     messages: int = -1

@@ -10,12 +10,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-import json
 from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
-from swarm.report.blobs import Blobs, cleaned
+from swarm.report.blobs import Blobs, clean_json, cleaned
 from swarm.report.model import Page
 
 _SCRIPTS = ("base", "overview", "plan", "timeline", "agents", "talk", "patch", "gate", "record", "compare", "start")
@@ -35,7 +34,7 @@ def one_file(title: str, data: Any, scripts: Sequence[str], blobs: Sequence[str]
         f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
         "base-uri 'none'; form-action 'none'"
     )
-    written = json.dumps(cleaned(data), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    written = clean_json(data)
     parts = "\n".join(
         f'<script type="application/octet-stream" id="blob-{number}">{packed}</script>'
         for number, packed in enumerate(blobs)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
 from typing import Any, Literal
-
-from pydantic import BaseModel
 
 from swarm.events import AgentTold, CallFinished, ContextEdited, ToolFinished, ToolStarted
 from swarm.types import Message
 
 
-class Item(BaseModel):
+@dataclass(slots=True)
+class Item:
     """One thing that was said or done. `system` is an index into `Page.systems`; times are milliseconds.
 
     `call` is a use of a tool: `text` is what the model was given back. `fault` is a call that failed, `note` what
@@ -32,6 +32,14 @@ class Item(BaseModel):
     error: str = ""
     exit_code: int | None = None
     truncated: bool = False
+
+    def told(self) -> dict[str, Any]:
+        """As it goes onto the page: what it does not have is left out."""
+        there = {name: value for name, default in _DEFAULTS if (value := getattr(self, name)) != default}
+        return {"kind": self.kind, **there}
+
+
+_DEFAULTS = [(each.name, each.default) for each in fields(Item) if each.name != "kind"]
 
 
 class Systems:
@@ -61,7 +69,7 @@ class Talk:
     @property
     def items(self) -> list[dict[str, Any]]:
         """All of it, as it goes onto the page."""
-        return [item.model_dump(exclude_defaults=True) for item in self._items]
+        return [item.told() for item in self._items]
 
     def called(self, event: CallFinished, at: int, ms: int) -> None:
         """A call of the model ended, well or not."""

@@ -202,7 +202,7 @@ class Tracks:
                 track.span(kind, start, self._clock.now)
             track.open.clear()
             track.talk.cut_off()
-            if track.agent.id in event.again:
+            if track.agent.id in event.going_on:
                 track.ended = False
                 track.agent.outcome = track.agent.stop = ""
 
