@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from swarm.addresses import address, addresses
+from swarm.addresses import address, addresses, all_embedded
 from swarm.errors import UsageError
 from swarm.keys import add_named_key, refuse_literal, refuse_to_send
 from swarm.misnamed import unknown, wanted
@@ -33,10 +33,10 @@ HOST_IMAGE = "host"
 
 HOST_KEYS = (
     *("tools", "mcp", "search", "web_hosts", "toolchain", "network", "providers", "record", "replay"),
-    *("api_key_file", "api_key_keyring"),
+    *("api_key_file", "api_key_keyring", "ray_address"),
 )
 """Keys that open this machine: code outside the sandboxes, hosts, folders, keys. A repository may not set them, nor
-`sandbox = "process"`: it may be a stranger's."""
+`sandbox = "process"` or `executor = "ray"`: it may be a stranger's."""
 _OURS = ("test_found", "base_url_found")  # what swarm says of its own find
 
 
@@ -199,6 +199,8 @@ class RunConfig(BaseModel):
     merge_tokens: int = Field(default=50_000, ge=1_000, description="tokens of results in one merge call")
     ask_usd: float | None = Field(default=None, gt=0, description="ask before a stage when more dollars were spent")
 
+    executor: Literal["local", "ray"] = Field(default="local", description="where sub-agents work: here, or by Ray")
+    ray_address: str | None = Field(default=None, description="HOST:PORT of the cluster, `auto`, or `local`")
     sandbox: SandboxName = "auto"
     image: str = HOST_IMAGE
     sandbox_env: dict[Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*$")], str] = Field(
@@ -280,8 +282,8 @@ def load_config(flags: Mapping[str, Any], env: Mapping[str, str] | None = None, 
     merged: dict[str, Any] = {}
     origin: dict[str, str] = {}
     shared = _read_toml(repo / "swarm.toml", repo) if repo else {}
-    for key in (*HOST_KEYS, "sandbox"):
-        if (key in HOST_KEYS and key in shared) or shared.get(key) == "process":
+    for key in (*HOST_KEYS, "sandbox", "executor"):
+        if (key in HOST_KEYS and key in shared) or shared.get(key) in ("process", "ray"):
             raise UsageError(
                 f"{key} in {repo}/swarm.toml: this opens your machine, which a repository may not ask for",
                 remedy="give it on the command line, or in ~/.config/swarm/config.toml",
@@ -302,7 +304,7 @@ def load_config(flags: Mapping[str, Any], env: Mapping[str, str] | None = None, 
         merged["base_url_found"] = origin["base_url"]
         if "api_key" in origin:
             refuse_to_send(origin["api_key"], origin["base_url"])
-    if "base_url" not in flags and _all_embedded(merged):
+    if "base_url" not in flags and all_embedded(merged):
         merged.pop("base_url", None)  # a standing endpoint does not take the place of one that was asked for by name
     try:
         return RunConfig(**merged)
@@ -343,8 +345,3 @@ def _from_env(env: Mapping[str, str]) -> dict[str, Any]:
     names = {"OPENAI_BASE_URL": "base_url", "OPENAI_API_KEY": "api_key", "SWARM_MODEL": "model"}
     names |= {"SWARM_API_KEY_FILE": "api_key_file"}
     return {key: env[name] for name, key in names.items() if env.get(name)}
-
-
-def _all_embedded(merged: Mapping[str, Any]) -> bool:
-    names = [merged.get(key) for key in ("model", "planner_model", "subagent_model", "aggregator_model")]
-    return {name for name in names if name} == {"embedded"}

@@ -21,6 +21,8 @@ _UNSEEN = re.compile(
 )
 
 _IN_JSON = re.compile(f"[\x7f-\x9f\u2028\u2029{_ORDER}\ufeff]")  # what JSON lets stand as it is
+_UNCLEAN = re.compile(f"[\x7f-\x9f\u2028\u2029{_ORDER}\ufeff\ud800-\udfff]")
+_ESCAPED = ("\\u", "\\b", "\\f", "\\r")  # what it writes otherwise, but for quotes, tabs and ends of lines
 
 
 def clean(text: str) -> str:
@@ -28,6 +30,14 @@ def clean(text: str) -> str:
     if text.isascii() and text.isprintable():  # most are: names, words, one line
         return text
     return _HOSTILE.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def is_clean_json(line: str) -> bool:
+    """Whether `clean` takes nothing from the texts of a JSON value, written as a line with all but ASCII as it is."""
+    plain = line.replace("\\\\", "")  # a backslash that stands for itself escapes nothing
+    if any(escaped in plain for escaped in _ESCAPED):
+        return False
+    return "\x7f" not in line if line.isascii() else _UNCLEAN.search(line) is None
 
 
 def json_line(text: str) -> str:

@@ -5,7 +5,7 @@ Whoever implements one needs nothing of swarm but `swarm.types` and `swarm.error
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -169,8 +169,8 @@ class Tool(Protocol):
 class Seat(Protocol):
     """One agent's place at the board that agents of a run share."""
 
-    def use(self, action: BoardAction, key: str, text: str) -> str:
-        """Do something at once; gives the answer for the model.
+    def use(self, action: BoardAction, key: str, text: str) -> str | Awaitable[str]:
+        """Do something at once; gives the answer for the model, or what to await for it: the board may be elsewhere.
 
         Raises:
             ValueError: it cannot be done; the message tells the model how to mend it.

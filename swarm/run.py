@@ -17,6 +17,7 @@ from pydantic_core import to_json
 from swarm.approval import Approve
 from swarm.budgets.budget import Budget
 from swarm.config import RunConfig, home
+from swarm.elsewhere import refuse_elsewhere
 from swarm.errors import JournalError, MachineError, SwarmError, UsageError
 from swarm.events import Event, Notice, RunEnded
 from swarm.executors.substance import says
@@ -88,6 +89,7 @@ async def begin(order: Order, folder: Path, models: Models, ground: Ground, held
     if root is not None and held is None:
         root = await find_repository(root)
     run_tools(order.config, root is not None, order.parts.tools)
+    refuse_elsewhere(order.config, order.parts)
 
     def prepare() -> Prompts:
         prompts = load_prompts(order.config.prompts)
@@ -113,7 +115,7 @@ async def begin(order: Order, folder: Path, models: Models, ground: Ground, held
         controls=order.controls,
         purse=order.purse,
         prompts=prompts,
-        past=Past(held.events if held is not None else ()),
+        past=held.past if held is not None else Past(),
         held=held,
     )
 
@@ -162,7 +164,7 @@ async def _to_the_envelope(
 ) -> RunResult:
     started = time.monotonic()
     measured = Measured()
-    sink = Unsaid(journal, mission.held.events, redactor) if mission.held is not None else journal
+    sink = Unsaid(journal, mission.past, redactor) if mission.held is not None else journal
     session = Session(mission, sink, totals, watch.stops)
     clock = StageClock()
     reducers = (measured.observe, clock.observe, session.board.observe, session.headcount.observe)

@@ -20,7 +20,6 @@ from swarm.config import Rollout, RunConfig, load_config
 from swarm.errors import UsageError
 from swarm.events import Event
 from swarm.ground import Grounds, open_grounds
-from swarm.journal.past import Past
 from swarm.journal.reader import hold_journal
 from swarm.parts import Own, Parts
 from swarm.result import RunResult
@@ -157,7 +156,7 @@ class Swarm:
         models, grounds = self._opened()
         folder = run_folder(run)
         with hold_journal(folder / "events.jsonl") as held:
-            past = Past(held.events)
+            past = held.past
             started = resumable(past, folder)
             for place in (folder, folder / "artifacts"):
                 await anyio.to_thread.run_sync(drop_partial, place)

@@ -21,11 +21,10 @@ from swarm.agents.desk import Desk
 from swarm.agents.line import Line
 from swarm.agents.trajectory import Trajectory, open_trajectory, sha256
 from swarm.aggregators.chosen import aggregator_for
-from swarm.budgets.budget import Terms as Kept
-from swarm.budgets.funds import Funds
 from swarm.budgets.headcount import Headcount
-from swarm.budgets.levels import Limits
+from swarm.budgets.of_run import funds_of
 from swarm.crew import Bounds, Crew
+from swarm.elsewhere import Placing, here, open_placing
 from swarm.errors import SwarmError
 from swarm.events import AgentStarted, ControlUsed, Notice, RunStarted
 from swarm.executors.local import LocalExecutor
@@ -72,7 +71,7 @@ class Session:
         self._sink = sink
         self._totals = totals
         self._stop, self._halt, self._late = stops.stop, stops.halt, stops.late
-        self.funds = _funds(mission, sink)
+        self.funds = funds_of(mission.config, sink, mission.purse, single=mission.single)
         self._store: Path | None = None
         self._tree: Tree | None = None
         self.commit: str | None = None
@@ -84,6 +83,7 @@ class Session:
         self._artifacts = Artifacts(mission.folder / "artifacts", redactor_of(mission.config, os.environ))
         self._context = ContextPolicy(mission.prompts["compact"], self._artifacts)
         self._pace = Pace()
+        self._placing: Placing = here
         names = {role: model.name for role, model in mission.models.by_role.items()}
         terms = terms_of(mission.config, str(mission.repo or ""), names, mission.models.prices)
         asks, worked = mission.approve is not None, mission.past.seconds()
@@ -105,7 +105,11 @@ class Session:
                     self._mission.parts.tools,
                     self._artifacts,
                 ) as tools,
+                open_placing(
+                    self._mission, self._sink, self._tree, self.board, self._artifacts, workshop.workdir
+                ) as placing,
             ):
+                self._placing = placing
                 await self._orchestrate(pool, tools)
         except SwarmError as fault:
             self.fault = fault
@@ -271,7 +275,8 @@ class Session:
         stragglers = StragglerPolicy(config.straggler_factor, least_s=config.straggler_seconds, hedge=config.hedge)
         staff = Staff(briefing, self.headcount, width, self._sink, self._tree, stragglers, mission.controls)
         leads = Teams(staff, config.max_depth) if config.max_depth > 1 else None
-        executor = LocalExecutor(pool, line, tools, parent, shared, self._context, self._pace, leads)
+        local = LocalExecutor(pool, line, tools, parent, shared, self._context, self._pace, leads)
+        executor = self._placing(local)
         queue = None
         if self._tree is not None:  # what one agent alone did is its answer, red or not
             evicts = (None, None) if mission.single else (gate, config.test)
@@ -338,12 +343,3 @@ class Session:
         line = mission.models.line(role, mission.config, self.funds.of(role), self._sink, mission.past)
         artifacts, prompts = mission.folder / "artifacts", mission.prompts
         return Desk(mission.run_id, mission.task, mission.config, artifacts, self._stop, line, role, parent, prompts)
-
-
-def _funds(mission: Mission, sink: EventSink) -> Funds:
-    """What the run may use; of it is kept back what comes after the sub-agents, which one agent alone does not need."""
-    config = mission.config
-    limits = Limits(config.budget_tokens, config.budget_usd, config.max_critical_steps, config.timeout)
-    last_word = int(config.mode == "parl" and not mission.single)
-    kept = Kept(part=0.0 if mission.single else config.reserve, steps=last_word, time=config.reserve)
-    return Funds(limits, sink, kept, config.soft_limit, mission.purse)

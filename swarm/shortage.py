@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from typing import Final
@@ -29,6 +31,13 @@ _SQLITE: Final = {
 }
 """By SQLite's primary error codes."""
 
+_WORDS: Final = {
+    **{os.strerror(code): remedy for code, remedy in _REMEDIES.items() if code != errno.EROFS},
+    os.strerror(errno.EAGAIN): _PROCESSES,
+    "failed to map segment": _MEMORY,
+}
+"""What programs say of it that we start."""
+
 _NO_THREAD: Final = "can't start new thread"
 _STARTS: Final = {"subprocess", "multiprocessing.popen_fork"}
 """Modules that start processes."""
@@ -54,6 +63,13 @@ def remedy_for(error: BaseException) -> str:
     if error.errno == errno.EAGAIN:  # also said of a stream that does not wait
         return _PROCESSES if _STARTS & set(_modules(error)) else ""
     return _REMEDIES.get(error.errno or 0, "")
+
+
+def remedy_told(text: str) -> str:
+    """What to do about it, where a program that could not be started, or not start others, tells of a shortage; nothing
+    where it does not."""
+    found = (remedy for words, remedy in _WORDS.items() if re.search(re.escape(words), text, re.IGNORECASE))
+    return next(found, "")
 
 
 def shortage_in(error: BaseException) -> BaseException | None:

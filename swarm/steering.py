@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -35,6 +36,9 @@ class WorkClock:
         self._limit = math.inf
         self._end = math.inf
         self._scope: anyio.CancelScope | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        """Looks whether the block is to be cancelled. It stays as it is when the clock is stopped and started: it may
+        look too early, but not too late."""
 
     def __repr__(self) -> str:
         return f"<WorkClock {self.seconds:.1f} s, {'running' if self.running else 'standing'}>"
@@ -50,7 +54,7 @@ class WorkClock:
 
     @property
     def seconds(self) -> float:
-        return self._worked + (anyio.current_time() - self._since if self._since is not None else 0.0)
+        return self._worked + (_now() - self._since if self._since is not None else 0.0)
 
     @property
     def why(self) -> str:
@@ -68,14 +72,13 @@ class WorkClock:
         """Go on; nothing where it is running."""
         if self._since is None:
             self._ever = True
-            self._since = anyio.current_time()
+            self._since = _now()
             self._set_deadline()
 
     def stop(self) -> None:
         """Stand still; nothing where it does."""
         if self._since is not None:
             self._worked, self._since = self.seconds, None
-            self._set_deadline()
 
     @contextmanager
     def limited(self, seconds: float | None) -> Iterator[anyio.CancelScope]:
@@ -88,49 +91,92 @@ class WorkClock:
                 yield self._scope
             finally:
                 self.stop()
-                self._scope.deadline = math.inf
+                if self._timer is not None:
+                    self._timer.cancel()
+                    self._timer = None
         self._scope = None
 
+    @property
+    def _due(self) -> float:
+        """When the block is cancelled, as it looks now."""
+        own = math.inf if self._since is None else self._since + self._limit - self._worked
+        return min(own, self._end)
+
     def _set_deadline(self) -> None:
-        if self._scope is not None:
-            own = math.inf if self._since is None else self._since + self._limit - self._worked
-            self._scope.deadline = min(own, self._end)
+        if self._scope is None:
+            return
+        due, timer = self._due, self._timer
+        if due == math.inf or (timer is not None and timer.when() <= due):
+            return
+        if timer is not None:
+            timer.cancel()
+        if due <= _now():
+            self._scope.cancel()
+        else:
+            self._timer = asyncio.get_running_loop().call_at(due, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._scope is not None and self._due <= _now():
+            self._scope.cancel()
+        else:
+            self._set_deadline()
+
+
+def _now() -> float:
+    """`anyio.current_time`, which looks for the kind of the event loop first."""
+    return asyncio.get_running_loop().time()
 
 
 class Steering:
     """One attempt's ear. Whoever makes the attempt asks it before each model call; the scheduler speaks into it.
 
     `sandbox` is what stands still while the attempt is held, where it can. `advice` is asked before each model call for
-    what is to be said beside the texts that it is given.
+    what is to be said beside the texts that it is given. `forward` is told what is heard where the attempt is made
+    elsewhere: a text, or whether it is held.
     """
 
     def __init__(self) -> None:
         self.clock = WorkClock()
         self.sandbox: Still | None = None
         self.advice: Callable[[Sequence[str]], str | None] | None = None
+        self.forward: Callable[[str | None, bool | None], None] | None = None
         self._texts: list[str] = []
-        self._go = anyio.Event()
-        self._go.set()
+        self._go: anyio.Event | None = None  # set when it may go on; None while it is not held, as nearly always
 
     def __repr__(self) -> str:
         return f"<Steering {len(self._texts)} texts, {'held' if self.held else 'free'}, {self.clock!r}>"
 
     @property
     def held(self) -> bool:
-        return not self._go.is_set()
+        return self._go is not None
 
     def tell(self, text: str) -> None:
         """Give it a message of the user before its next model call."""
-        self._texts.append(text)
+        if self.forward is not None:
+            self.forward(text, None)
+        else:
+            self._texts.append(text)
+
+    def take_texts(self) -> list[str]:
+        """What it was told and has not heard: it hears that elsewhere."""
+        texts, self._texts = self._texts, []
+        return texts
 
     def hold(self) -> None:
         """Let it stand still before its next model call."""
         if not self.held:
             self._go = anyio.Event()
+            if self.forward is not None:
+                self.forward(None, True)
 
     def release(self) -> None:
         """Let it go on."""
-        self._go.set()
+        if self.held and self.forward is not None:
+            self.forward(None, False)
+        if self._go is not None:
+            self._go.set()
+            self._go = None
 
     async def before_call(self) -> list[str]:
         """Wait while it is held; then what it was told since the last call.
@@ -160,5 +206,5 @@ class Steering:
                 await self.sandbox.resume()
 
     async def _released(self) -> None:
-        while self.held:  # it may be held again before this task had its turn
-            await self._go.wait()
+        while (go := self._go) is not None:  # it may be held again before this task had its turn
+            await go.wait()

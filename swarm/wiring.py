@@ -6,7 +6,7 @@ import os
 import random
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from swarm.agents.agent import ToolKit
     from swarm.agents.conversation import Line
     from swarm.budgets.budget import Budget
+    from swarm.executors.ray.freight import Shipment
     from swarm.journal.artifacts import Artifacts
+    from swarm.models.admission.admitting import Admitting
     from swarm.models.tapes.replay import Tape
     from swarm.models.warmth import WarmedModel
     from swarm.protocols import EventSink
@@ -103,7 +105,7 @@ async def open_models(config: RunConfig, given: Model | None = None) -> AsyncIte
         raise UsageError("no model is named", remedy=await _how_to_name_one(config))
     named = list(dict.fromkeys(filter(None, names.values())))
     served = given is not None or bool(config.base_url)
-    if not served and not all(_in_process(name, config) or names_provider(name, config) for name in named):
+    if not served and not all(in_process(name, config) or names_provider(name, config) for name in named):
         raise UsageError("no endpoint is named", remedy=await _how_to_name_one(config))
     prices = {
         name: known_price(name, config, os.environ) if given is None else config.prices.get(name) for name in named
@@ -121,7 +123,7 @@ async def open_models(config: RunConfig, given: Model | None = None) -> AsyncIte
             if given is not None:
                 opened[name] = _admitted(given, config)
             else:
-                opened[name], windows[name] = await _open_model(stack, name, config)
+                opened[name], windows[name] = await open_model(stack, name, config)
         roles = {_ROLES[role]: name for role, name in names.items() if name}
         by_role = {role: opened[name] for role, name in roles.items()}
         if config.record is not None:
@@ -149,7 +151,18 @@ def _ratios(names: Mapping[Role, str]) -> dict[Role, TokenRatio]:
     return {role: by_name[name] for role, name in names.items()}
 
 
-async def _open_model(stack: AsyncExitStack, name: str, config: RunConfig) -> tuple[ModelService, ContextWindow]:
+Admission = Callable[[str, str | None, int, float], AbstractAsyncContextManager["Admitting"]]
+"""Opens what admits calls to an endpoint: by its address and key, the most calls at once, and the seconds of `park`."""
+
+
+async def open_model(
+    stack: AsyncExitStack,
+    name: str,
+    config: RunConfig,
+    told: Sequence[tuple[Endpoint, Knowledge]] | None = None,
+    admission: Admission | None = None,
+) -> tuple[ModelService, ContextWindow]:
+    """A model with its window: where it was `told` that it is served, else as the configuration says."""
     from swarm.models.fitting.fitted import FittedModel
     from swarm.models.router import RoutedModel
     from swarm.models.warmth import WarmedModel
@@ -157,10 +170,10 @@ async def _open_model(stack: AsyncExitStack, name: str, config: RunConfig) -> tu
     from swarm.retry import RetryPolicy
 
     replicas: list[GovernedModel | WarmedModel] = []
-    places = await _places(stack, name, config)
+    places = told if told is not None else await _places(stack, name, config)
     for where, knowledge in places:
         key = where.key.get_secret_value() if where.key else None
-        governor = open_governor(where.base_url, key, config.max_in_flight, config.park)
+        governor = (admission or open_governor)(where.base_url, key, config.max_in_flight, config.park)
         client = await stack.enter_async_context(open_client(where.base_url, key))
         plain = OpenAIModel(client, where.model, where.quirks)
         model = FittedModel(plain, knowledge, where.quirks, plain.declared)
@@ -173,7 +186,7 @@ async def _open_model(stack: AsyncExitStack, name: str, config: RunConfig) -> tu
 
 async def _places(stack: AsyncExitStack, name: str, config: RunConfig) -> list[tuple[Endpoint, Knowledge]]:
     """Where a model is served, and what is known of it."""
-    if not _in_process(name, config):
+    if not in_process(name, config):
         where = endpoint_of(name, config, os.environ)
         return [(each, knowledge_of(each, config, home(os.environ))) for each in replicas_of(where, config)]
     from swarm.embedded.catalog import load_policies
@@ -185,7 +198,7 @@ async def _places(stack: AsyncExitStack, name: str, config: RunConfig) -> list[t
     return [(Endpoint(url, EMBEDDED, SecretStr(token)), Knowledge(url, EMBEDDED, given=given_by(config)))]
 
 
-def _in_process(name: str, config: RunConfig) -> bool:
+def in_process(name: str, config: RunConfig) -> bool:
     """Whether a model is an embedded endpoint of our own; bare `embedded` may also be one that runs elsewhere."""
     return name.split(":")[0] == EMBEDDED and not (name == EMBEDDED and config.base_url)
 
@@ -263,20 +276,30 @@ class Site:
     notice: str = ""
 
 
-async def sandbox_site(backend: SandboxBackend, config: RunConfig, repo: Path | None) -> Site:
+async def sandbox_site(backend: SandboxBackend, config: RunConfig, repo: Path | None, module: str = "") -> Site:
     """The site for a backend. On the machine's own root the copy stands at the repository's own path, so that
-    absolute paths and editable installs mean the copy; the user's Python is visible read-only."""
+    absolute paths and editable installs mean the copy; the user's Python is visible read-only, or, without a
+    repository, one that has a module."""
     if backend.name == "docker" and config.image != HOST_IMAGE:
         return Site(config.workdir or _WORKDIR, config.sandbox_env, config.toolchain)
-    from swarm.sandboxes.toolchain import of_repository
+    from swarm.sandboxes.toolchain import of_repository, with_module
 
-    shown, entries = await of_repository(repo)
+    shown, entries = await (with_module(module) if module and repo is None else of_repository(repo))
     toolchain = tuple(dict.fromkeys((*config.toolchain, *shown)))
     notice = (
         "no isolation: --sandbox process runs commands as you, on this machine" if backend.name == "process" else ""
     )
     env = {"PATH": os.pathsep.join(entries), **config.sandbox_env}
     return Site(str(repo or _WORKDIR), env, toolchain, notice)
+
+
+def image_shipment(backend: SandboxBackend, config: RunConfig) -> Shipment | None:
+    """How the image that sandboxes are made of gets to other machines; None where there is none."""
+    if backend.name != "docker" or config.image == HOST_IMAGE:
+        return None
+    from swarm.sandboxes.docker.shipping import ImageShipment
+
+    return ImageShipment(config.image)
 
 
 def run_tools(config: RunConfig, on_repository: bool, given: Sequence[Tool]) -> Sequence[Tool]:

@@ -48,6 +48,7 @@ async def write_unmerged(
             about = f"Sub-task {subtask_id} is not in the answer: {' '.join(reason.split())}\n\n"
             path = place / f"{subtask_id}.diff"
             try:
+                await anyio.Path(place).mkdir(exist_ok=True)
                 await anyio.to_thread.run_sync(_write, path, about.encode(errors="replace") + patch)
             except OSError as error:
                 raise _refused(path, error, folder, f"{commit}^ {commit}") from error
@@ -61,7 +62,7 @@ async def write_unmerged(
 
 
 def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(exist_ok=True)
+    """The run's folder is not made for it: one that was moved away would be there twice."""
     write_whole(path, data)
 
 
