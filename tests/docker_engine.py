@@ -122,7 +122,7 @@ def private_engine(require: Require) -> Iterator[PrivateEngine]:
 def docker_engine(require: Require) -> Iterator[str]:
     """The address of an engine, also set as DOCKER_HOST for the length of the session."""
     usual = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
-    if _answers(usual):
+    if answers(usual):
         yield usual
         return
     with private_engine(require) as engine, pytest.MonkeyPatch.context() as patch:
@@ -144,7 +144,7 @@ def _clear(folder: Path) -> None:
 def _wait_until_ready(engine: subprocess.Popen[bytes], address: str) -> bool:
     deadline = time.monotonic() + _START_S
     while time.monotonic() < deadline:
-        if _answers(address):
+        if answers(address):
             return True
         try:
             engine.wait(0.1)
@@ -154,7 +154,7 @@ def _wait_until_ready(engine: subprocess.Popen[bytes], address: str) -> bool:
     return False
 
 
-def _answers(address: str) -> bool:
+def answers(address: str) -> bool:
     with socket.socket(socket.AF_UNIX) as knock:  # the docker package leaks one where nobody answers
         try:
             if address.startswith("unix://"):

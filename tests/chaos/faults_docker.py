@@ -72,11 +72,18 @@ class OfDocker:
 
         async with striking(run, strike):
             yield
+        if self.name == "engine killed":  # a run that ended without it could not remove what it had there
+            await anyio.to_thread.run_sync(self._clear_up, run)
         with anyio.move_on_after(_GOES_S):  # what the engine is just removing
             while await anyio.to_thread.run_sync(containers, self.engine.address, run.home):  # noqa: ASYNC110
                 await anyio.sleep(0.2)
         left = await anyio.to_thread.run_sync(containers, self.engine.address, run.home)
         assert not left, f"containers are left: {left}"
+
+    def _clear_up(self, run: LiveRun) -> None:
+        process = run.warm.start(("gc", "--yes"), run.user, run.environment())
+        told, complained = process.communicate(timeout=120)
+        assert process.returncode == 0, f"gc: {told}{complained}"
 
     async def _at_containers(self, run: LiveRun) -> None:
         client = docker.APIClient(self.engine.address, version="auto")

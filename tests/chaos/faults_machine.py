@@ -204,6 +204,7 @@ class Removed:
                     found.unlink(missing_ok=True)
                 run.injected[self.name] += 1
 
+        run.deletes = True
         async with striking(run, strike):
             yield
 

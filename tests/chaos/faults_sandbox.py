@@ -18,6 +18,9 @@ from tests.chaos.scenario import Kind, Setting
 _STANDS_S = 25.0
 """Longer than what its sandbox is asked may take, shorter than what a command may."""
 
+_LIVES = 4
+"""Processes of a run that it may strike: no run comes to its end whose sandboxes are killed for ever."""
+
 MOMENTS = ("agent_start", "call", "tool_start", "tool", "gate_start", "agent_end")
 
 
@@ -41,7 +44,7 @@ class Struck:
         async def strike() -> None:
             await event_comes(run, self.moment, self.nth)
             left = self.times
-            while left:
+            while left and run.life < _LIVES:
                 there = processes(run.home / "leases")
                 if self.number is signal.SIGSTOP:
                     there = [(pid, line) for pid, line in there if "/agent" in line or "bwrap" in line]

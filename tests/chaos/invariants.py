@@ -66,6 +66,7 @@ def envelope_is_true(run: LiveRun) -> Iterator[str]:
             yield f"life {number}: the envelope says {told['exit_code']}, the process {life.code}"
         if told["status"] != "cancelled" and told["exit_code"] not in _STATUS[told["status"]]:
             yield f"life {number}: {told['status']} with {told['exit_code']}"
+    yield from _never_less(run)
     told, folder = run.lives[-1].envelope, run.run_folder
     if told is None or folder is None or not told["run_id"] or told["exit_code"] == 2:  # it was refused
         return
@@ -76,6 +77,18 @@ def envelope_is_true(run: LiveRun) -> Iterator[str]:
         differ = [key for key in told if key != "type" and kept.get(key) != told[key]]
         yield f"result.json is another than the envelope in {differ}"
     yield from _sums(run, told)
+
+
+def _never_less(run: LiveRun) -> Iterator[str]:
+    """Whoever goes on with a run tells all of it, also where that ends before it begins."""
+    most = 0
+    for number, life in enumerate(run.lives):
+        told = life.envelope
+        if told is None or not told["run_id"] or "cannot be written" in life.err:
+            continue
+        if life.args[0] == "resume" and told["total_steps"] < most:
+            yield f"life {number} tells {told['total_steps']} steps, an earlier one {most}"
+        most = told["total_steps"] if life.args[0] == "run" else max(most, told["total_steps"])
 
 
 def _sums(run: LiveRun, told: dict[str, Any]) -> Iterator[str]:

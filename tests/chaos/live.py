@@ -81,6 +81,8 @@ class LiveRun:
     same: bool = True
     estimated: bool = False
     """Usage was not told for all calls."""
+    deletes: bool = False
+    """Files in a working copy may be deleted, as its agent might."""
     unread: set[int] = field(default_factory=set)
     """Lives whose standard output nobody reads for long."""
     final: frozenset[int] = frozenset(_FINAL)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
@@ -15,6 +17,8 @@ from typing import Any
 from swarm.stopping import companions
 from tests.chaos.live import LiveRun
 from tests.machine import processes_of
+
+_KILLED = {128 + number for number in (signal.SIGKILL, signal.SIGTERM)}
 
 
 @asynccontextmanager
@@ -29,22 +33,36 @@ async def striking(run: LiveRun, strike: Callable[[], Coroutine[Any, Any, None]]
 
 def settle(run: LiveRun) -> None:
     """What must hold after a machine that failed, and how the rest is looked at."""
+    misled = _command_failed_by_it(run) or (run.deletes and _files_are_deleted(run))
     told = run.lives[-1].envelope if run.lives else None
     broken = told is not None and bool(told["outcomes"]) and told["outcomes"].keys() <= {"errored", "skipped"}
     if broken and "came to its end; this is its result" in run.lives[-1].err:
         run.final |= {3}  # the machine failed all sub-tasks, and the orchestrator made do with that
-    run.same = run.same and told is not None and told["status"] == "completed"
+    run.same = run.same and told is not None and told["status"] == "completed" and not misled
     for number, life in enumerate(run.lives):
         told = life.envelope
         if told is None:
             continue
         coverage, gate = told["coverage"], told["gate"]
         blamed = told["exit_code"] == 1 and not coverage["missing"] and not (gate and gate["passed"])
-        assert not blamed, f"life {number} blames its work: {life.err[-400:]}"
+        assert misled or not blamed, f"life {number} blames its work: {life.err[-400:]}"
         if life.code == 3:
             lines = [line for line in life.err.splitlines() if line.startswith("swarm: ")]
             assert lines, f"life {number} does not say why it ended with 3: {life.err[-400:]}"
             assert "defect of swarm" not in life.err, f"life {number} calls it a defect: {life.err[-800:]}"
+
+
+def _command_failed_by_it(run: LiveRun) -> bool:
+    """Whether an agent was told that its command was killed, or that the disk is full: one that can read might do it
+    again, a script goes on."""
+    used = [event for event in run.events() if event["type"] == "tool"]
+    return any(event.get("exit_code") in _KILLED or os.strerror(errno.ENOSPC) in event["result"] for event in used)
+
+
+def _files_are_deleted(run: LiveRun) -> bool:
+    folder = run.run_folder
+    patch = folder / "patch.diff" if folder is not None else Path(os.devnull)
+    return patch.is_file() and "\ndeleted file mode" in patch.read_text()
 
 
 def moment(chance: Random, of: Sequence[str]) -> tuple[str, int]:

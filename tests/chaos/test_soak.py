@@ -48,7 +48,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 def test_runs_leave_nothing_in_their_process(place: Place, tmp_path: Path) -> None:
     tally = anyio.run(soak, place, SHORT, tmp_path / "samples.jsonl")
     assert tally.statuses == {"completed": tally.runs}
-    assert (tally.wrong, leaks(read_samples(tmp_path / "samples.jsonl"))) == ([], [])
+    # In a process that has run other tests the allocator gives and takes more than in one of its own.
+    assert (tally.wrong, leaks(read_samples(tmp_path / "samples.jsonl"), slack=2)) == ([], [])
 
 
 EVERYTHING = Load(

@@ -110,9 +110,16 @@ async def test_processors_are_shared(backend: SandboxBackend, lease: Path, tmp_p
         assert int(fields[11]) + int(fields[12]) < 100
 
 
-BIG = "i=0; while head -c 8M /dev/zero >big-$i; do i=$((i+1)); done"
-GROWING = "i=0; while :; do head -c 24M /dev/zero >>f-$((i/2)) || :; i=$((i+1)); done"
-MANY = "i=0; while :; do echo x >small-$i; i=$((i+1)); done"
+def at_most(times: int, body: str) -> str:
+    """Do it so often, and then stay: only the watch ends it. What it writes is bounded, as a filler whose test was
+    killed goes on (a process of `--sandbox process` has nobody to end it)."""
+    return f"i=0; while [ $i -lt {times} ]; do {body}; i=$((i+1)); done; sleep 300"
+
+
+BIG = at_most(24, "head -c 8M /dev/zero >big-$i || exit")
+GROWING = at_most(8, "head -c 24M /dev/zero >>f-$((i/2)) || :")
+MANY = at_most(48_000, "echo x >small-$i")
+"""Not more than 200 MB each."""
 
 
 # Who watches is the same for all backends, who ends the commands is not.
@@ -144,9 +151,7 @@ async def test_a_disk_filler_out_of_sight(backend: SandboxBackend, lease: Path, 
     name = "x" * 200
     async with bombed(backend, lease, deep_path) as sandbox:
         down = f"i=0; while [ $i -lt {depth} ]; do mkdir {name}; cd {name} || exit 9; i=$((i+1)); done"
-        # Bounded, as what the watch does not see would fill the machine.
-        fill = "i=0; while [ $i -lt 1000 ]; do head -c 1M /dev/zero >big-$i; i=$((i+1)); done; sleep 5"
-        done = await sandbox.exec(f"{down}; {fill}", timeout=300)
+        done = await sandbox.exec(f"{down}; {at_most(200, 'head -c 1M /dev/zero >big-$i')}", timeout=300)
         assert (done.exit_code, done.timed_out) == (137, False)
         assert b"its limit is 48.0 MiB" in done.stderr
         # What others write meanwhile counts as long as it cannot be counted: then a command is ended, and told why.
@@ -158,7 +163,7 @@ async def test_a_disk_filler_out_of_sight(backend: SandboxBackend, lease: Path, 
 
 async def test_a_filler_while_no_command_runs(backend: SandboxBackend, lease: Path, tmp_path: Path) -> None:
     async with bombed(backend, lease, tmp_path) as sandbox:
-        fill = "i=0; while :; do head -c 2M /dev/zero >big-$((i%300)); i=$((i+1)); done"
+        fill = at_most(100, "head -c 2M /dev/zero >big-$i")
         await sandbox.exec(f"({fill}) >/dev/null 2>&1 </dev/null & echo $! >filler")
         living = f"kill -0 {int((tmp_path / 'filler').read_text())}"
         with anyio.fail_after(300):
@@ -173,7 +178,7 @@ async def test_a_command_beside_a_filler_is_done_or_told_why_not(
 ) -> None:
     async with bombed(backend, lease, tmp_path) as sandbox:
         for _ in range(3 if backend.name == "process" else 12):  # where the machine's init clears up, in its own time
-            fill = "while head -c 8M /dev/zero >>big; do :; done"
+            fill = at_most(24, "head -c 8M /dev/zero >>big || exit")
             await sandbox.exec(f"({fill}) >/dev/null 2>&1 </dev/null & echo $! >filler")
             with anyio.fail_after(300):
                 while (tmp_path / "filler").is_file():
@@ -183,9 +188,8 @@ async def test_a_command_beside_a_filler_is_done_or_told_why_not(
 
 async def test_a_filler_in_the_background_ends_too(backend: SandboxBackend, lease: Path, tmp_path: Path) -> None:
     async with bombed(backend, lease, tmp_path) as sandbox:
-        await sandbox.exec(
-            "(i=0; while head -c 4M /dev/zero >big-$i; do i=$((i+1)); done) >/dev/null 2>&1 </dev/null &"
-        )
+        fill = at_most(48, "head -c 4M /dev/zero >big-$i || exit")
+        await sandbox.exec(f"({fill}) >/dev/null 2>&1 </dev/null &")
         done = await sandbox.exec("sleep 600", timeout=300)
         assert b"its limit is" in done.stderr
         same = await sandbox.exec("ls | wc -l; echo; ls | wc -l")

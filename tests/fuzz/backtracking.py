@@ -123,10 +123,12 @@ class Walk:
         if len(parts) == 1 and parts[0][0] in (op.LITERAL, op.NOT_LITERAL, op.ANY, op.IN):
             end = at
             while end < len(self._text) and end - at < most and self._is(parts[0][0], parts[0][1], self._text[end]):
+                if lazy and end - at >= least and then(end):
+                    return True
                 end += 1
                 self._step()
-            ends = range(at + least, end + 1)
-            return any(then(each) for each in (ends if lazy else reversed(ends)))
+            ends = range(max(at + least, end) if lazy else at + least, end + 1)
+            return any(then(each) for each in reversed(ends))
 
         def again(count: int, place: int) -> bool:
             self._step()

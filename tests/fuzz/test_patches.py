@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -122,11 +123,14 @@ def test_an_index_that_was_tampered_with_is_read_or_refused(
 @given(mutated([b"*.py text eol=lf\n[attr]m filter=x\n# c\n", b'"a b" -text\n!x binary\n\\#y ident\n']))
 @example(b'"' + b"\\" * 20_000)
 @example(b" \t" * 20_000 + b"x")
+@example(b"[attr]filter=x\n[attr]-m text\nfilter=x text\n* filter=x")
 def test_attributes_of_any_bytes_are_moved_or_left_out(data: bytes) -> None:
     macros: set[bytes] = set()
     for line in data.split(b"\n"):
         for folder in (b"", b"a/b*"):
             moved = attributes._moved(line, folder, macros)
             assert moved.count(b"\n") <= 1
-            assert b"filter=" not in moved.replace(b"filter=lfs", b"")
+            said = re.sub(rb'^(?:"(?:[^"\\]|\\.)*"|[^ ]+)', b"", moved)
+            assert b"filter=" not in said.replace(b"filter=lfs", b"")
+            assert not moved.startswith(b"[attr]") or re.fullmatch(rb"\[attr\][\w.][\w.-]*( .*)?\n", moved)
         ignoring._moved(b"a", line)

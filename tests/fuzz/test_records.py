@@ -25,7 +25,7 @@ from swarm.journal.late_rewards import late_rewards
 from swarm.journal.past import Past
 from swarm.journal.reader import read_events
 from swarm.journal.redaction import Redactor
-from swarm.journal.said import standing
+from swarm.journal.standing import standing
 from swarm.journal.totals import Totals
 from swarm.journal.validation import validate
 from swarm.models.tapes.cassette import read_cassette

@@ -56,6 +56,7 @@ def test_the_count_sees_what_grows(pattern: str, how: str) -> None:
         (r"[^<]*<[^>]*>", "match"),
         (r"(?:\\.|[^\\\"])*+\"", "match"),
         (r"a{0,9}a{0,9}b", "search"),
+        (r"(?s)```[^\n`]*\n(.*?)```", "findall"),
     ],
 )
 def test_and_what_does_not(pattern: str, how: str) -> None:

@@ -22,6 +22,7 @@ from swarm.models.fitting.windows import asked_said, limit_said
 from swarm.models.wire.answers import Answer, read_message, usage_of
 from swarm.models.wire.faults import fault_said
 from swarm.models.wire.http1 import MAX_HEAD, AnswerParser, BadAnswerError
+from swarm.models.wire.lean import Opened
 from swarm.models.wire.reading import AnswerReader
 from swarm.models.wire.stream import Assembly, EventParser, chunk_of
 from swarm.models.wire.watch import Watch
@@ -84,10 +85,10 @@ class Parts(httpx2.AsyncByteStream):
 def read(data: bytes, cut: int = 50, kind: str = "text/event-stream") -> Answer:
     """As the client reads it. Raises: EndpointError."""
     parts = [data[at : at + cut] for at in range(0, len(data), cut)]
-    response = httpx2.Response(200, headers={"content-type": kind}, stream=Parts(parts))
 
     async def work() -> Answer:
-        return await AnswerReader("m", "endpoint").read(response, Watch(60, None, 0), Assembly(), {})
+        opened = Opened([(b"Content-Type", kind.encode())], Parts(parts))
+        return await AnswerReader("m", "endpoint").read(opened, Watch(60, None, 0), Assembly(), {})
 
     return anyio.run(work)
 

@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import anyio
 import anyio.abc
@@ -17,10 +18,12 @@ import httpx2
 import pytest
 from anyio.abc import ByteStream
 
+from swarm.calls import StreamLimits
 from swarm.embedded.server import running_endpoint
 from swarm.errors import EndpointFault
+from swarm.models.wire import transport
 from swarm.models.wire.client import OpenAIModel
-from swarm.models.wire.transport import DirectTransport
+from swarm.models.wire.transport import DirectTransport, _Connection
 from tests.integration.raw_server import POLICIES, answers, ask, fault, hangs_after, model_at, raw_server, whole
 
 pytestmark = pytest.mark.anyio
@@ -103,6 +106,31 @@ async def test_a_handshake_that_never_ends_is_a_connection_that_timed_out() -> N
         group.cancel_scope.cancel()
 
 
+async def test_a_crowd_does_not_wait_in_turn_for_a_connection_that_is_never_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried: list[object] = []
+
+    async def nowhere(self: DirectTransport, origin: object) -> _Connection:
+        tried.append(origin)
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    async def call() -> None:
+        with pytest.raises(httpx2.ConnectTimeout):
+            await client.get("http://127.0.0.1:1/")
+
+    monkeypatch.setattr(DirectTransport, "_open_connection", nowhere)
+    monkeypatch.setattr(transport, "CONNECTS_AT_ONCE", 4)
+    limits = httpx2.Timeout(None, connect=0.05)
+    async with httpx2.AsyncClient(transport=DirectTransport(), timeout=limits) as client:
+        for rounds in (1, 2):  # later calls try it again
+            async with anyio.create_task_group() as group:
+                for _ in range(12):
+                    group.start_soon(call)
+            assert len(tried) == 4 * rounds
+
+
 async def test_a_redirection_is_not_followed_with_the_key() -> None:
     moved = whole(b"", status="301 Moved", headers="location: http://127.0.0.1:1/v1\r\n")
     async with raw_server(answers(moved)) as (url, server), model_at(url, "key") as model:
@@ -155,6 +183,12 @@ async def test_proxies_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> No
         async with model_at("http://model.invalid/v1") as model:
             assert (await ask(model)).content == "pong"
             assert server.requests[0].startswith(b"POST http://model.invalid/v1/chat/completions")
+        async with raw_server(hangs_after(b"")) as (hangs, _):
+            monkeypatch.setenv("HTTP_PROXY", hangs.removesuffix("/v1"))
+            monkeypatch.setenv("http_proxy", hangs.removesuffix("/v1"))
+            async with model_at("http://model.invalid/v1") as model:
+                limits = StreamLimits(first_token=0.05, stall=60)
+                assert (await fault(model, stream=limits, timeout=1)).kind is EndpointFault.NO_FIRST_TOKEN
         monkeypatch.setenv("NO_PROXY", "model.invalid")
         monkeypatch.setenv("no_proxy", "model.invalid")
         async with model_at("http://model.invalid/v1") as model:
@@ -194,6 +228,27 @@ async def test_a_thousand_calls_at_once(many_files: None) -> None:
         assert contents == ["pong"] * 1000
         assert repr(model._client._client._transport) == "<DirectTransport 0 active, 1000 idle>"
     assert len(server.requests) == 1000
+
+
+class Foreign:
+    """A transport as uvloop's are: of no class of asyncio's."""
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
+async def test_transports_of_another_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = _Connection.connection_made
+    monkeypatch.setattr(
+        _Connection, "connection_made", lambda connection, transport: made(connection, cast(Any, Foreign(transport)))
+    )
+    async with raw_server(answers(whole())) as (url, server), model_at(url) as model:
+        for _ in range(2):
+            assert (await ask(model)).content == "pong"
+    assert len(server.requests) == 2
 
 
 async def test_a_cancelled_call_takes_its_connection_with_it() -> None:

@@ -113,6 +113,33 @@ async def test_what_was_cut_off_half_way_is_said_and_can_be_put_back(tmp_path: P
     assert apply_answer(repo, store.store) == Applied()
 
 
+_KILLED_AT = """
+import os, signal, sys
+from pathlib import Path
+from swarm.sandboxes.git import undo
+from swarm.sandboxes.git.applying import apply_answer
+setattr(undo, sys.argv[3], lambda *given: os.kill(os.getpid(), signal.SIGKILL))
+apply_answer(Path(sys.argv[1]), Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize(("point", "done"), [("_note", False), ("remove_tree", True)])
+async def test_what_was_killed_before_it_changed_anything_or_after_all_leaves_nothing(
+    point: str, done: bool, tmp_path: Path, fresh: Callable[[], Path]
+) -> None:
+    repo = make_repository(tmp_path / "repo", FILES)
+    store = await snapshot(repo, tmp_path / "store")
+    await answer(store, fresh(), rebuild)
+    before = tree(repo)
+    start(sys.executable, "-c", _KILLED_AT, str(repo), str(store.store), point)
+    assert list((repo / ".git").glob("swarm-*"))
+    assert (tree(repo) == before) is not done
+    assert await find_repository(repo) == repo
+    assert not list((repo / ".git").glob("swarm-*"))
+    assert apply_answer(repo, store.store) == Applied(there=done)
+    assert tree(repo) != before
+
+
 async def test_a_full_disk_leaves_the_checkout_as_it_was(
     small_disk: Path, tmp_path: Path, fresh: Callable[[], Path]
 ) -> None:

@@ -70,6 +70,34 @@ def test_stopped_at_once_gone_on_with_and_not_done_twice(start: Run, tmp_path: P
     assert manifest["command"][:3] == ["swarm", "eval", "widesearch"]
 
 
+def test_killed_in_the_middle_it_loses_no_verdict_and_pays_none_twice(start: Run, tmp_path: Path) -> None:
+    options = ("--synthetic", "6", "--json", "--seed", "3", "--workers", "1")
+    process = start(*options, first_token_s=0.3)
+    results = tmp_path / "out/results.jsonl"
+    until = time.monotonic() + 300
+    while not (results.exists() and results.read_bytes().count(b"\n") >= 2) and time.monotonic() < until:
+        time.sleep(0.005)  # another process is waited for
+    os.killpg(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    process.communicate()
+    kept = results.read_bytes()
+    whole = kept[: kept.rindex(b"\n") + 1]
+    before = whole.count(b"\n")
+    assert 2 <= before < 6
+
+    code, told, _ = finished(start(*options))
+    assert code == 0
+    assert [each["type"] for each in told] == ["trial"] * (6 - before) + ["evaluation"]
+    assert results.read_bytes().startswith(whole)
+    verdicts = [json.loads(line) for line in results.read_text().splitlines()]
+    assert len({(each["instance_id"], each["arm"], each["epoch"]) for each in verdicts}) == len(verdicts) == 6
+    last = told[-1]
+    assert (last["status"], last["graded"], last["left"]) == ("completed", 6, 0)
+    assert last["arms"]["single"]["usage"]["calls"] == 6
+    leases = tmp_path / "kept/leases"
+    assert [path.name for path in leases.glob("*") if path.name != ".lock"] == []
+
+
 def test_plain_lines_and_what_is_refused(start: Run, tmp_path: Path) -> None:
     process = start("--synthetic", "2", "--limit", "1")
     stdout, stderr = process.communicate(timeout=300)

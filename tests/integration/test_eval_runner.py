@@ -320,8 +320,9 @@ async def test_answers_that_were_made_elsewhere(tmp_path: Path) -> None:
 
 
 def test_killed_at_a_random_moment_no_verdict_is_lost_or_counted_twice(tmp_path: Path) -> None:
-    """benchmarks/eval_crash.py does this with 500 instances and three kills."""
-    command = [sys.executable, str(ROOT / "benchmarks/eval_crash.py"), "--instances=40", "--workers=8", "--kills=1"]
+    """benchmarks/studies/eval_crash.py does this with 500 instances and three kills."""
+    study = str(ROOT / "benchmarks/studies/eval_crash.py")
+    command = [sys.executable, study, "--instances=40", "--workers=8", "--kills=1"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "exit codes                           [-9, 0]" in done.stdout

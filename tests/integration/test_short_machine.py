@@ -20,12 +20,15 @@ import pytest
 from swarm.cli import dispatch
 from swarm.errors import JournalError, MachineError, SandboxError
 from swarm.events import Notice
+from swarm.journal.artifacts import Artifacts
 from swarm.journal.lines import LineFile
 from swarm.journal.parquet import on_close
 from swarm.journal.redaction import Redactor
 from swarm.journal.writer import open_journal
 from swarm.mishap import fault_of
+from swarm.places.outbox import write_patch, write_unmerged
 from swarm.sandboxes.catalog import open_backend
+from swarm.sandboxes.git.repository import plain_store
 from swarm.sandboxes.leases.lease import open_lease
 from swarm.shortage import remedy_for
 from swarm.types import SandboxRequest
@@ -82,6 +85,7 @@ def test_a_line_that_was_written_in_part_is_taken_back(tmp_path: Path) -> None:
         with limited(resource.RLIMIT_FSIZE, 25):
             for _ in range(4):
                 file.write(b"123456789\n")
+        file.write(b"later\n")  # there is room again: what came before is missing
     finally:
         os.close(fd)
     assert path.read_bytes() == b"123456789\n" * 2
@@ -110,11 +114,15 @@ async def test_a_run_ends_in_order_where_there_is_no_room_for_the_libraries_of_p
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     with limited(resource.RLIMIT_AS, pages * resource.getpagesize() + (128 << 20)):
         assert "Cannot allocate memory" in await on_close(tmp_path)
+    start, room = threading.Thread.start, [1]
 
-    def none(self: threading.Thread) -> NoReturn:
-        raise RuntimeError("can't start new thread")
+    def one(self: threading.Thread) -> None:
+        if not room:
+            raise RuntimeError("can't start new thread")
+        room.pop()
+        start(self)
 
-    monkeypatch.setattr(threading.Thread, "start", none)
+    monkeypatch.setattr(threading.Thread, "start", one)
     assert "can't start new thread" in await on_close(tmp_path)
 
 
@@ -208,7 +216,9 @@ def test_a_run_whose_machine_failed_every_subtask_says_what_broke_and_does_them_
     repo = make_repo({"a.txt": "a\n"})
     script.planner(plan(subtask("one"), subtask("two")), plan())
     for name in ("one", "two"):
-        breaks = use("bash", command='rm -rf "$HOME/../control"')
+        # Both attempts, and no more: where no checkpoint was due after it, it is used again by the run that goes on.
+        first, second = (repo.parent / f"{name}{attempt}" for attempt in (1, 2))
+        breaks = use("bash", command=f'{{ mkdir {first} || mkdir {second}; }} && rm -rf "$HOME/../control"')
         script.agent(name, breaks, use("bash", command=f"echo {name} > {name}.txt"), submit())
     broken = cli.run("x", repo, "--model", script.model, "--sandbox", "process")
     assert broken.code == 3, broken.err
@@ -219,3 +229,21 @@ def test_a_run_whose_machine_failed_every_subtask_says_what_broke_and_does_them_
     assert done.code == 0, done.err
     assert done.result["coverage"] == {"asked": 2, "useful": 2, "missing": 0}
     assert cli("validate", run).code == 0
+
+
+async def test_a_run_folder_that_was_moved_away_is_not_made_anew(tmp_path: Path) -> None:
+    repository = plain_store(tmp_path / "repo.git")
+    (tmp_path / "copy").mkdir()
+    await repository.checkout(repository.base, tmp_path / "copy")
+    (tmp_path / "copy/file").write_text("x")
+    changed = await repository.capture(tmp_path / "copy", repository.base, author="one", message="x")
+    assert changed.commit is not None
+    gone = tmp_path / "runs/gone"
+    with pytest.raises(MachineError, match=r"patch\.diff cannot be written"):
+        await write_patch(repository, repository.base, gone / "patch.diff")
+    with pytest.raises(MachineError, match="cannot be written"):
+        await write_unmerged(gone, repository, {"one": changed.commit}, {"one": "a reason"})
+    artifacts = Artifacts(gone / "artifacts", Redactor({}))
+    with pytest.raises(JournalError, match="cannot be written"):
+        await artifacts.keep(artifacts.of("result", "text"))
+    assert not gone.exists()

@@ -18,8 +18,8 @@ import pytest
 from swarm.errors import MachineError, UsageError
 from swarm.tools import mcp as mcp_tools
 from swarm.tools.mcp_config import load_servers
+from swarm.tools.mcp_stdio import Complaints
 from tests.integration.conftest import Cli, Done, Script, plan, submit, subtask, use
-from tests.machine import until
 
 SERVER = str(Path(__file__).with_name("mcp_server.py"))
 Configure = Callable[..., Path]
@@ -142,15 +142,23 @@ def test_a_server_that_does_not_start_ends_the_run(cli: Cli, script: Script, con
 
 @pytest.mark.anyio
 async def test_a_silent_server_is_given_up(
-    configured: Configure, skip_time: Callable[[float], None], tmp_path: Path
+    configured: Configure, skip_time: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    silent = f"echo token $TOKEN is wrong >&2; : >'{tmp_path}/told'; exec sleep 1000"
+    silent = "echo token $TOKEN is wrong >&2; exec sleep 1000"
+    heard = anyio.Event()
+
+    class Heard(Complaints):
+        def add(self, data: bytes) -> None:
+            super().add(data)
+            heard.set()
+
+    monkeypatch.setattr(mcp_tools, "Complaints", Heard)
     servers = load_servers(
         configured(calc={"command": "sh", "args": ["-c", silent], "env": {"TOKEN": "hunter2-secret"}})
     )
 
     async def time_passes() -> None:
-        await until((tmp_path / "told").exists)
+        await heard.wait()
         skip_time(mcp_tools.START_SECONDS)
 
     with anyio.fail_after(600):

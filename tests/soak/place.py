@@ -47,7 +47,7 @@ def open_place(folder: Path, fault_rate: float, seed: int, *, with_engine: bool)
         if with_engine:
             stack.enter_context(patch.dict(os.environ, PYTEST_DEBUG_TEMPROOT=str(folder)))
             engine = stack.enter_context(private_engine(_require)).address
-            others += children(os.getpid(), frozenset(others))
+        others += children(os.getpid(), frozenset(others))  # and those of whoever makes the soak
         home = folder / "home"
         names = {"SWARM_HOME": str(home), "TMPDIR": str(folder / "tmp"), "XDG_CONFIG_HOME": str(folder / "none")}
         stack.enter_context(patch.dict(os.environ, {**names, **({"DOCKER_HOST": engine} if engine else {})}))

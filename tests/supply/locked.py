@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from packaging.markers import Marker
 
-FILES = ("base", "demo", "dev", "audit")
-"""The lock files: what users get, what `make demo` and `make test` add, and what `make audit` asks with."""
+FILES = ("base", "demo", "dev", "audit", "docs")
+"""The lock files: what users get, what `make demo` and `make test` add, what `make audit` asks with, what `make docs`
+builds with."""
 
 _PACKAGE = re.compile(r"(?P<name>[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)==(?P<version>[^\s;]+)(?: ; (?P<marker>[^\\]+?))?")
 _HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,8 +15,8 @@ from anyio.lowlevel import checkpoint
 from swarm.calls import Ask, ModelReply
 from swarm.errors import EndpointError, EndpointFault
 from swarm.models.admission.apart import Apart
-from swarm.models.admission.governor import PATIENCE_S, Governor
-from swarm.models.admission.halts import OUTAGE_S, STOP_S
+from swarm.models.admission.governor import Governor
+from swarm.models.admission.halts import OUTAGE_S, PATIENCE_S, STOP_S
 from swarm.models.admission.waiting import OLDEST_EVERY, Waiter, WaitingCalls
 from swarm.types import Role, Usage
 
@@ -243,3 +245,19 @@ async def test_nobody_is_left_waiting_when_the_next_leader_is_admitted_before_it
         async with anyio.create_task_group() as group:
             for _ in range(600):
                 group.start_soon(call, governor)
+
+
+async def test_nothing_is_kept_of_calls_that_are_over() -> None:
+    clock = Clock()
+    governor = Governor(4, clock=clock)
+
+    async def calls(count: int) -> int:
+        for _ in range(count):
+            clock.now += 1.0  # what a minute back is needed for goes on in a minute
+            async with governor.admit(SUB) as admission:
+                governor.succeeded(ANSWER, admission)
+        gc.collect()
+        return sys.getallocatedblocks()
+
+    before = await calls(200)
+    assert await calls(1000) - before < 300, "a thousand calls leave blocks behind"

@@ -55,7 +55,7 @@ def test_no_file_names_a_registry_or_a_machine(tracked: list[Path]) -> None:
 def test_lock_files_hold_names_versions_and_hashes_only(tracked: list[Path]) -> None:
     line = re.compile(r"[a-z0-9-]+==[^ ;]+( ; .+)? \\|    --hash=sha256:[0-9a-f]{64}( \\)?|#.*|")
     locks = sorted((ROOT / "requirements").glob("*.txt"))
-    assert [path.name for path in locks] == ["audit.txt", "base.txt", "demo.txt", "dev.txt"]
+    assert [path.name for path in locks] == ["audit.txt", "base.txt", "demo.txt", "dev.txt", "docs.txt"]
     for path in locks:
         odd = [text for text in path.read_text(encoding="utf-8").splitlines() if not line.fullmatch(text)]
         assert not odd, path.name

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,11 +14,12 @@ import anyio
 import pytest
 
 from swarm.calls import Tokens
-from swarm.errors import JournalError
+from swarm.errors import JournalError, RunAtWork
 from swarm.events import AgentEnded, AgentStarted, CallFinished, CallSent, Event, Notice, ToolFinished
 from swarm.journal.lines import LineFile
 from swarm.journal.reader import hold_journal, read_events
 from swarm.journal.redaction import Redactor
+from swarm.journal.said import Unsaid
 from swarm.journal.writer import Journal, open_journal
 from swarm.types import Outcome, ToolStatus
 
@@ -198,6 +201,29 @@ async def test_tokens_whose_call_was_lost_are_cut_off_when_it_goes_on(tmp_path: 
     assert [event.seq for event in read_events(path)] == [0, 1]
 
 
+async def test_a_journal_can_be_taken_up_at_once_though_a_child_still_holds_its_file(tmp_path: Path) -> None:
+    """Between fork and exec a child has all files of its parent, and with them their locks."""
+    path = tmp_path / "events.jsonl"
+    child: list[int] = []
+    async with open_journal(path, "r", NOTHING) as journal:
+        journal.emit(learner(1))
+        child += [os.dup(fd) for fd in _descriptors(path)]
+    with hold_journal(path):
+        child += [os.dup(fd) for fd in _descriptors(path)]
+    try:
+        assert child
+        with hold_journal(path), pytest.raises(RunAtWork), hold_journal(path):
+            pass
+    finally:
+        for fd in child:
+            os.close(fd)
+
+
+def _descriptors(path: Path) -> list[int]:
+    """This process's own, of a file."""
+    return [int(fd.name) for fd in Path("/proc/self/fd").iterdir() if fd.exists() and fd.samefile(path)]
+
+
 async def test_damaged_tokens_are_told_by_their_place(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     async with open_journal(path, "r", NOTHING) as journal:
@@ -207,3 +233,34 @@ async def test_damaged_tokens_are_told_by_their_place(tmp_path: Path) -> None:
         with hold_journal(path) as held, pytest.raises(JournalError, match=r"tokens\.jsonl, line 1: no tokens"):
             async with open_journal(path, "r", NOTHING, held):
                 pass
+
+
+async def test_a_long_journal_is_taken_up_without_holding_what_was_said(tmp_path: Path) -> None:
+    """What a run goes on with is read again, one trajectory at a time."""
+    path = tmp_path / "events.jsonl"
+    async with open_journal(path, "r", NOTHING) as journal:
+        for name in ("a", "b"):
+            journal.emit(AgentStarted(trajectory_id=name, role="subagent", name=name, trainable=False))
+            for turn in range(1, 101):
+                journal.emit(CallSent(trajectory_id=name, call_id=f"{name}/{turn}", attempt=1))
+                said = {"role": "user", "content": f"{turn} of {name}"}
+                journal.emit(CallFinished(trajectory_id=name, call_id=f"{name}/{turn}", turn=turn, attempt=1,
+                                          accepted=True, new_messages=[said]))  # fmt: skip
+
+    def held_in_memory() -> int:
+        gc.collect()
+        return sum(type(each) is CallFinished for each in gc.get_objects())
+
+    before = held_in_memory()
+    with hold_journal(path) as held:
+        async with open_journal(path, "r", NOTHING, held) as journal:
+            unsaid = Unsaid(journal, held.past, NOTHING)
+            unsaid.forget(held.past.reopened("2"))
+            assert held_in_memory() == before, "it was read, and is kept"
+            found = held.past.call("a/50")
+            assert found is not None and found.new_messages == [{"role": "user", "content": "50 of a"}]
+            assert held_in_memory() == before + 100, "one trajectory is"
+            unsaid.emit(CallSent(trajectory_id="b", call_id="b/7", attempt=1))
+            assert len(list(read_events(path))) == len(held.events), "it was said before"
+            unsaid.emit(CallSent(trajectory_id="b", call_id="b/101", attempt=1))
+            assert len(list(read_events(path))) == len(held.events) + 1

@@ -17,7 +17,7 @@ from swarm.calls import ModelRequest
 from swarm.errors import BudgetExhausted
 from swarm.events import AgentTold, LimitReached
 from swarm.scheduling.stragglers import FINISH_WORK
-from swarm.steering import Steering
+from swarm.steering import NO_TIME, Steering, WorkClock
 from swarm.testing import RecordingSink, ScriptedModel, Turn, VirtualClock
 from swarm.types import AgentLimits, AgentSpec, Plan, Role, SubTask
 
@@ -79,3 +79,35 @@ async def test_an_agents_own_seconds_are_those_of_its_work() -> None:
     assert steering.clock.why == "stopped after 45 s of work"
     (event,) = sink.of(AgentTold)
     assert (event.scope, event.what) == ("a", "seconds")
+
+
+async def test_a_work_clock_stands_while_it_is_stopped_and_so_does_its_limit() -> None:
+    clock = WorkClock()
+    began = anyio.current_time()
+    with clock.limited(60.0) as limit:
+        await anyio.sleep(50.0)
+        clock.stop()
+        await anyio.sleep(1000.0)
+        assert 50.0 <= clock.seconds < 51.0
+        clock.start()
+        await anyio.sleep_forever()
+    assert limit.cancelled_caught
+    assert 1060.0 <= anyio.current_time() - began < 1062.0
+    assert 60.0 <= clock.seconds < 61.0
+    with clock.limited(0.0) as limit:
+        await anyio.sleep_forever()
+    assert limit.cancelled_caught
+
+
+async def test_the_end_of_a_work_clock_is_kept_also_while_it_stands_and_where_it_comes_nearer() -> None:
+    clock = WorkClock()
+    began = anyio.current_time()
+    with clock.limited(None) as limit:
+        clock.end_at(began + 500.0)
+        clock.stop()
+        await anyio.sleep(100.0)
+        clock.end_at(began + 300.0)
+        await anyio.sleep_forever()
+    assert limit.cancelled_caught
+    assert 300.0 <= anyio.current_time() - began < 301.0
+    assert clock.why == NO_TIME

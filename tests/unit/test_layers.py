@@ -17,8 +17,8 @@ PACKAGE = ROOT / "swarm"
 # From the bottom up. Rooms of one row do not know each other. A new module must be given its place here.
 ROWS: tuple[tuple[str, ...], ...] = (
     # values
-    ("errors", "steering", "preview", "misnamed", "addresses", "shortage"),
-    ("types", "removal", "whole_file", "toml_file", "legible", "hunks", "stopping", "retry", "mishap", "held_folder"),
+    ("errors", "steering", "preview", "misnamed", "addresses", "shortage", "whole_file", "tuning"),
+    ("types", "removal", "toml_file", "legible", "hunks", "stopping", "retry", "mishap", "held_folder"),
     ("keys",),
     ("calls", "stages", "result", "approval"),
     ("events",),
@@ -36,20 +36,22 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("merging",),
     ("orchestrators", "aggregators", "executors", "parts", "crew"),
     ("teams", "loop", "wiring", "ground"),
-    ("mission",),
+    ("mission", "stores"),
+    ("node",),
+    ("elsewhere",),
     ("session",),
     ("resuming",),
     ("run",),
     ("runtime",),
     # edges
     ("embedded", "rl", "langgraph"),
-    ("testing", "report"),
+    ("testing", "report", "serving", "tracing"),
     ("evals",),
     ("cli",),
     ("__main__",),
 )
 ROW = {room: height for height, row in enumerate(ROWS) for room in row}
-COMPOSITION = {"wiring", "ground"}
+COMPOSITION = {"wiring", "ground", "stores"}
 """Rooms where names become objects: what is imported inside their functions may stand anywhere."""
 
 CORE = {room for row in ROWS[ROW["tools"] + 1 : ROW["runtime"] + 1] for room in row} - COMPOSITION

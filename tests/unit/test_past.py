@@ -31,7 +31,8 @@ from swarm.events import (
 )
 from swarm.journal.past import Past
 from swarm.journal.redaction import Redactor
-from swarm.journal.said import Unsaid, standing
+from swarm.journal.said import Unsaid
+from swarm.journal.standing import standing
 from swarm.journal.totals import Totals
 from swarm.models.tapes.recorded import recorded_reply
 from swarm.testing import RecordingSink
@@ -303,7 +304,7 @@ SAID: tuple[Event, ...] = (
 
 def filtered(before: Sequence[Event], after: Sequence[Event]) -> list[Event]:
     sink, past = RecordingSink(), Past(before)
-    unsaid = Unsaid(sink, before, Redactor({"KEY": "hunter2hunter2"}))
+    unsaid = Unsaid(sink, past, Redactor({"KEY": "hunter2hunter2"}))
     unsaid.forget(past.reopened("2"))
     for event in after:
         unsaid.emit(event.model_copy(update={"seq": -1, "t": 9.0, "mono": 9.0}))

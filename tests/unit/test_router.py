@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import anyio
 import pytest
@@ -17,7 +17,8 @@ from swarm.errors import EndpointError, EndpointFault
 from swarm.models.admission.bulletin import Bulletin
 from swarm.models.admission.governor import Governor
 from swarm.models.breaker import PAUSE_S, Breaker, BreakerState
-from swarm.models.router import RoutedModel, weight
+from swarm.models.replicas import NEAR, weight
+from swarm.models.router import LOOK, RoutedModel
 from swarm.models.service import GovernedModel
 from swarm.models.warmth import TELLING_TOKENS
 from swarm.protocols import ModelService
@@ -212,6 +213,49 @@ async def test_calls_go_to_the_prefixs_replica_spill_by_load_and_stay_at_home() 
     assert [fake.calls for fake in (first, second, third)] == [b + a for b, a in zip(before, at_once, strict=True)]
 
 
+async def test_a_crowd_with_one_prefix_is_spread_evenly_and_leaves_a_home_that_is_too_busy() -> None:
+    """A quarter more for the first replicas would leave the last of four with a quarter of the others' calls."""
+    replicas = fakes(4)
+    router = routed(*replicas)
+    for fake in replicas:
+        fake.open = anyio.Event()
+    async with anyio.create_task_group() as group:
+        for n in range(80):
+            group.start_soon(call, router, ask(f"agent {n}"))
+        await wait_all_tasks_blocked()
+        assert [each.calls for each in router.statistics()] == [20] * 4
+        for fake in replicas:
+            fake.open.set()
+    for fake in replicas:
+        fake.open, fake.calls = anyio.Event(), 0
+    home = replicas[0]
+    async with anyio.create_task_group() as group:
+        for n in range(20):  # others of the crowd are gone: only those whose home is the first go on
+            group.start_soon(call, router, ask(f"agent {n}", turn=1))
+        await wait_all_tasks_blocked()
+        busiest = max(each.calls for each in router.statistics())
+        assert busiest < 20, "all are at one replica, and three have nothing to do"
+        for fake in replicas:
+            fake.open.set()
+    assert home.calls <= busiest
+
+
+async def test_a_choice_looks_at_few_of_many_replicas() -> None:
+    looks = 0
+
+    class Counting(GovernedModel):
+        def estimated_wait(self, ask: Ask) -> float:
+            nonlocal looks
+            looks += 1
+            return super().estimated_wait(ask)
+
+    clock = Clock()
+    router = RoutedModel([Counting(fake, Governor(64, clock=clock)) for fake in fakes(300)], clock)
+    for n in range(10):
+        assert await call(router, ask(f"agent {n}")) is None
+    assert looks <= 10 * (NEAR + LOOK + 2)
+
+
 @pytest.mark.parametrize("fault", [EndpointFault.UNREACHABLE, EndpointFault.WRONG_KEY, EndpointFault.UNKNOWN_MODEL])
 async def test_a_replica_that_fails_is_left_out_told_once_and_taken_back(fault: EndpointFault) -> None:
     clock, told = Clock(), list[str]()
@@ -249,7 +293,7 @@ async def test_calls_that_wait_at_a_replica_that_dies_go_elsewhere() -> None:
     errors: list[EndpointError | None] = []
 
     async def again(agent: str) -> None:
-        errors.append(await call(router, ask(agent, turn=1)))
+        errors.append(await call(router, replace(ask(agent, turn=1), tokens=60_000)))
 
     async with anyio.create_task_group() as group:
         for n in range(4):

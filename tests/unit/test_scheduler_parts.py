@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -27,7 +26,7 @@ from swarm.scheduling.ordering import Durations, Queue
 from swarm.scheduling.plan_graph import Progress, problems
 from swarm.scheduling.stragglers import StragglerPolicy
 from swarm.stages import edges
-from swarm.steering import Steering, WorkClock
+from swarm.steering import Steering
 from swarm.testing import FakeSandbox, RecordingSink, ScriptedModel
 from swarm.types import AgentLimits, AgentResult, Outcome, Plan, Role, SubTask
 from tests.unit.test_agent import Tools, play, use
@@ -146,21 +145,6 @@ async def test_of_two_attempts_the_first_completed_wins_and_else_what_is_worth_k
     assert job.end(second, ended(Outcome.COMPLETED)) is Verdict.OVER
     assert job.end(first, ended(Outcome.COMPLETED, "late")) is Verdict.WAIT
     assert job.result is not None and job.result.stop == "completed"
-
-
-async def test_a_work_clock_stands_while_it_is_stopped_and_so_does_its_limit() -> None:
-    clock = WorkClock()
-    with clock.limited(60.0) as limit:
-        assert limit.deadline < math.inf
-        clock.stop()
-        worked = clock.seconds
-        assert limit.deadline == math.inf
-        assert clock.seconds == worked
-        clock.start()
-        assert limit.deadline - anyio.current_time() <= 60.0 - worked
-    with clock.limited(0.0) as limit:
-        await anyio.sleep_forever()
-    assert limit.cancelled_caught
 
 
 async def test_waiting_for_admission_is_no_work_and_the_time_limit_is_kept_by_work() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import threading
 from pathlib import Path
@@ -78,6 +79,69 @@ def test_of_many_at_once_all_have_one_key(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert all(is_sealed(folder, (tmp_path / "keys",), [started()]) for folder in folders)
+
+
+def test_who_makes_the_key_keeps_others_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process is at it: this one takes the key that it makes."""
+    keys, key = (tmp_path / "keys",), bytes(range(32))
+    keys[0].mkdir()
+    waits, lock = threading.Event(), fcntl.flock
+
+    def flock(fd: int, how: int) -> None:
+        waits.set()
+        lock(fd, how)
+
+    def seal() -> None:
+        sealer(tmp_path, keys)(started())
+        waits.set()
+
+    with (keys[0] / ".seal.key.lock").open("w") as file:
+        lock(file, fcntl.LOCK_EX)
+        monkeypatch.setattr(fcntl, "flock", flock)
+        thread = threading.Thread(target=seal)
+        thread.start()
+        waits.wait()
+        assert not (keys[0] / "seal.key").exists(), "it did not wait"
+        (keys[0] / "seal.key").write_bytes(key)
+        lock(file, fcntl.LOCK_UN)
+    thread.join()
+    assert (keys[0] / "seal.key").read_bytes() == key
+    assert is_sealed(tmp_path, keys, [started()])
+
+
+def test_nobody_else_has_a_hand_in_it(tmp_path: Path) -> None:
+    """Who can open the lock can hold it for ever; a run's folder, and SWARM_HOME, may hold links."""
+    keys, run = (tmp_path / "keys",), tmp_path / "run"
+    run.mkdir()
+    mask = os.umask(0)
+    try:
+        assert sealer(run, keys)(started()) == ""
+    finally:
+        os.umask(mask)
+    assert keys[0].stat().st_mode & 0o777 == 0o700
+    assert {path.name: path.stat().st_mode & 0o777 for path in (*keys[0].iterdir(), run / "seals")} == {
+        "seal.key": 0o600,
+        ".seal.key.lock": 0o600,
+        "seals": 0o600,
+    }
+    victim = tmp_path / "victim"
+    for link in (run / "seals", keys[0] / ".seal.key.lock"):
+        (keys[0] / "seal.key").unlink(missing_ok=True)
+        link.unlink()
+        link.symlink_to(victim)
+        assert "has no seal" in sealer(run, keys)(started())
+        assert not victim.exists()
+        link.unlink()
+
+
+def test_of_a_file_of_seals_so_much_is_read(tmp_path: Path) -> None:
+    keys = (tmp_path / "keys",)
+    assert sealer(tmp_path, keys)(started()) == ""
+    mark = (tmp_path / "seals").read_bytes()
+    (tmp_path / "seals").write_bytes(b"\n" * (1 << 19) + mark)
+    assert is_sealed(tmp_path, keys, [started()])
+    (tmp_path / "seals").write_bytes(b"\n" * (1 << 20) + mark)
+    assert not is_sealed(tmp_path, keys, [started()])
 
 
 @pytest.mark.anyio

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
@@ -48,12 +52,20 @@ def watch(env: dict[str, str], *args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=300, check=False)
 
 
+@contextmanager
+def locked(journal: TextIO) -> Iterator[None]:
+    """As whoever writes a journal holds it: else it would be taken for that of a run that died."""
+    fcntl.flock(journal, fcntl.LOCK_EX)
+    yield
+
+
 def test_it_is_followed_to_its_end(tmp_path: Path, env: dict[str, str]) -> None:
     told = lines("newest")
     record = keep(tmp_path, "newest", told[:2])
     command = [sys.executable, "-m", "swarm", "watch", "new", "--exit-status"]
     with (
         record.open("a") as journal,
+        locked(journal),
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env) as watcher,
     ):
         assert watcher.stderr is not None
@@ -62,6 +74,7 @@ def test_it_is_followed_to_its_end(tmp_path: Path, env: dict[str, str]) -> None:
         for text in told[2:]:
             journal.write(text)
             journal.flush()
+        fcntl.flock(journal, fcntl.LOCK_UN)
         said, answer = watcher.stderr.read(), watcher.stdout.read()
     assert "run newest: plan, kimi" in first
     assert "run partial\nstatus: partial (exit code 1)\n" in said

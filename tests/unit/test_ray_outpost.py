@@ -1,0 +1,132 @@
+"""The actor of a node, without Ray and without a station."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any, cast
+
+import anyio
+import pytest
+
+from swarm.config import RunConfig
+from swarm.errors import SandboxError
+from swarm.executors.ray import outpost
+from swarm.executors.ray.cluster import Node
+from swarm.executors.ray.fleet import Fleet
+from swarm.executors.ray.link import Link
+from swarm.executors.ray.mail import Bundle
+from swarm.executors.ray.messages import Answer, Arrived, Commits, Fault, Steered, Supplies, Word, Work
+from swarm.executors.ray.outpost import BUDGET, Outpost
+from swarm.executors.ray.packing import pack
+from swarm.executors.ray.relay import Relay
+from swarm.executors.ray.station import Station
+
+pytestmark = pytest.mark.anyio
+
+SUPPLIES = Supplies("0", "run", RunConfig(), "m", None, None, None, None, "", False, (), "/w")
+
+
+@pytest.mark.parametrize("error", [SandboxError("no sandbox here", remedy="mend it"), AttributeError("no such thing")])
+async def test_why_a_node_cannot_be_used_is_told(error: Exception) -> None:
+    @asynccontextmanager
+    async def broken(supplies: Supplies, relay: Relay) -> AsyncIterator[Station]:
+        if supplies.run_id:
+            raise error
+        yield cast("Station", None)  # never reached
+
+    actor = Outpost(broken)
+    fault = await actor.serve(SUPPLIES, None)
+    await actor.ended()
+    told = await actor.arrived()
+    assert isinstance(told, Fault) and told == fault
+    assert str(error).partition(";")[0] in told.message
+
+
+async def test_one_with_nothing_to_say_answers_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outpost, "SPEAKS_S", 0.0)
+
+    @asynccontextmanager
+    async def never(supplies: Supplies, relay: Relay) -> AsyncIterator[Any]:
+        yield None
+
+    actor = Outpost(never)
+    with anyio.fail_after(30):
+        assert await actor.speak((1, b"")) == (1, b"")
+
+
+class Budget:
+    """In the place of one that is leased: what it hears."""
+
+    def __init__(self, lease: object, send: object) -> None:
+        self.heard: list[Any] = []
+
+    def hear(self, message: Any) -> None:
+        self.heard.append(message)
+
+
+async def test_what_is_said_to_an_attempt_that_waits_for_commits_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In its order, before what is said when it has begun."""
+    monkeypatch.setattr(outpost, "LeasedBudget", Budget)
+    go_on, begun = anyio.Event(), list[Any]()
+
+    async def learn(data: bytes) -> None:
+        await go_on.wait()
+
+    @asynccontextmanager
+    async def station(supplies: Supplies, relay: Relay) -> AsyncIterator[Any]:
+        pool = SimpleNamespace(workshop=SimpleNamespace(backend=SimpleNamespace(name="x")))
+        yield SimpleNamespace(pool=pool, slots=1, notices=(), learn=learn)
+
+    async def make(work: Work, station: Station, attempt: Any) -> None:
+        begun.append(attempt)
+
+    actor = Outpost(station)
+    monkeypatch.setattr(actor, "_make", make)
+    async with anyio.create_task_group() as group:
+        group.start_soon(actor.serve, SUPPLIES, None)
+        await actor.arrived()
+        work, channel = Work({"trajectory_id": "a"}, "", None), BUDGET + "a"
+        words = [Word(channel, 1), Steered("a", cancelled=True), Word(channel, 2), Word(BUDGET + "other", 3)]
+        await actor.hear((1, pack([Commits(b""), work, *words])))
+        await anyio.wait_all_tasks_blocked()
+        assert begun == []
+        go_on.set()
+        await anyio.wait_all_tasks_blocked()
+        await actor.hear((2, pack([Word(channel, 4)])))
+        assert begun[0].budget.heard == [1, 2, 4] and begun[0].scope.cancel_called
+        await actor.leave()
+
+
+class Unavailable(Exception):
+    """As Ray says of an actor that lives on."""
+
+
+async def test_a_bundle_that_is_lost_on_its_way_out_ends_the_line() -> None:
+    """The outpost would wait for its number for ever, and hear nothing more, while it is listened to."""
+
+    async def hear(bundle: Bundle) -> None:
+        raise Unavailable
+
+    async def speak(bundle: Bundle) -> None:
+        await anyio.sleep_forever()
+
+    actor = SimpleNamespace(hear=SimpleNamespace(remote=hear), speak=SimpleNamespace(remote=speak))
+    nobody: Any = None
+    cluster: Any = SimpleNamespace(lost=(Unavailable,))
+    desk: Any = SimpleNamespace(store=None)
+    link = Link(Node("n", "n", 1.0), actor, Arrived("", 0.0, "x", 1), desk, set())
+    fleet, ended = Fleet(cluster, nobody, SUPPLIES, nobody), anyio.Event()
+
+    async def converse() -> None:
+        with pytest.raises(Unavailable):
+            await fleet._converse(link, None)
+        ended.set()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(converse)
+        await anyio.wait_all_tasks_blocked()
+        link.post(Answer(1))  # it is listened already: this goes by itself
+        with anyio.fail_after(5):
+            await ended.wait()
