@@ -242,15 +242,17 @@ def test_a_run_on_three_nodes_makes_what_a_local_one_makes(
 def test_what_was_at_work_on_a_node_that_dies_is_made_elsewhere(
     program: Program, tmp_path: Path, require: Require
 ) -> None:
-    with cluster(2, tmp_path / "nodes", require) as two:
-        program.machines = two
-        process = program.run("--concurrency", str(AGENTS))
-        program.follow(process, at_work)
-        two.kill_one()
-        envelope = program.end(process)
-    assert envelope["status"] == "completed" and envelope["coverage"]["useful"] == AGENTS
-    assert program.valid(envelope) == ""
-    lost = [event for event in of_type(program, "agent_end") if event["stop"] == "node_lost"]
+    for number in range(3):  # those on it may have come to their end before it was dead
+        with cluster(2, tmp_path / f"nodes-{number}", require) as two:
+            program.machines = two
+            process = program.run("--concurrency", str(AGENTS))
+            program.follow(process, at_work)
+            two.kill_one()
+            envelope = program.end(process)
+        assert envelope["status"] == "completed" and envelope["coverage"]["useful"] == AGENTS
+        assert program.valid(envelope) == ""
+        if lost := [event for event in of_type(program, "agent_end") if event["stop"] == "node_lost"]:
+            break
     assert lost and all(event["outcome"] == "errored" for event in lost)
     done = [event["name"] for event in of_type(program, "agent_start") if event["depth"]]
     assert len(done) == AGENTS + len(lost)
