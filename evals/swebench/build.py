@@ -116,20 +116,6 @@ async def build_instance(
     return await digest_of(engine, name)
 
 
-async def is_there(engine: Engine, name: str) -> bool:
-    """Whether the engine has an image of that name."""
-    import docker.errors
-
-    def look() -> bool:
-        try:
-            engine.client.images.get(name)
-        except docker.errors.ImageNotFound:
-            return False
-        return True
-
-    return await engine.call(look)
-
-
 async def _base(engine: Engine, python: str, home: Path, tell: Tell) -> str:
     """The image that instances with the same Python stand on, made once."""
     wish = Wish(f"{BASE}:py{python}", python, PACKAGES)

@@ -55,6 +55,19 @@ class Engine:
         except (docker.errors.DockerException, requests.RequestException) as error:
             raise engine_error(error) from error
 
+    async def has_image(self, name: str) -> bool:
+        """Whether the engine has an image of that name. Raises as `call`."""
+        import docker.errors
+
+        def look() -> bool:
+            try:
+                self.client.images.get(name)
+            except docker.errors.ImageNotFound:
+                return False
+            return True
+
+        return await self.call(look)
+
 
 @asynccontextmanager
 async def connect(*, timeout: float = _CALL_S) -> AsyncIterator[Engine]:

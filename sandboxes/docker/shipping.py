@@ -16,7 +16,7 @@ import anyio.to_thread
 from anyio.abc import ObjectReceiveStream
 
 from swarm.errors import SandboxError
-from swarm.sandboxes.docker.engine import Engine, connect
+from swarm.sandboxes.docker.engine import connect
 
 PART_BYTES = 8 << 20
 
@@ -41,7 +41,7 @@ class ImageShipment:
         if "@" in self.name:
             return False  # a digest is a registry's: no archive brings it along
         async with connect() as engine:
-            return await _has(engine, self.name)
+            return await engine.has_image(self.name)
 
     async def parts(self) -> AsyncIterator[bytes]:
         """It, out of this machine's engine.
@@ -72,7 +72,7 @@ class ImageShipment:
             while not _locked(fd):  # noqa: ASYNC110  another process has it
                 await anyio.sleep(_LOOKS_S)
             async with connect() as engine:
-                missing = not await _has(engine, self.name)
+                missing = not await engine.has_image(self.name)
             yield missing
         finally:
             os.close(fd)
@@ -95,7 +95,7 @@ class ImageShipment:
             errors = [str(line["error"]) for line in said if "error" in line]
             if errors:
                 raise SandboxError(f"the Docker Engine does not take the image {self.name}: {errors[0]}")
-            if not await _has(engine, self.name):
+            if not await engine.has_image(self.name):
                 raise SandboxError(f"the image {self.name} came without its name")
 
 
@@ -104,19 +104,6 @@ async def _next(parts: ObjectReceiveStream[bytes]) -> bytes:
         return await parts.receive()
     except anyio.EndOfStream:
         return b""
-
-
-async def _has(engine: Engine, name: str) -> bool:
-    import docker.errors
-
-    def look() -> bool:
-        try:
-            engine.client.images.get(name)
-        except docker.errors.ImageNotFound:
-            return False
-        return True
-
-    return await engine.call(look)
 
 
 def _locked(fd: int) -> bool:

@@ -159,7 +159,7 @@ async def _build_all(args: argparse.Namespace, rows: list[Row]) -> int:
     from swarm.cli.stdio import complain, tell
     from swarm.config import home
     from swarm.errors import SandboxError, UsageError
-    from swarm.evals.swebench.build import Means, build_instance, is_there
+    from swarm.evals.swebench.build import Means, build_instance
     from swarm.evals.swebench.container import CALL_S
     from swarm.evals.swebench.names import TEMPLATE, image_of
     from swarm.sandboxes.docker.engine import connect
@@ -170,7 +170,7 @@ async def _build_all(args: argparse.Namespace, rows: list[Row]) -> int:
         for row in rows:
             name = row.image if row.image and not args.image_template else ""
             name = name or image_of(args.image_template or TEMPLATE, row.instance_id)
-            if not args.force and await is_there(engine, name):
+            if not args.force and await engine.has_image(name):
                 complain(f"{name} is there already")
                 tell(name)
                 continue
