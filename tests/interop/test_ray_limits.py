@@ -4,23 +4,16 @@ when it refuses one; and what a node held that died, the others have."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.integration.conftest import Files, make_repo
+from tests.interop.ray_machines import AGENTS, CALLS_OF_EACH, Machines, Program, endpoint, of_type, script
 from tests.interop.servers import Require
-from tests.interop.test_ray import (
-    AGENTS,
-    CALLS_OF_EACH,
-    Machines,
-    Program,
-    endpoint,
-    machines,
-    of_type,
-    script,
-)
+from tests.interop.test_ray import machines
 
 __all__ = ["machines", "make_repo"]
 
@@ -31,8 +24,11 @@ HASTY = 0.1
 def program(
     machines: Machines, tmp_path: Path, make_repo: Callable[[Files], Path], require: Require
 ) -> Iterator[Program]:
-    with endpoint(tmp_path, require, script(HASTY)) as url:
-        yield Program(machines, url, make_repo({"a.txt": "a\n"}), tmp_path / "home")
+    with (
+        endpoint(tmp_path, require, script(HASTY)) as url,
+        closing(Program(machines, url, make_repo({"a.txt": "a\n"}), tmp_path / "home")) as program,
+    ):
+        yield program
 
 
 def used(program: Program) -> int:

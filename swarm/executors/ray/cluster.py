@@ -48,7 +48,10 @@ def load() -> ModuleType:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it warns of its own next version
     try:
-        return importlib.import_module("ray")
+        ray = importlib.import_module("ray")
+        # Ray imports this in whatever thread serialises first, LangGraph in ours: where both begin at once, one fails.
+        importlib.import_module("pydantic.v1.fields")
+        return ray
     except ImportError as error:
         raise UsageError(
             f"--executor ray needs Ray, which cannot be imported here ({error})", remedy="pip install 'swarm[ray]'"

@@ -130,6 +130,8 @@ class Flush:
 
 @dataclass(frozen=True, slots=True)
 class ArtifactKept:
+    """A text that an agent keeps on its node, for the run's artifacts."""
+
     handle: str
     text: str
 
