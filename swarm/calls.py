@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from swarm.errors import RateLimits
 from swarm.types import JsonObject, Message, Role, ToolCall, Usage
+from swarm.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Ask:
     """A model call that waits to be made: what admission and routing need to know of it.
 
@@ -39,7 +40,7 @@ class StreamLimits:
     stall: float = 120.0
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ModelRequest:
     """One call to a model.
 
@@ -48,7 +49,7 @@ class ModelRequest:
     sent. With `stream` the answer is wanted piece by piece, within these limits. With `tokens` its tokens are wanted
     (see `ModelReply.tokens`), which not every endpoint takes, and which come with whole answers only; `token_form` is
     whose way of asking for them is used. They are sampled of all there are then (`WHOLE`). `began` is called when the
-    first piece of a streamed answer has come.
+    first piece of a streamed answer has come. `pictures` are the data URLs of images, by what messages call them.
     """
 
     messages: Sequence[Message]
@@ -65,6 +66,7 @@ class ModelRequest:
     tokens: bool = False
     token_form: Literal["vllm", "sglang"] = "vllm"
     began: Callable[[], None] | None = None
+    pictures: Mapping[str, str] = field(default_factory=dict)
 
 
 WHOLE = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
@@ -102,7 +104,7 @@ def are_exact(ids: tuple[int, int], counted: tuple[int, int], logprobs: Sequence
     return ids == counted and whole and all(map(is_logprob, logprobs))
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ModelReply:
     """An accepted answer. `message` is the raw assistant message, to be sent back verbatim.
 

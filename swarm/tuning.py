@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 import gc
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 YOUNG = 20_000
 """New objects after which the garbage collector looks at them; Python's own is 700."""
+
+
+def has_fast_loop() -> bool:
+    """Whether uvloop can be used, which takes some tenths less CPU than the event loop of Python: `swarm run` and
+    `swarm resume` do where it is installed (`pip install 'swarm[speed]'`). A program that embeds swarm chooses its own:
+    `anyio.run(main, backend_options={"use_uvloop": True})`."""
+    return sys.platform != "win32" and find_spec("uvloop") is not None
+
+
+def spare_arrow() -> None:
+    """pyarrow, which writes Parquet at the end of a run, is to take its memory from the C library and to give it back:
+    its own allocator takes two to four times as much for that. It has to be said before pyarrow is imported; what the
+    environment says goes first."""
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 
 
 @contextmanager

@@ -20,6 +20,8 @@ from swarm.scheduling.ways import Ways
 
 __all__ = ["PLAIN", "Budget", "Listener", "Reservation", "Terms"]
 
+Bounds = tuple[tuple["Budget", Limits], ...]
+
 Listener = Callable[[Gauge | None], None]
 """Told by the budget at the root of each end of a reservation (None), and of each limit that refused one."""
 
@@ -39,11 +41,13 @@ class Budget:
         clock: Callable[[], float] | None = None,
         soft: float = 1.0,
     ) -> None:
-        self.limits = limits
+        self._changes = 0  # of limits and terms in the tree, counted at its root
+        self._bounded: tuple[int, Bounds] = (-1, ())  # what bounds it, as of so many changes
+        self._path: tuple[Budget, ...] = (self,) if parent is None else (self, *parent._path)
+        self.limits = limits  # changed by `allow` alone, the terms by `agree`
+        self.terms = terms
         self.name = name
         self.parent = parent
-        self._path: tuple[Budget, ...] = (self,) if parent is None else (self, *parent._path)
-        self.terms = terms
         self.clock = clock
         self.soft: float = parent.soft if parent is not None else soft
         self.used = Amount()
@@ -82,7 +86,13 @@ class Budget:
     def allow(self, limits: Limits) -> None:
         """From now on these limits, whether more or less was used; who waits looks again."""
         self.limits = limits
+        self._path[-1]._changes += 1
         self._wake()
+
+    def agree(self, terms: Terms) -> None:
+        """From now on these terms with the budget above."""
+        self.terms = terms
+        self._path[-1]._changes += 1
 
     async def reserve(self, tokens: int, usd: float) -> Reservation:
         """Set aside one step and what a call may cost, here and in every budget above; wait for calls in flight to
@@ -138,8 +148,9 @@ class Budget:
 
     def shared_gauges(self) -> Iterator[tuple[Gauge, int]]:
         """The gauges, each with how many use up what it measures."""
-        alone, users = True, 1
-        bounds = dict(self._bounds())
+        bounds, alone, users = dict(self._bounds()), True, 1
+        if not bounds:
+            return
         for node in self._path:
             limits = bounds.get(node)
             if limits is not None:
@@ -164,13 +175,16 @@ class Budget:
         purse = self._path[-1].purse
         return self._path if purse is None else (*self._path, *purse.payers())
 
-    def _all_bounds(self) -> list[tuple[Budget, Limits]]:
+    def _all_bounds(self) -> Bounds:
         """Those of the path, and of the purse."""
         purse = self._path[-1].purse
-        return self._bounds() if purse is None else self._bounds() + purse._all_bounds()
+        return self._bounds() if purse is None else (*self._bounds(), *purse._all_bounds())
 
-    def _bounds(self) -> list[tuple[Budget, Limits]]:
-        """The budgets of the path that have limits, with what of these may be used from here."""
+    def _bounds(self) -> Bounds:
+        """The budgets of the path with limits, and what of these may be used from here; found anew when one changes."""
+        changes = self._path[-1]._changes
+        if self._bounded[0] == changes:
+            return self._bounded[1]
         found, terms = [], PLAIN
         for node in self._path:
             limits = node.limits
@@ -179,7 +193,8 @@ class Budget:
                     limits = limits.without(terms.part, terms.steps, terms.time, (terms.tokens, terms.usd))
                 found.append((node, limits))
             terms = node.terms
-        return found
+        self._bounded = changes, tuple(found)
+        return self._bounded[1]
 
     def _full(self, tokens: int, usd: float, quiet: bool = False) -> Budget | None:
         """The first budget in which it does not fit as long as calls are in flight."""

@@ -269,7 +269,7 @@ class Funds:
     def _keep(self, more: int) -> None:
         if self._foreseen:
             self._foreseen += more
-            self.work.terms = replace(self.work.terms, tokens=self._foreseen, usd=self._foreseen * self._rate)
+            self.work.agree(replace(self.work.terms, tokens=self._foreseen, usd=self._foreseen * self._rate))
 
     # ── the tree ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -297,10 +297,11 @@ def attempt_budget(work: Budget, spec: AgentSpec, used: int = 0) -> Budget:
     """The budget of one attempt at a sub-task, below that which sub-agents are paid from. `used`: tokens that it used
     before, which are booked above already. It ends when the run's time for sub-agents does."""
     left = [gauge.limit - gauge.used for gauge in work.gauges() if gauge.what == "seconds"]
-    spec.steering.clock.end_at(anyio.current_time() + min(left, default=math.inf))
+    clock = spec.steering.clock
+    clock.end_at(anyio.current_time() + min(left, default=math.inf))
     subtask = subtask_budget(stage_budget(work, spec.stage), spec.subtask.id)
     limits = Limits(tokens=spec.limits.max_tokens, seconds=spec.limits.timeout)
-    budget = subtask.child(limits, spec.trajectory_id, clock=lambda: spec.steering.clock.seconds)
+    budget = subtask.child(limits, spec.trajectory_id, clock=lambda: clock.seconds)
     budget.used.tokens = used
     return budget
 

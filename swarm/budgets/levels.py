@@ -29,7 +29,7 @@ class Limits:
     def __post_init__(self) -> None:
         usd, seconds = self.usd, self.seconds
         if (usd is not None and math.isnan(usd)) or (seconds is not None and math.isnan(seconds)):
-            raise UsageError("a limit that is not a number is none", remedy="give a number, or no limit")
+            raise UsageError("a limit that is no number limits nothing", remedy="give a number, or no limit")
 
     @property
     def any(self) -> bool:
@@ -73,6 +73,8 @@ PLAIN = Terms()
 
 @dataclass(slots=True)
 class Amount:
+    """What was used or is left."""
+
     tokens: int = 0
     usd: float = 0.0
     steps: int = 0

@@ -16,6 +16,7 @@ _REST = "rest of the stage"
 
 
 def stage_budget(work: Budget, stage: int) -> Budget:
+    """The part of a stage, whose sub-tasks run beside each other."""
     return work.part(f"stage {stage}", terms=PARALLEL)
 
 
@@ -93,7 +94,7 @@ class Shares:
 
     def _hand_on(self, node: Budget) -> None:
         was, used = node.limits, node.used
-        node.limits = Limits(None if was.tokens is None else used.tokens, None if was.usd is None else used.usd)
+        node.allow(Limits(None if was.tokens is None else used.tokens, None if was.usd is None else used.usd))
         number = len(self._open)
         for other in self._open.values():
             tokens, usd = other.limits.tokens, other.limits.usd

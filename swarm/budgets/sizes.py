@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from swarm.budgets.levels import Room
 from swarm.config import Price
+from swarm.values import value
 
 ASSUMED = 8192
 """Tokens of an answer as long as nothing is known, and the least bound where there is plenty."""
@@ -30,7 +31,7 @@ _QUANTILE = 0.95
 _MARGIN = 1.5
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Needs:
     """What is set aside for a call; `max_tokens` bounds its answer (None: nothing is limited)."""
 
@@ -55,6 +56,7 @@ class Sizes:
 
     def __init__(self) -> None:
         self._seen: deque[int] = deque(maxlen=_KEPT)
+        self._likely = ASSUMED
 
     def __repr__(self) -> str:
         return f"<Sizes likely {self.likely} after {len(self._seen)} answers>"
@@ -62,10 +64,16 @@ class Sizes:
     def observe(self, tokens: int, *, cut: bool = False) -> None:
         """An answer had so many tokens; one that was cut off at its bound would have had more."""
         self._seen.append(min(MOST, 2 * tokens if cut else tokens))
+        self._likely = 0
 
     @property
     def likely(self) -> int:
         """The tokens that few answers exceed."""
+        if not self._likely:  # it is asked for more often than it changes
+            self._likely = self._found()
+        return self._likely
+
+    def _found(self) -> int:
         if len(self._seen) < _ENOUGH:
             return max([ASSUMED, *self._seen])
         ordered = sorted(self._seen)

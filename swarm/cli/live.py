@@ -57,11 +57,15 @@ def live(
     from swarm.cli.stdio import complain
     from swarm.result import RunResult
     from swarm.tracing import traced
+    from swarm.tuning import has_fast_loop, spare_arrow
     from swarm.types import RunStatus
 
     allow_many_open_files()
+    spare_arrow()
     with ends_in_order(), traced(args.otel) as trace:
-        display, result, failure = anyio.run(_run, config, args, work, earlier, trace)
+        display, result, failure = anyio.run(
+            _run, config, args, work, earlier, trace, backend_options={"use_uvloop": has_fast_loop()}
+        )
     if failure is not None:
         if known is not None and display.view.run_id:
             known.result = so_far(display.view, RunStatus.ERRORED, failure.exit_code, known.folder)

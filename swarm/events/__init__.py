@@ -24,8 +24,10 @@ from swarm.events.agent import (
     ToolFinished,
     ToolStarted,
     TreeKept,
+    WorkerSaid,
 )
 from swarm.events.base import EventBase
+from swarm.events.documents import AttachedDocument, DocumentsAttached
 from swarm.events.merging import (
     CulpritSought,
     EvictionKind,
@@ -57,6 +59,7 @@ __all__ = [
     "AgentStarted",
     "AgentTold",
     "Answered",
+    "AttachedDocument",
     "BoardPosted",
     "CallFinished",
     "CallSent",
@@ -64,6 +67,7 @@ __all__ = [
     "ControlUsed",
     "CostPreviewed",
     "CulpritSought",
+    "DocumentsAttached",
     "Event",
     "EventBase",
     "EvictionKind",
@@ -89,11 +93,13 @@ __all__ = [
     "ToolFinished",
     "ToolStarted",
     "TreeKept",
+    "WorkerSaid",
 ]
 
 Event = (
     RunStarted
     | RunResumed
+    | DocumentsAttached
     | CostPreviewed
     | StageStarted
     | AgentStarted
@@ -108,6 +114,7 @@ Event = (
     | ControlUsed
     | LimitReached
     | AgentTold
+    | WorkerSaid
     | ContextEdited
     | BoardPosted
     | GroupStarted

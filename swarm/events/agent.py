@@ -13,8 +13,9 @@ from swarm.types import BoardAction, Outcome, SubTask, ToolErrorKind, ToolStatus
 
 class AgentStarted(EventBase):
     """A trajectory begins: an orchestrator's, an aggregator's, or one attempt of a sub-agent. `base` is the commit that
-    its workspace starts from. `trainable` says that it is to be trained on: its role learns, and its endpoint gives
-    tokens (which of its calls can be, each tells by itself)."""
+    its workspace starts from; `worker` names somebody else's agent that is at work in the place of ours. `trainable`
+    says that it is to be trained on: its role learns, and its endpoint gives tokens (which of its calls can be, each
+    tells by itself)."""
 
     type: Literal["agent_start"] = "agent_start"
     trajectory_id: str
@@ -35,6 +36,7 @@ class AgentStarted(EventBase):
     timeout_s: float | None = None
     sandbox: str = ""
     base: str = ""
+    worker: str = ""
 
 
 class CallSent(EventBase):
@@ -111,13 +113,16 @@ class CallFinished(EventBase):
 
     def take_tokens(self) -> Tokens | None:
         """The tokens that go along, once: a record that was written holds none."""
-        tokens = self._tokens
-        if tokens is not None:
-            self._tokens = None
+        private = self.__pydantic_private__  # by itself: an attribute that is private is looked for in three places
+        if not private or private["_tokens"] is None:
+            return None
+        tokens, self._tokens = self._tokens, None
         return tokens
 
 
 class ToolStarted(EventBase):
+    """A tool is about to be used; `arguments` is the JSON text as the model wrote it."""
+
     type: Literal["tool_start"] = "tool_start"
     trajectory_id: str
     call_id: str
@@ -190,13 +195,14 @@ class AgentEnded(EventBase):
 class ContextEdited(EventBase):
     """An agent's conversation was shortened: its next call opens lineage `lineage_id`. Tools' output was `shortened` in
     so many messages; or a summary by the model (`call_id`, `summarized`), or a mere account (`cut`), stands in the
-    place of all but the last turns. Tokens are those of the prompt, estimated; `window_tokens` is 0 where nobody knows
-    it. `refused` says that the endpoint had refused the prompt before."""
+    place of all but the last turns; or somebody else's agent went on from other messages (`rewritten`). Tokens are
+    those of the prompt, estimated; `window_tokens` is 0 where nobody knows it. `refused` says that the endpoint had
+    refused the prompt before."""
 
     type: Literal["compaction"] = "compaction"
     trajectory_id: str
     lineage_id: int
-    action: Literal["shortened", "summarized", "cut"]
+    action: Literal["shortened", "summarized", "cut", "rewritten"]
     refused: bool = False
     window_tokens: int = 0
     tokens_before: int = 0
@@ -222,6 +228,24 @@ class AgentTold(EventBase):
     limit: str = ""
     scope: str = ""
     what: Literal["", "tokens", "dollars", "steps", "seconds"] = ""
+
+
+WorkerWord = Literal["message", "thought", "tool", "plan", "permission", "output", "error", "ended"]
+"""What somebody else's agent tells of: what it says and thinks, uses of its own tools, its plan, what it asked leave
+for, what it writes to its output and as errors, and its end."""
+
+
+class WorkerSaid(EventBase):
+    """Somebody else's agent, at work in the place of ours, told of itself. `text` has a bound; all of its output is in
+    an artifact at its end. `tool_call_id` and `status` are its own, of uses of its tools."""
+
+    type: Literal["worker"] = "worker"
+    trajectory_id: str
+    kind: WorkerWord
+    text: str = ""
+    tool_call_id: str = ""
+    status: str = ""
+    artifacts: list[str] = Field(default_factory=list)
 
 
 class GroupStarted(EventBase):

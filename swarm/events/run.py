@@ -14,7 +14,8 @@ from swarm.types import Plan, RunStatus
 class RunStarted(EventBase):
     """The first record. `models` and `endpoints` (their hosts) are by role; `engine`, `tokenizer_sha256` and
     `chat_template_sha256` are of the policy that learns, "" where nobody told; `prompts` are hashes of what agents are
-    told, `redaction_version` is that of the rules by which secrets are taken out."""
+    told, `redaction_version` is that of the rules by which secrets are taken out; `attached` are the paths of what the
+    run is given to read."""
 
     type: Literal["run_start"] = "run_start"
     task: str
@@ -37,6 +38,7 @@ class RunStarted(EventBase):
     redaction_version: int = 1
     repo: str = ""
     dry_run: bool = False
+    attached: list[str] = Field(default_factory=list)
 
 
 class RunResumed(EventBase):

@@ -100,7 +100,7 @@ class Links:
             yield f"its model is {call.model}, that of its agent {agent.start.model}"
         if not agent.told:
             agent.told = True
-            yield from _system(agent.start, call)
+            yield from _system(agent.start, call) if not agent.start.worker else ()  # whose prompt is its own
         edited = call.lineage_id != agent.lineage
         if edited and self._mode != "gateway" and (call.trajectory_id, call.lineage_id) not in self._edits:
             yield f"it opens lineage {call.lineage_id}, and nothing tells of a conversation that was shortened"

@@ -44,10 +44,10 @@ class LineFile:
         loop need not be spared it; a kernel that has too much unwritten slows down whoever writes, which is us."""
         if self.failure is not None:
             return
-        written = 0
+        written, size = 0, len(line)
         try:
             written = os.write(self.fd, line)
-            while written < len(line):  # the disk is nearly full
+            while written < size:  # the disk is nearly full
                 written += os.write(self.fd, memoryview(line)[written:])
         except OSError as error:
             self.fail(error)
@@ -76,9 +76,15 @@ def checksum(line: bytes) -> str:
     return f"{zlib.crc32(line):08x}"
 
 
-def sealed(line: bytes, crc: str = "") -> bytes:
+def sealed(line: bytes) -> bytes:
     """The line with its checksum in it, and with its end."""
-    return line.replace(_EMPTY, b'"crc":"%s"' % (crc or checksum(line)).encode(), 1) + b"\n"
+    return stamped(line)[1]
+
+
+def stamped(line: bytes) -> tuple[str, bytes]:
+    """The checksum of a line, and the line with it and with its end."""
+    crc = b"%08x" % zlib.crc32(line)
+    return crc.decode(), line.replace(_EMPTY, b'"crc":"%s"' % crc, 1) + b"\n"
 
 
 def is_intact(line: bytes, crc: object) -> bool:

@@ -31,10 +31,16 @@ from swarm.events.tokens import TokensTaken
 from swarm.whole_file import open_plain
 
 ROWS = 2_000
-"""Rows that are held at once at the most, and that are one group of the file."""
+"""Rows of one group of the file at the most."""
 
-BYTES = 32 << 20
-"""Bytes of the log after which such a group is full: its lines differ in length."""
+LEAST, MOST = 700_000, 8 << 20
+"""Bytes of the log after which such a group is full: few where the log is short, and more as the file grows, for each
+of its groups costs memory until it is closed."""
+
+_PART = 8
+
+_LINES, _PIECE = 128, 512 << 10
+"""Lines, and bytes of them, that are held as Python's objects, which take several times as much as Arrow's."""
 
 CLOSE_S = 5.0
 """Seconds that the end of a run may take longer for it."""
@@ -46,6 +52,9 @@ Kind = Literal["text", "int", "float", "bool", "texts", "ints", "floats", "json"
 
 _PLAIN: dict[Any, Kind] = {str: "text", int: "int", float: "float", bool: "bool"}
 _LISTS: dict[Kind, Kind] = {"text": "texts", "int": "ints", "float": "floats"}
+_SOUGHT = ["seq", "t"]
+"""Columns by which a reader may leave out groups: the bounds of all two hundred were a third of the file."""
+
 _FIRST = ("type", "seq", "run_id", "t", "mono", "v", "crc")
 
 
@@ -136,22 +145,39 @@ def _see_room() -> None:
 def _write(lines: Path, target: Path, found: Mapping[str, Kind], goes_on: Callable[[], bool]) -> bool:
     pyarrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
     schema = _schema(pyarrow, found)
-    with parquet.ParquetWriter(target, schema, compression="zstd") as writer:
-        for rows in _groups(lines):
-            if not goes_on():
-                return False
-            try:
-                there = set[str]().union(*(row.keys() for row in rows))
-                table = [
-                    pyarrow.array(_cells(rows, name, kind), schema.field(name).type)
-                    if name in there
-                    else pyarrow.nulls(len(rows), schema.field(name).type)
-                    for name, kind in found.items()
-                ]
-            except (TypeError, AttributeError, OverflowError) as error:
-                raise ValueError(f"{lines.name} holds a line that is no record: {error}") from None
-            writer.write_table(pyarrow.Table.from_arrays(table, schema=schema), row_group_size=ROWS)
+    group: list[Any] = []
+    count = held = before = 0
+    try:
+        with parquet.ParquetWriter(target, schema, compression="zstd", write_statistics=_SOUGHT) as writer:
+            for rows, size in _pieces(lines):
+                if not goes_on():
+                    return False
+                try:
+                    group.append(_batch(pyarrow, schema, rows, found))
+                except (TypeError, AttributeError, OverflowError) as error:
+                    raise ValueError(f"{lines.name} holds a line that is no record: {error}") from None
+                count, held = count + len(rows), held + size
+                if count + _LINES > ROWS or held >= min(max(LEAST, before // _PART), MOST):
+                    writer.write_table(pyarrow.Table.from_batches(group, schema), row_group_size=ROWS)
+                    before += held
+                    group, count, held = [], 0, 0
+            if group:
+                writer.write_table(pyarrow.Table.from_batches(group, schema), row_group_size=ROWS)
+    finally:
+        group = []
+        pyarrow.default_memory_pool().release_unused()  # it keeps what it once had
     return True
+
+
+def _batch(pa: Any, schema: Any, rows: Sequence[Mapping[str, Any]], found: Mapping[str, Kind]) -> Any:
+    there = set[str]().union(*(row.keys() for row in rows))
+    columns = [
+        pa.array(_cells(rows, name, kind), schema.field(name).type)
+        if name in there
+        else pa.nulls(len(rows), schema.field(name).type)
+        for name, kind in found.items()
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def _schema(pa: Any, found: Mapping[str, Kind]) -> Any:
@@ -169,18 +195,19 @@ def _schema(pa: Any, found: Mapping[str, Kind]) -> Any:
     return pa.schema([(name, made[kind]) for name, kind in found.items()])
 
 
-def _groups(path: Path) -> Iterator[list[dict[str, Any]]]:
+def _pieces(path: Path) -> Iterator[tuple[list[dict[str, Any]], int]]:
+    """A few lines after the other, with their bytes."""
     rows: list[dict[str, Any]] = []
-    held = 0
+    size = 0
     with open_plain(path) as lines:
         for line in lines:
             rows.append(from_json(line))
-            held += len(line)
-            if len(rows) == ROWS or held >= BYTES:
-                yield rows
-                rows, held = [], 0
+            size += len(line)
+            if len(rows) == _LINES or size >= _PIECE:
+                yield rows, size
+                rows, size = [], 0
     if rows:
-        yield rows
+        yield rows, size
 
 
 def _cells(rows: Sequence[Mapping[str, Any]], name: str, kind: Kind) -> list[Any]:

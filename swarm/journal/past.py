@@ -56,6 +56,7 @@ class Past:
         self._worked: dict[str, float] = {}
         self._seen: dict[str, float] = {}  # when a trajectory was heard of last, in the same process
         self._other_prompts = False
+        self._any = False  # whether anything is known: else each question is answered at once
         for event in events:
             self.observe(event)
 
@@ -66,11 +67,13 @@ class Past:
 
     def call(self, call_id: str) -> CallFinished | None:
         """The accepted attempt at a call."""
+        if not self._any:
+            return None
         return self._trail_of(call_id).accepted.get(call_id)
 
     def tries(self, call_id: str) -> int:
         """The number of the last attempt at a call."""
-        return self._trail_of(call_id).tries[call_id]
+        return self._trail_of(call_id).tries[call_id] if self._any else 0
 
     def prompt(self, call: CallFinished) -> list[Message]:
         """All messages that a call was made with.
@@ -112,6 +115,8 @@ class Past:
 
     def tool(self, call_id: str, tool_call_id: str) -> ToolFinished | None:
         """The end of a use of a tool, each given once: a model may give two the same id."""
+        if not self._any:
+            return None
         return self._trail_of(call_id).tool(call_id, tool_call_id)
 
     def tools_used(self, trajectory_id: str, since: int) -> frozenset[str]:
@@ -176,7 +181,7 @@ class Past:
         """Whether an attempt was told to finish, and the texts that did not reach its model."""
         told = self._told.get(trajectory_id, [])
         heard = self._trail(trajectory_id).accepted.values() if told else ()
-        said = {message["content"] for call in heard for message in call.new_messages if message["role"] == "user"}
+        said = [message["content"] for call in heard for message in call.new_messages if message["role"] == "user"]
         return bool(told), tuple(each.text for each in told if each.text not in said)
 
     def only(self, trajectory_id: str) -> Past:
@@ -211,6 +216,7 @@ class Past:
 
     def observe(self, event: Event) -> None:
         """Take in the next event."""
+        self._any = True
         self.trails.take(event)
         self.stains.observe(event)
         if isinstance(event, RunResumed):

@@ -144,7 +144,9 @@ class Redactor:
 
     def suspects(self, line: bytes) -> Sequence[Finder]:
         """Those that may find something in the strings of a line of JSON; all others cannot. The line is UTF-8."""
-        found = [finder for net in self._nets() for finder in net.suspects(line)]
+        found = self._first.suspects(line)
+        if self._later:
+            found = [*found, *(finder for net in self._later.values() for finder in net.suspects(line))]
         return found if len(found) < 2 else list({id(finder): finder for finder in found}.values())
 
     def _nets(self) -> Sequence[_Net]:

@@ -31,6 +31,7 @@ from swarm.events import (
     ToolFinished,
     ToolStarted,
     TreeKept,
+    WorkerSaid,
 )
 from swarm.events.base import EventBase
 from swarm.journal.masking import mask
@@ -59,7 +60,7 @@ _KEYS: dict[type[EventBase], tuple[str, ...]] = {
 }
 """What makes two events of a type the same. One of another type is known by all that it says but times."""
 
-_ALWAYS_NEW = (RunEnded, RunResumed, ControlUsed, Answered, Gap, BoardPosted)
+_ALWAYS_NEW = (RunEnded, RunResumed, ControlUsed, Answered, Gap, BoardPosted, WorkerSaid)
 _STAMPS = frozenset(EventBase.model_fields)
 
 

@@ -74,6 +74,10 @@ class TokenLog:
 
     def take(self, event: Event, tokens: Tokens | None) -> None:
         """An event was masked, and is about to be written: keep what tokens go along with it."""
+        if tokens is None and type(event) is CallFinished:  # as a rule
+            if event.redacted:
+                self._stains.stain(event)
+            return
         self._stains.stain(event)
         if isinstance(event, AgentEnded):
             self._last.pop(event.trajectory_id, None)

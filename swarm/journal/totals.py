@@ -36,7 +36,8 @@ from swarm.types import Outcome, Plan, Role, SubTask, Usage
 NOT_MERGED = "not merged"
 """Why a sub-task is missing that completed."""
 
-_UNCOUNTED = frozenset((CallSent, ToolStarted, ToolFinished, TreeKept))
+UNCOUNTED = frozenset((CallSent, ToolStarted, ToolFinished, TreeKept))
+"""Kinds of events, most of all, that what adds up a run does not look at."""
 
 _BUDGETS = {"budget_tokens", "budget_usd", "max_critical_steps", "max_steps"}
 
@@ -87,7 +88,7 @@ class Totals:
     _sub_steps: CriticalSteps = field(default_factory=CriticalSteps)
 
     def observe(self, event: Event) -> None:
-        if type(event) in _UNCOUNTED:  # most are, and each further test costs
+        if type(event) in UNCOUNTED:  # most are, and each further test costs
             return
         match event:
             case StageStarted():

@@ -11,7 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from pydantic_core import from_json
 from swarm.calls import Tokens
 from swarm.errors import JournalError
 from swarm.events import AgentEnded, AgentStarted, CallFinished, CallSent, Event, Notice, RunEnded, RunResumed
-from swarm.journal.lines import LineFile, checksum, cut_torn_line, sealed
+from swarm.journal.lines import LineFile, cut_torn_line, stamped
 from swarm.journal.masking import mask
 from swarm.journal.open_calls import FOLLOWED, OpenCalls
 from swarm.journal.reader import Held
@@ -56,11 +56,13 @@ class Journal:
         self._tokens = tokens
         self._run_id = run_id
         self._redactor = redactor
-        self._subscribers: list[Callable[[Event], None]] = []
+        self._subscribers: list[tuple[Callable[[Event], None], Collection[type]]] = []
         self._trails = held.past.trails if held is not None else Trails(())
         self._open = OpenCalls(self._trails.standing if held is not None else None)
         self._next_seq = self._synced_seq = held.next_seq if held is not None else 0
+        self._shown: dict[type[Event], tuple[Callable[[Event], None], ...]] = {}  # to whom, by kind
         self._wake = anyio.Event()  # there is something to sync
+        self._awake = self._hurried = False  # whether each was told
         self._hurry = anyio.Event()  # sync it now: the group is full, or somebody waits
         self._synced = anyio.Event()  # a group is on disk
         self._closing = False
@@ -70,9 +72,11 @@ class Journal:
         name, unsynced = self._file.path.name, self._next_seq - self._synced_seq
         return f"<Journal {name}: {self._next_seq} events, {unsynced} unsynced>"
 
-    def subscribe(self, subscriber: Callable[[Event], None]) -> None:
-        """Show every further event to `subscriber`, in order, as it is emitted."""
-        self._subscribers.append(subscriber)
+    def subscribe(self, subscriber: Callable[[Event], None], unless: Collection[type] = ()) -> None:
+        """Show every further event to `subscriber`, in order, as it is emitted, but for those of the kinds that it does
+        not look at (`unless`): what is shown to nobody costs nothing."""
+        self._subscribers.append((subscriber, unless))
+        self._shown.clear()
 
     def emit(self, event: Event) -> None:
         """Take the event: it gets its number and the time, is written, and shown to subscribers. The end of an agent is
@@ -96,26 +100,33 @@ class Journal:
             raise self._failure  # else it would be made, and paid, and made again when the run goes on
 
     def _take(self, event: Event) -> None:
-        # What pydantic does at each assignment would be a good part of a journal's cost.
-        vars(event).update(seq=self._next_seq, run_id=self._run_id, t=time.time(), mono=time.monotonic(), crc="")
-        kind, tokens = type(event), None
+        fields = event.__dict__  # what pydantic does at each assignment would be a good part of a journal's cost
+        fields["seq"], fields["run_id"], fields["crc"] = self._next_seq, self._run_id, ""
+        fields["t"], fields["mono"] = time.time(), time.monotonic()
+        kind, tokens, unsealed = type(event), None, ""
         if kind in _WITH_TOKENS:
             tokens = self._before(event)
         event, line = mask(event, self._redactor)
-        unsealed = self._seal(event) if kind in SEALED and self._seal is not None else ""
+        if kind in SEALED and self._seal is not None:
+            unsealed = self._seal(event)
         self._next_seq += 1
         if kind in _WITH_TOKENS and self._tokens is not None:
             self._tokens.take(event, tokens)
         failed = self._failure is not None
         if not failed:  # else `flush` tells; what can no longer be written is not kept
-            vars(event)["crc"] = crc = checksum(line)
-            self._file.write(sealed(line, crc))
+            event.__dict__["crc"], line = stamped(line)
+            self._file.write(line)
         if kind in FOLLOWED:
             self._open.observe(event)
-        self._wake.set()
-        if self._next_seq - self._synced_seq >= GROUP_RECORDS or failed:
+        if not self._awake:
+            self._awake = True
+            self._wake.set()
+        if (self._next_seq - self._synced_seq >= GROUP_RECORDS or failed) and not self._hurried:
+            self._hurried = True
             self._hurry.set()
-        for subscriber in self._subscribers:
+        if (shown := self._shown.get(kind)) is None:
+            shown = self._shown[kind] = tuple(show for show, unless in self._subscribers if kind not in unless)
+        for subscriber in shown:
             subscriber(event)
         if unsealed:
             self._take(Notice(message=unsealed, level="warning"))
@@ -155,6 +166,7 @@ class Journal:
             with anyio.move_on_after(GROUP_SECONDS):
                 await self._hurry.wait()
             self._wake, self._hurry = anyio.Event(), anyio.Event()
+            self._awake = self._hurried = False
             written = self._next_seq
             if self._failure is None:
                 try:
@@ -189,7 +201,7 @@ class Journal:
 
     def close(self) -> None:
         """Let the writer write what is left and end."""
-        self._closing = True
+        self._closing = self._awake = True
         self._wake.set()
         self._hurry.set()
 

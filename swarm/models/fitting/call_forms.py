@@ -31,15 +31,20 @@ MARKS = (
     ("deepseek", _token("tool", "call", "begin"), _token("tool", "call", "end")),
     ("mistral", "[TOOL_CALLS]", "</s>"),
     ("llama", "<|python_tag|>", "<|eom_id|>"),
+    ("granite", "<|tool_call|>", "<|/tool_call|>"),
     ("function", "<function=", "</function>"),
+    ("invoke", "<invoke name=", "</invoke>"),
+    ("dsml", f"<{_BAR}DSML{_BAR}invoke name=", f"</{_BAR}DSML{_BAR}invoke>"),
+    ("harmony", " to=functions.", "<|call|>"),
 )
 """Name, opening and closing mark of each form."""
 
-OPEN_ENDED = ("mistral", "llama")
+OPEN_ENDED = ("mistral", "llama", "granite", "harmony")
 """Forms that need no closing mark: their end is that of the answer."""
 
 SPECIAL = re.compile(
-    r"<\|(?:tool_calls_section_(?:begin|end)|im_end|eot_id|eom_id|end)\|>|</?tool_calls>|</s>|"
+    r"<\|(?:tool_calls_section_(?:begin|end)|im_end|eot_id|eom_id|end|message)\|>|</?tool_calls>|</s>|"
+    rf"</?(?:minimax:tool_call|(?:{_BAR}DSML{_BAR})?function_calls)>|<\|start\|>assistant|<\|channel\|>\w++|"
     + "|".join(
         map(
             re.escape,
@@ -234,6 +239,37 @@ def _function(inner: str, tools: Parameters) -> list[TextCall]:
     return [_checked(name, arguments)]
 
 
+def _invoke(inner: str, tools: Parameters) -> list[TextCall]:
+    """`"NAME"><parameter name="KEY">VALUE</parameter>...` of MiniMax."""
+    name, mark, body = inner.partition(">")
+    name = name.strip().strip("\"'")
+    if not mark or not re.fullmatch(r"[\w.-]{1,64}", name):
+        raise ValueError("no name")
+    arguments: JsonObject = {}
+    for part in body.split("<parameter name=")[1:]:
+        head, mark, value = part.partition(">")
+        value, end, _ = value.rpartition("</parameter>")
+        key = re.match(r"\s*+[\"']([^\"'>]++)[\"']", head)
+        if not mark or not end or key is None:
+            raise ValueError("no value")
+        arguments[key[1]] = _typed(value, key[1], tools.get(name))
+    return [_checked(name, arguments)]
+
+
+def _dsml(inner: str, tools: Parameters) -> list[TextCall]:
+    """The same with a mark of DeepSeek's in every tag."""
+    return _invoke(inner.replace(f"<{_BAR}DSML{_BAR}", "<").replace(f"</{_BAR}DSML{_BAR}", "</"), tools)
+
+
+def _harmony(inner: str, tools: Parameters) -> list[TextCall]:
+    """`NAME <|constrain|>json<|message|>{...}` of gpt-oss."""
+    head, mark, arguments = inner.partition("<|message|>")
+    name = re.match(r"[\w.-]{1,64}", head)
+    if not mark or name is None:
+        raise ValueError("no arguments")
+    return [_checked(name[0], parse_lenient(SPECIAL.sub("", arguments)))]
+
+
 def _glm(text: str, tools: Parameters) -> TextCall:
     name, *pairs = text.split("<arg_key>")
     arguments: JsonObject = {}
@@ -252,7 +288,11 @@ _READERS: Mapping[str, Callable[[str, Parameters], list[TextCall]]] = {
     "deepseek": _deepseek,
     "mistral": _mistral,
     "llama": _llama,
+    "granite": _llama,
     "function": _function,
+    "invoke": _invoke,
+    "dsml": _dsml,
+    "harmony": _harmony,
 }
 
 

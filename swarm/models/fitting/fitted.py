@@ -16,6 +16,7 @@ from swarm.calls import ModelReply, ModelRequest
 from swarm.config import Capabilities, Quirks
 from swarm.errors import EndpointError, EndpointFault
 from swarm.models.fitting.capabilities import Knowledge
+from swarm.models.fitting.images import has_images, with_data, without_images
 from swarm.models.fitting.probe import Aspect, Probing, probe
 from swarm.models.fitting.structured import format_text, read_json, schema_of
 from swarm.models.fitting.text_calls import find_calls, find_leaked
@@ -42,6 +43,7 @@ _ABOUT: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("structured", re.compile(r"response_format|json_schema|json_object|structured output|guided|grammar", re.I)),
     ("tools", re.compile(r"\btools?\b|tool_choice|tool_calls?|function.?call", re.I)),
     ("seed", re.compile(r"\bseed\b", re.I)),
+    ("images", re.compile(r"image|vision|multi-?modal|content part", re.I)),
     ("tokens", re.compile(r"logprobs|token_ids|meta_info", re.I)),
 )
 """What a refusal speaks of."""
@@ -54,7 +56,6 @@ _NO_MESSAGES: tuple[Message, ...] = ()
 class _Story:
     """What one call came to beside its answer, for the record."""
 
-    usage: Usage = field(default_factory=Usage)
     exchanges: list[JsonObject] = field(default_factory=list)
 
 
@@ -67,6 +68,10 @@ class _Shape:
     structured: str
     told: bool
     dropped: tuple[str, ...]
+
+
+_AS_IT_IS = _Shape(text_tools=False, structured="none", told=False, dropped=())
+_NOTHING = Usage()
 
 
 class FittedModel:
@@ -88,7 +93,7 @@ class FittedModel:
         self._declared = declared
         self._misfit = False  # of the last answer that was wanted by schema: then the prompt tells the schema too
         self._untold: list[JsonObject] = []  # exchanges that no answer told of yet
-        self._owed = Usage()  # what calls cost that gave no answer of their own
+        self._owed = _NOTHING  # what calls cost that gave no answer of their own
 
     def __repr__(self) -> str:
         return f"<FittedModel {self._model!r}, {self.knowledge!r}>"
@@ -97,7 +102,8 @@ class FittedModel:
         """See `swarm.protocols.Model.complete`. The usage is that of all that was exchanged for the answer."""
         story = _Story()
         story.exchanges, self._untold = self._untold, []
-        await self._find_out(request, story)
+        if not self.knowledge.loaded or self._unknown(request, self.knowledge.current):
+            await self._find_out(request, story)
         for _ in range(_DOWNGRADES):
             shape = self._shape(request)
             try:
@@ -164,6 +170,11 @@ class FittedModel:
 
     def _shape(self, request: ModelRequest) -> _Shape:
         known = self.knowledge.current
+        plain = request.response_format is None and not request.tokens and not request.pictures
+        if (
+            plain and (request.seed is None or known.seed is not False) and known.tools is not False
+        ):  # what most calls are
+            return _AS_IT_IS
         text_tools = bool(request.tools) and known.tools is False
         schema = schema_of(request.response_format)
         structured = (known.structured or "json_schema") if schema is not None else "none"
@@ -175,16 +186,24 @@ class FittedModel:
             dropped.append("seed")
         if request.tokens and known.token_ids == "none" and not known.logprobs:
             dropped.append("tokens")
+        if request.pictures and known.vision is False and has_images(request.messages):
+            dropped.append("images")
         return _Shape(text_tools, structured, told, tuple(dropped))
 
-    def _shaped(self, request: ModelRequest, shape: _Shape) -> tuple[ModelRequest, str]:
+    def _shaped(self, request: ModelRequest, shape: _Shape, *, marked: bool) -> tuple[ModelRequest, str]:
         """The request as it is sent, and what was added to its system prompt."""
         schema = schema_of(request.response_format)
         added = [protocol_text(request.tools)] if shape.text_tools else []
         if shape.told and schema is not None:
             added.append(format_text(schema))
         messages: Sequence[Message] = request.messages
-        messages = as_text(messages) if shape.text_tools else as_native(messages)
+        if shape.text_tools:
+            messages = as_text(messages)
+        elif marked:
+            messages = as_native(messages)
+        if request.pictures and has_images(messages):
+            dropped = "images" in shape.dropped
+            messages = without_images(messages) if dropped else with_data(messages, request.pictures)
         if not self._quirks.reasoning_back:
             messages = without_reasoning(messages)
         if added:
@@ -199,15 +218,16 @@ class FittedModel:
         if request.tokens and self.knowledge.current.token_ids == "sglang":
             request = replace(request, token_form="sglang")
         for name in shape.dropped:
-            request = replace(request, seed=None) if name == "seed" else replace(request, tokens=False)
+            if name != "images":
+                request = replace(request, seed=None) if name == "seed" else replace(request, tokens=False)
         return request, "\n\n".join(added)
 
     # ── the call ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _attempt(self, request: ModelRequest, shape: _Shape, story: _Story) -> ModelReply:
-        sent, added = self._shaped(request, shape)
+        parsed, broken = any_has(request.messages, PARSED), any_has(request.messages, BROKEN)
+        sent, added = self._shaped(request, shape, marked=parsed or broken)
         reply = await self._model.complete(sent)
-        story.usage = story.usage + reply.usage
         if request.tools:
             reply = self._with_calls(reply, request, shape)
         schema = schema_of(request.response_format)
@@ -215,9 +235,9 @@ class FittedModel:
             content = read_json(reply.content, schema)
             self._misfit = content is None
             reply = reply if content is None else replace(reply, content=content)
-        usage, self._owed = self._owed + story.usage, Usage()
-        fitted = _told(request, shape, added, story)
-        return replace(reply, usage=usage, fitted=fitted)
+        usage, self._owed = (reply.usage if self._owed is _NOTHING else self._owed + reply.usage), _NOTHING
+        fitted = _told(request, shape, added, story, (parsed, broken))
+        return replace(reply, usage=usage, fitted=fitted) if fitted or usage is not reply.usage else reply
 
     def _with_calls(self, reply: ModelReply, request: ModelRequest, shape: _Shape) -> ModelReply:
         """The reply with the calls that stand in its text, or with a mark where it holds calls that cannot be sent back
@@ -250,6 +270,8 @@ class FittedModel:
             self.knowledge.assume(Capabilities(tools=False))
         elif "seed" in about and request.seed is not None and "seed" not in shape.dropped:
             self.knowledge.assume(Capabilities(seed=False))
+        elif "images" in about and request.pictures and "images" not in shape.dropped:
+            self.knowledge.assume(Capabilities(vision=False))
         elif "tokens" in about and request.tokens and "tokens" not in shape.dropped:
             self.knowledge.assume(Capabilities(logprobs=False, token_ids="none"))
         else:
@@ -257,15 +279,16 @@ class FittedModel:
         return True
 
 
-def _told(request: ModelRequest, shape: _Shape, added: str, story: _Story) -> JsonObject:
+def _told(request: ModelRequest, shape: _Shape, added: str, story: _Story, marks: tuple[bool, bool]) -> JsonObject:
     """How a request was changed on its way out, and what else was exchanged: with the messages, all that was sent.
+    `marks`: whether any of these held calls that were read out of a text, and calls that cannot be sent back.
     What is added to the system prompt is told in full with the first call of a conversation, then by its hash."""
     told: JsonObject = {}
     if shape.text_tools:
         told |= {"tools": "text", "protocol": PROTOCOL}
-    elif any_has(request.messages, PARSED):
+    elif marks[0]:
         told["tools"] = "native, earlier calls read out of text"
-    if not shape.text_tools and any_has(request.messages, BROKEN):
+    if not shape.text_tools and marks[1]:
         told["broken_arguments"] = "sent back as {}"
     if request.response_format is not None and (shape.structured != "json_schema" or shape.told):
         told["structured"] = shape.structured

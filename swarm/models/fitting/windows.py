@@ -49,6 +49,9 @@ class ContextWindow:
 
 def window_of(replicas: Sequence[Knowledge]) -> ContextWindow:
     """The window of a model with these replicas: the smallest that is known of one of them."""
+    if len(replicas) == 1:  # mostly, and asked several times a call
+        (one,) = replicas
+        return ContextWindow(lambda: one.current.context_tokens)
 
     def known() -> int | None:
         found = [each.current.context_tokens for each in replicas]

@@ -189,6 +189,7 @@ def _whole_lines(path: Path) -> Iterator[bytes]:
 
 
 def key_of(ask: Ask, run: int) -> Key:
+    """By which a call is found on a tape."""
     return run, ask.trajectory_id, ask.turn + 1, ask.attempt
 
 
@@ -210,6 +211,7 @@ def sha256_of(parts: Sequence[bytes]) -> str:
 
 
 def reply_line(reply: ModelReply) -> Reply:
+    """An answer as a tape keeps it."""
     return Reply(
         message=reply.message,
         content=reply.content,
@@ -240,6 +242,7 @@ def reply_of(line: Reply, t_sent: float, now: float) -> ModelReply:
 
 
 def fault_line(error: EndpointError) -> Fault:
+    """A fault as a tape keeps it."""
     return Fault(
         kind=error.kind,
         message=error.message,

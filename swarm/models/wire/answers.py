@@ -70,6 +70,10 @@ class Answer(BaseModel):
         """The tokens, where the answer holds any, in the form of vLLM or of SGLang. Ids and logprobs of different
         length are kept as they came."""
         choice = self.choices[0]
+        if choice.logprobs is choice.token_ids is choice.meta_info is None and (
+            choice.prompt_token_ids is self.prompt_token_ids is None
+        ):  # as in every stream
+            return None
         content = choice.logprobs.get("content") if isinstance(choice.logprobs, dict) else None
         rows = [row for row in content if isinstance(row, dict)] if isinstance(content, list) else []
         pairs = [(row.get("id"), row.get("logprob")) for row in rows]
@@ -105,11 +109,16 @@ def read_message(message: Message) -> tuple[Message, str, tuple[ToolCall, ...]]:
     Raises:
         ValidationError: it is in another form.
     """
-    read = _Message.model_validate(message)
-    calls = tuple(
-        ToolCall(call.id or f"call_{uuid4().hex}", call.function.name, call.function.raw)
-        for call in read.tool_calls or ()
-    )
+    plain = _plain(message)
+    if plain is not None:
+        text, calls = plain
+    else:
+        read = _Message.model_validate(message)
+        text = read.text
+        calls = tuple(
+            ToolCall(call.id or f"call_{uuid4().hex}", call.function.name, call.function.raw)
+            for call in read.tool_calls or ()
+        )
     sent = {key: value for key, value in message.items() if value is not None or key == "content"}
     sent["role"] = "assistant"  # it is nothing else, whatever a server says
     sent.setdefault("content", None)
@@ -118,12 +127,40 @@ def read_message(message: Message) -> tuple[Message, str, tuple[ToolCall, ...]]:
         sent["tool_calls"] = [_sent_call(each, call) for each, call in raw]
     else:
         sent.pop("tool_calls", None)  # an empty list is refused when it comes back
-    return sent, read.text, calls
+        sent["content"] = sent["content"] if sent["content"] is not None else ""  # so is null beside no call
+    return sent, text, calls
+
+
+def _plain(message: Message) -> tuple[str, tuple[ToolCall, ...]] | None:
+    """Text and calls of a message of the very form in which most come; None of every other, which is to be checked."""
+    content, refusal, raw = message.get("content"), message.get("refusal"), message.get("tool_calls")
+    if not (content is None or type(content) is str) or not (refusal is None or type(refusal) is str):
+        return None
+    if raw is None:
+        return content or refusal or "", ()
+    if type(raw) is not list:
+        return None
+    calls = []
+    for each in raw:
+        function = each.get("function") if type(each) is dict else None
+        if type(function) is not dict:
+            return None
+        its_id, name, arguments = each.get("id"), function.get("name"), function.get("arguments")
+        if not its_id or not (type(its_id) is type(name) is type(arguments) is str):
+            return None
+        calls.append(ToolCall(its_id, name, arguments))
+    return content or refusal or "", tuple(calls)
 
 
 def usage_of(raw: object) -> Usage:
     """The tokens that an endpoint counted, in the forms of several; what it did not count is 0."""
     usage: JsonObject = raw if isinstance(raw, dict) else {}
+    if usage.keys() <= _COUNTED:
+        return Usage(
+            prompt_tokens=_count(usage.get("prompt_tokens")),
+            completion_tokens=_count(usage.get("completion_tokens")),
+            calls=1,
+        )
     prompt, completion = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
     cached = prompt.get("cached_tokens") if isinstance(prompt, dict) else None
     reasoning = completion.get("reasoning_tokens") if isinstance(completion, dict) else None
@@ -166,5 +203,8 @@ def _numbers(value: object) -> tuple[int, ...]:
         return ()
     return tuple(value) if min(value) >= 0 and max(value) < 1 << 63 else ()
 
+
+_COUNTED = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"})
+"""What many endpoints count, and nothing else."""
 
 _MOST = 1e30

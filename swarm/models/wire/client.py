@@ -26,7 +26,7 @@ from pydantic_core import to_json
 
 from swarm.calls import WHOLE, ModelReply, ModelRequest
 from swarm.config import Capabilities, Quirks
-from swarm.errors import EndpointError, EndpointFault
+from swarm.errors import EndpointError, EndpointFault, UsageError
 from swarm.models.admission.rate_headers import of_rates, rate_limits
 from swarm.models.providers import adapted, declared_in
 from swarm.models.wire.answers import POLICY_VERSION, Answer, read_message, usage_of, where_wrong
@@ -54,6 +54,9 @@ TOKEN_FORMS: dict[str, JsonObject] = {
 }
 """How servers are asked for the tokens of an answer."""
 
+_KEPT = 64
+"""Ends of bodies that are kept."""
+
 _VERSION = POLICY_VERSION.encode()
 _LIMITS = httpx2.Timeout(None, connect=CONNECT_S)
 
@@ -69,6 +72,7 @@ class OpenAIModel:
         self.endpoint = f"{url.hostname}:{url.port}" if url.port else str(url.hostname)
         self._head = b'{"model":' + to_json(name) + b',"messages":['
         self._counts_streams = True
+        self._options: dict[tuple[object, ...], bytes] = {}  # the ends of bodies: few different ones, made once
         self._reader = AnswerReader(name, self.endpoint)
 
     def __repr__(self) -> str:
@@ -86,6 +90,7 @@ class OpenAIModel:
 
     def _adapt(self, request: ModelRequest, refusal: str) -> bool:
         """Whether a refusal names an option that can be sent in another way, which is done from now on."""
+        self._options.clear()
         if self._counts_streams and "stream_options" in refusal:
             self._counts_streams = False
             return True
@@ -151,6 +156,18 @@ class OpenAIModel:
             messages = [to_json(message) for message in request.messages]
         if request.tools and not tools:
             tools = to_json(list(request.tools))
+        rest = self._rest(request)
+        parts = [b","] * (2 * len(messages))
+        parts[::2] = messages
+        parts[-1:] = [b"]", b',"tools":', tools] if tools else [b"]"]
+        return [self._head, *parts, b"," if len(rest) > 2 else b"", rest[1:]]
+
+    def _rest(self, request: ModelRequest) -> bytes:
+        """The options of a request, as an object of JSON."""
+        key = (request.temperature, request.top_p, request.seed, request.max_tokens, request.stream is None)
+        plain = request.response_format is None and not request.tokens
+        if plain and (known := self._options.get(key)) is not None:
+            return known
         optional: JsonObject = {
             "response_format": request.response_format,
             "temperature": request.temperature,
@@ -167,10 +184,11 @@ class OpenAIModel:
                 optional |= {"stream_options": {"include_usage": True}}
         options = {key: value for key, value in optional.items() if value is not None}
         rest = to_json(adapted(options, self.name, self._quirks))
-        parts = [b","] * (2 * len(messages))
-        parts[::2] = messages
-        parts[-1:] = [b"]", b',"tools":', tools] if tools else [b"]"]
-        return [self._head, *parts, b"," if len(rest) > 2 else b"", rest[1:]]
+        if plain:
+            if len(self._options) >= _KEPT:  # bounds of answers may differ from call to call
+                self._options.clear()
+            self._options[key] = rest
+        return rest
 
     def _reply(self, answer: Answer, watch: Watch, headers: dict[str, str], version: str) -> ModelReply:
         choice = answer.choices[0]
@@ -197,7 +215,14 @@ class OpenAIModel:
 
 
 def _proxied() -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(timeout=_LIMITS, limits=httpx2.Limits(), event_hooks={"response": [bound]})
+    try:
+        return httpx2.AsyncClient(timeout=_LIMITS, limits=httpx2.Limits(), event_hooks={"response": [bound]})
+    except (ImportError, ValueError, httpx2.InvalidURL) as error:
+        why = "SOCKS needs the package socksio" if isinstance(error, ImportError) else error
+        raise UsageError(
+            f"the proxy that the environment names cannot be used: {why}",
+            remedy="for a SOCKS proxy `pip install socksio`; else mend ALL_PROXY, HTTPS_PROXY or HTTP_PROXY",
+        ) from None
 
 
 @asynccontextmanager

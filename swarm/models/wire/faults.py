@@ -60,7 +60,7 @@ def _words(kind: EndpointFault, text: str, status: int, model: str, endpoint: st
         case EndpointFault.WRONG_KEY:  # without their words, which may hold the key
             return (
                 f"{endpoint} does not accept the key (status {status})",
-                "set OPENAI_API_KEY to a key of this endpoint",
+                "set OPENAI_API_KEY, or the variable of its provider, to a key of this endpoint",
             )
         case EndpointFault.QUOTA_EXHAUSTED:
             return f"the quota at {endpoint} is used up: {text}", "top it up"
@@ -84,9 +84,9 @@ def _words(kind: EndpointFault, text: str, status: int, model: str, endpoint: st
         case EndpointFault.RATE_LIMITED:
             return f"{endpoint} limits the rate: {text}", ""
         case EndpointFault.TIMED_OUT:
-            return f"{endpoint} timed out: {text}", ""
+            return f"{endpoint} timed out: {text}", "see call_timeout"
         case EndpointFault.OVERLOADED:
-            return f"{endpoint} failed with status {status}: {text}", ""
+            return f"{endpoint} failed with status {status}: {text}", "its log may say why; or try again later"
         case _:
             return f"{endpoint} refused the request (status {status}): {text}", ""
 

@@ -9,6 +9,9 @@ MAX_HEAD = 64 << 10
 
 
 _HEX = b"0123456789abcdefABCDEF"
+_FRAMING = frozenset(map(len, (b"content-length", b"transfer-encoding", b"connection")))
+"""How long the names of headers are that say where a body ends."""
+
 _SIZE_LINE = 17
 """Bytes of the size of a chunk and its line end, without extensions."""
 
@@ -152,14 +155,22 @@ class AnswerParser:
             if status == 101:
                 raise BadAnswerError("it changes the protocol, which was not asked for")
             return end + 4
-        headers = [_header(line) for line in lines]
-        self._frame(version, status, headers)
+        headers, framing = [], []
+        for line in lines:
+            name, colon, value = line.partition(b":")
+            if not colon or not name or name != name.strip():
+                raise BadAnswerError("a header cannot be read")
+            header = name, value.strip(b" \t")
+            headers.append(header)
+            if len(name) in _FRAMING:
+                framing.append(header)
+        self._frame(version, status, framing)
         self.status, self.headers = status, headers
         return end + 4
 
     def _frame(self, version: bytes, status: int, headers: list[tuple[bytes, bytes]]) -> None:
-        """Find out how the body ends, and whether the connection goes on after it."""
-        lengths, encodings, options = set(), b"", b""
+        """Find out how the body ends, and whether the connection goes on after it. `headers`: those that may say so."""
+        lengths, encodings, options = set[bytes](), b"", b""
         for name, value in headers:
             match name.lower():
                 case b"content-length":
@@ -168,7 +179,7 @@ class AnswerParser:
                     encodings += b"," + value.lower()
                 case b"connection":
                     options += b"," + value.lower()
-        said = {option.strip() for option in options.split(b",")}
+        said = {option.strip() for option in options.split(b",")} if options else ()
         self.keep_alive = b"keep-alive" in said if version == b"HTTP/1.0" else b"close" not in said
         if status in (204, 304):
             self._state = _State.DONE
@@ -193,13 +204,6 @@ def _status(line: bytes) -> tuple[bytes, int]:
     if version not in (b"HTTP/1.1", b"HTTP/1.0") or not code.isdigit() or len(code) < 3 or rest[3:4].strip():
         raise BadAnswerError("this is not HTTP/1.1")
     return version, int(code)
-
-
-def _header(line: bytes) -> tuple[bytes, bytes]:
-    name, colon, value = line.partition(b":")
-    if not colon or not name or name != name.strip():
-        raise BadAnswerError("a header cannot be read")
-    return name, value.strip(b" \t")
 
 
 def _line(data: bytes, at: int) -> tuple[bytes | None, int]:

@@ -43,10 +43,16 @@ class Opened:
     """An answer that has begun: its `headers`, and the `parts` of its body as they come, decoded and bounded. Close
     it."""
 
-    __slots__ = ("_stream", "headers", "parts")
+    __slots__ = ("_ended", "_stream", "headers", "parts")
 
-    def __init__(self, headers: list[tuple[bytes, bytes]], stream: httpx2.AsyncByteStream) -> None:
+    def __init__(
+        self,
+        headers: list[tuple[bytes, bytes]],
+        stream: httpx2.AsyncByteStream,
+        ended: Callable[[], bool] | None = None,
+    ) -> None:
         self.headers = headers
+        self._ended = ended
         self.parts: AsyncIterator[bytes] = aiter(stream)
         self._stream: httpx2.AsyncByteStream | None = stream
 
@@ -57,11 +63,26 @@ class Opened:
                 return value.decode("latin-1")
         return ""
 
+    @property
+    def ended(self) -> bool:
+        """Whether all of it has come and was taken, as far as is known without reading on."""
+        return self._ended is not None and self._ended()
+
     async def aclose(self) -> None:
         """Let the connection go; nothing where that was done."""
         stream, self._stream = self._stream, None
         if stream is not None:
             await stream.aclose()
+
+
+def _coded(headers: Sequence[tuple[bytes, bytes]]) -> bool:
+    for name, _ in headers:  # noqa: SIM110  a generator costs more, and each answer has many headers
+        if len(name) == _CODING and name.lower() == b"content-encoding":
+            return True
+    return False
+
+
+_CODING = len(b"content-encoding")
 
 
 class _Way(NamedTuple):
@@ -70,6 +91,7 @@ class _Way(NamedTuple):
     request: httpx2.Request
     origin: Origin
     head: bytes
+    limit: float | None
 
 
 class LeanOpenAI(openai.AsyncOpenAI):
@@ -89,11 +111,10 @@ class LeanOpenAI(openai.AsyncOpenAI):
         way = self._ways.get(path) or await self._way(path, timeout)
         if not isinstance(self._client, LeanClient):
             return await self._send_by_library(way, b"".join(content), sent)
-        data = [b"%scontent-length: %d\r\n\r\n" % (way.head, sum(map(len, content))), *content]
-        limit = connect_limit(way.request)
-        status, headers, body = await self._client.direct.exchange(way.origin, data, limit, sent)
-        if 200 <= status < 300 and not any(name.lower() == b"content-encoding" for name, _ in headers):
-            return Opened(headers, Counted(body))
+        data = [way.head, b"content-length: %d\r\n\r\n" % sum(map(len, content)), *content]
+        status, headers, body = await self._client.direct.exchange(way.origin, data, way.limit, sent)
+        if 200 <= status < 300 and not _coded(headers):
+            return Opened(headers, Counted(body), body.ended)
         response = response_of(status, headers, body)
         response.request = way.request
         return await self._checked(response)
@@ -108,7 +129,7 @@ class LeanOpenAI(openai.AsyncOpenAI):
         )
         request = self._build_request(await self._prepare_options(options))
         request.headers.pop("content-length", None)
-        way = self._ways[path] = _Way(request, origin_of(request), head_of(request))
+        way = self._ways[path] = _Way(request, origin_of(request), head_of(request), connect_limit(request))
         return way
 
     async def _send_by_library(self, way: _Way, content: bytes, sent: Callable[[], None] | None) -> Opened:

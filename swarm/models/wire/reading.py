@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import anyio
 import httpx2
 from pydantic import ValidationError
@@ -53,13 +51,12 @@ class AnswerReader:
             EndpointError: it tells an error, or is not one, or not whole.
             httpx2.HTTPError: the connection failed.
         """
-        parts = opened.parts
         begin, is_stream = await _begin(opened)
         if is_stream:
-            await self._read_stream(begin, parts, watch, assembly, headers)
+            await self._read_stream(begin, opened, watch, assembly, headers)
             answer = self._put_together(assembly)
         else:
-            answer = self._read_whole(b"".join([begin, *[part async for part in parts]]), headers)
+            answer = self._read_whole(b"".join([begin, *[part async for part in opened.parts]]), headers)
         error = self._error_of(answer, headers)
         if error is not None:
             error.completion_tokens = usage_of(answer.usage).completion_tokens
@@ -76,10 +73,10 @@ class AnswerReader:
         )
 
     async def _read_stream(
-        self, begin: bytes, parts: AsyncIterator[bytes], watch: Watch, assembly: Assembly, headers: dict[str, str]
+        self, begin: bytes, opened: Opened, watch: Watch, assembly: Assembly, headers: dict[str, str]
     ) -> None:
         """Read a stream to its end: [DONE], or where nothing more comes after a reason to finish."""
-        parser = EventParser()
+        parser, parts = EventParser(), opened.parts
         done = self._add(parser.feed(begin), assembly, headers)
         watch.came(assembly.events, parser.heartbeats)
         ended = False
@@ -107,7 +104,7 @@ class AnswerReader:
         except httpx2.TransportError:
             if assembly.finish_reason is None:
                 raise
-        if done:
+        if done and not opened.ended:
             with anyio.move_on_after(LAST_S):  # to the end, so that the connection can be used again
                 async for _ in parts:
                     pass
@@ -128,9 +125,10 @@ class AnswerReader:
                     return True
             try:
                 chunk = chunk_of(data)
-                error = _error_in(chunk)
-                if error is not None:
-                    raise self._fault(error, headers)
+                if b"error" in data or b'"code"' in data:  # few do
+                    error = _error_in(chunk)
+                    if error is not None:
+                        raise self._fault(error, headers)
                 assembly.add(chunk)
             except (ValueError, TypeError, AttributeError, KeyError, LookupError):
                 raise self.malformed("an event of the stream cannot be read") from None

@@ -66,6 +66,11 @@ class _Connection(asyncio.Protocol):
     def usable(self) -> bool:
         return self._fault is None and self._transport is not None and not self._transport.is_closing()
 
+    @property
+    def over(self) -> bool:
+        """Whether the answer has come to its end, and all of it was taken."""
+        return self._parser.done and not self._parser.unread
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # other loops' transports are of no class of asyncio's
 
@@ -175,6 +180,10 @@ class Body(httpx2.AsyncByteStream):
         if self._connection is not None and (part := await self._connection.body()):
             return part
         raise StopAsyncIteration
+
+    def ended(self) -> bool:
+        """Whether all of it has come and was taken."""
+        return self._connection is None or self._connection.over
 
     def close(self) -> None:
         """Let the connection go; the next exchange takes it where this answer came to its end."""
