@@ -18,6 +18,7 @@ from swarm.errors import EndpointError, EndpointFault
 from swarm.retry import FATAL
 from swarm.steering import WorkClock
 from swarm.types import AgentLimits, AgentResult, AgentSpec, Outcome, Role, SubTask, Usage
+from swarm.values import value
 
 _FAULTS = {
     Refusal.LIMITED: (EndpointFault.RATE_LIMITED, 429),
@@ -75,7 +76,7 @@ class Cores:
         return self._free_at[first]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class SimulatedRequest(ModelRequest):
     """A call of the model, with what it costs in place of messages."""
 

@@ -1,7 +1,8 @@
 """What the real routing and admission are compared with: what people write when they have neither.
 
 Routing: each call to the next replica (`round robin`), to any (`random`), to the less busy of two (`two choices`), or
-to the least busy of all (`least busy`), all without any memory of prefixes or of what failed. Admission: `fixed N`
+to the least busy of all (`least busy`), all without any memory of prefixes; one that cannot be reached is left out for
+10 seconds, as nginx does (`max_fails=1 fail_timeout=10s`), or the least busy of all is a dead one. Admission: `fixed N`
 calls at once to each replica, and none at all (`unbounded`). `swarm` is ours: `RoutedModel`, and a `Governor` for each
 replica.
 """
@@ -27,6 +28,7 @@ from swarm.protocols import Model, ModelService
 from swarm.retry import RetryPolicy
 
 ROUTING = ("swarm", "round robin", "random", "two choices", "least busy")
+LEFT_OUT_S = 10.0
 _LONGEST_S = 8.0
 _UNBOUNDED = 1_000_000
 
@@ -91,30 +93,42 @@ class SpreadModel:
         self.name = replicas[0].name
         self.endpoint = "all"
         self.calls = [0] * len(replicas)
+        self._back_at = [0.0] * len(replicas)
+        self._left_out = False
         self._replicas = replicas
         self._next = 0
-        choose: dict[str, Callable[[], int]] = {
+        choose: dict[str, Callable[[Sequence[int]], int]] = {
             "round robin": self._turn,
-            "random": lambda: rng.randrange(len(replicas)),
-            "two choices": lambda: min((rng.randrange(len(replicas)) for _ in range(2)), key=self.calls.__getitem__),
-            "least busy": lambda: min(range(len(replicas)), key=self.calls.__getitem__),
+            "random": rng.choice,
+            "two choices": lambda some: min((rng.choice(some) for _ in range(2)), key=self.calls.__getitem__),
+            "least busy": lambda some: min(some, key=self.calls.__getitem__),
         }
         self._choose = choose[routing]
 
     @asynccontextmanager
     async def admit(self, ask: Ask) -> AsyncIterator[Model]:
         """See `swarm.protocols.ModelService.admit`."""
-        number = self._choose()
+        some: Sequence[int] = range(len(self._replicas))
+        if self._left_out:
+            now = anyio.current_time()
+            some = [number for number in some if self._back_at[number] <= now] or some
+            self._left_out = len(some) < len(self._replicas)
+        number = self._choose(some)
         self.calls[number] += 1
         try:
             async with self._replicas[number].admit(ask) as model:
                 yield model
+        except EndpointError as error:
+            if error.kind is EndpointFault.UNREACHABLE:
+                self._back_at[number] = anyio.current_time() + LEFT_OUT_S
+                self._left_out = True
+            raise
         finally:
             self.calls[number] -= 1
 
-    def _turn(self) -> int:
+    def _turn(self, some: Sequence[int]) -> int:
         self._next += 1
-        return self._next % len(self._replicas)
+        return some[self._next % len(some)]
 
 
 @dataclass(frozen=True, slots=True)

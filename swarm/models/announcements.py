@@ -37,8 +37,10 @@ class Announcements:
 
     def tell(self, call: Waiter | Admission, now: float) -> None:
         """Tell the run of a call what was announced lately."""
+        if now - self._at > EPISODE_S:  # as a rule
+            return
         tell = call.ask.tell
-        if tell is not None and tell not in self._told and now - self._at <= EPISODE_S:
+        if tell is not None and tell not in self._told:
             self._told[tell] = None
             if len(self._told) > RUNS:
                 del self._told[next(iter(self._told))]

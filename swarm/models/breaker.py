@@ -12,6 +12,8 @@ FAILURES = 3
 
 
 class BreakerState(StrEnum):
+    """Whether calls are let through."""
+
     CLOSED = "closed"
     OPEN = "open"
     HALF_OPEN = "half_open"

@@ -147,7 +147,7 @@ def _key_of(provider: Provider, env: Mapping[str, str]) -> str | None:
 
 def secrets_in(config: RunConfig, env: Mapping[str, str]) -> dict[str, str]:
     """What a configuration lets endpoints be told and nobody else, by name: keys of `env` that providers name, whatever
-    they are called, the configured one, and passwords in addresses."""
+    they are called, the configured one, those in variables of other people's agents, and passwords in addresses."""
     providers = {**known(), **config.providers}.values()
     found = {each.key_env: env[each.key_env] for each in providers if each.key_env and env.get(each.key_env)}
     for name, own in config.providers.items():
@@ -157,6 +157,9 @@ def secrets_in(config: RunConfig, env: Mapping[str, str]) -> dict[str, str]:
     with suppress(UsageError):
         if (mine := own_key(config)) is not None:
             found["api_key"] = mine.get_secret_value()
+    for who, worker in config.workers.items():
+        own_env = {name: value for name, value in worker.env.items() if "{" not in value}
+        found |= {f"{who}.{name}": value for name, value in secrets_of(own_env).items()}
     passwords = [urlsplit(url).password for url in (*config.base_urls, *(each.base_url for each in providers))]
     forms = dict.fromkeys(form for each in passwords if each for form in (each, unquote(each)))
     return {**found, **{f"password-{number}": form for number, form in enumerate(forms, 1)}}

@@ -14,6 +14,7 @@ import anyio
 from swarm.calls import Ask
 from swarm.errors import EndpointError, EndpointFault
 from swarm.models.breaker import Breaker, BreakerState
+from swarm.models.speed import Speed
 from swarm.protocols import ModelService
 
 NEAR = 8
@@ -56,12 +57,17 @@ class Place:
     """A replica and what is known of it."""
 
     service: Replica
+    speed: Speed
     breaker: Breaker = field(default_factory=Breaker)
     fault: EndpointError | None = None
     calls: int = 0
     answered: int = 0
     failed: int = 0
     waiting: set[anyio.CancelScope] = field(default_factory=set)
+
+    def load(self, now: float) -> float:
+        """What it has to do with one call more, in calls of a replica that is as fast as the others."""
+        return (self.calls + 1) * self.speed.times(now)
 
     @property
     def lost(self) -> bool:

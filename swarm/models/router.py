@@ -23,6 +23,7 @@ from swarm.models.admission.bulletin import Bulletin, Tell
 from swarm.models.breaker import BreakerState
 from swarm.models.capture import gives_tokens
 from swarm.models.replicas import FOR_GOOD, Near, Place, Replica, ReplicaStatistics, weight
+from swarm.models.speed import Speed, Speeds
 from swarm.protocols import Model
 
 LOOK = 32
@@ -83,7 +84,8 @@ class RoutedModel:
         self.name = replicas[0].name
         self.endpoint = ", ".join(each.endpoint for each in replicas)
         self._clock = clock
-        self._places = [Place(each) for each in replicas]
+        speeds = Speeds()
+        self._places = [Place(each, Speed(speeds)) for each in replicas]
         self._ill: dict[Place, None] = {}  # those with a fault
         self._calls = 0  # of all
         self._looked = 0
@@ -197,35 +199,35 @@ class RoutedModel:
             home = None
         if home in out:
             home = None
-        if home is not None and home.service.estimated_wait(ask) <= _worth(ask):
+        if home is not None and home.service.estimated_wait(ask) + home.speed.lag(now) <= _worth(ask):
             return home
         share = ceil(mean)
         if avoid is not None:
             out.add(avoid)
         for place in near:
-            room = place.calls < share and place.fault is None and place not in out
+            room = place.fault is None and place not in out and place.load(now) <= share
             if room and place.service.estimated_wait(ask) <= SPILL_S:
                 return place
-        return self._least_busy(ask, home, out)
+        return self._least_busy(ask, home, out, now)
 
-    def _least_busy(self, ask: Ask, home: Place | None, out: set[Place]) -> Place:
-        """Of some that are well: the one with the fewest calls where a call need not wait long, else the one where it
+    def _least_busy(self, ask: Ask, home: Place | None, out: set[Place], now: float) -> Place:
+        """Of some that are well: the one with the least to do where a call need not wait long, else the one where it
         need not wait as long as at the others; its home, where that is not much longer."""
-        some = [place for place in self._some() if place.fault is None and place not in out]
+        loads = {place: place.load(now) for place in self._some() if place.fault is None and place not in out}
         waits: dict[Place, float] = {}
-        for place in sorted(some, key=lambda place: place.calls):
+        for place in sorted(loads, key=loads.__getitem__):
             waits[place] = place.service.estimated_wait(ask)
             if waits[place] <= SPILL_S and home is None:
                 return place
         best = min(waits.values(), default=inf)
         if home is not None:
-            wait = home.service.estimated_wait(ask)
+            wait = home.service.estimated_wait(ask) + home.speed.lag(now)
             if wait <= best + _worth(ask) or isinf(best):
                 return home
         if not waits:  # those that were looked at are ill, or left out
             well = [place for place in self._places if place.fault is None and place not in out]
-            return min(well, key=lambda place: place.calls)
-        return min(waits, key=lambda place: (waits[place] > best + SPILL_S, place.calls, waits[place]))
+            return min(well, key=lambda place: place.load(now))
+        return min(waits, key=lambda place: (waits[place] > best + SPILL_S, loads[place], waits[place]))
 
     def _some(self) -> list[Place]:
         """Others each time, or all where they are few."""
@@ -249,8 +251,9 @@ class RoutedModel:
 
     # learning
 
-    def succeeded(self, place: Place, ask: Ask) -> None:
+    def succeeded(self, place: Place, ask: Ask, reply: ModelReply) -> None:
         place.answered += 1
+        place.speed.answered(reply.t_done - reply.t_sent, reply.usage.completion_tokens, self._clock())
         self._remember(ask, _Session(home=place))
         if place.breaker.succeeded():
             place.fault = None
@@ -334,5 +337,5 @@ class _Watched:
         except EndpointError as error:
             self._router.failed(self._place, self._ask, error, sent_at)
             raise
-        self._router.succeeded(self._place, self._ask)
+        self._router.succeeded(self._place, self._ask, reply)
         return reply

@@ -31,6 +31,7 @@ class TokenRatio:
         self._mean = SAFE_RATIO
         self._deviation = 0.0
         self._seen = 0
+        self._ratio = min(SAFE_RATIO, HIGHEST)
 
     def __repr__(self) -> str:
         return f"<TokenRatio {self.ratio:.2f} bytes per token after {self._seen} calls>"
@@ -38,6 +39,9 @@ class TokenRatio:
     @property
     def ratio(self) -> float:
         """Bytes per token, on the side of too many tokens."""
+        return self._ratio
+
+    def _careful(self) -> float:
         careful = self._mean - _CAUTION * self._deviation
         if self._seen < _ENOUGH:
             careful = min(careful, SAFE_RATIO)
@@ -45,7 +49,7 @@ class TokenRatio:
 
     def tokens(self, size: int) -> int:
         """The tokens of a prompt of so many bytes of JSON, messages and tools."""
-        return int(size / self.ratio) + 1
+        return int(size / self._ratio) + 1
 
     def learn(self, size: int, prompt_tokens: int) -> None:
         """A prompt of so many bytes had so many tokens, as the endpoint counted; 0: it did not count."""
@@ -58,3 +62,4 @@ class TokenRatio:
         self._deviation += weight * (abs(seen - self._mean) - self._deviation)
         self._mean += weight * (seen - self._mean)
         self._seen += 1
+        self._ratio = self._careful()

@@ -80,10 +80,10 @@ class Scheduler:
         self._took = Durations()  # from start to end: what a place is occupied for
         self._worked = Durations()  # seconds of work: what stragglers are measured by
         self._jobs: dict[str, Job] = {}
+        self._at_work: dict[Attempt, Job] = {}
         self._hedges: deque[Job] = deque()
         self._changed = anyio.Event()
         self._completed = anyio.Event()
-        self._running = 0
         self._left = 0
         self._fault: MachineError | None = None
         self._stage = 0
@@ -99,7 +99,7 @@ class Scheduler:
     def statistics(self) -> SchedulerStatistics:
         jobs = self._jobs.values()
         waiting = sum(not job.over and not job.running for job in jobs)
-        return SchedulerStatistics(self._running, sum(job.over for job in jobs), waiting)
+        return SchedulerStatistics(len(self._at_work), sum(job.over for job in jobs), waiting)
 
     async def run(
         self,
@@ -155,11 +155,11 @@ class Scheduler:
             agents.start_soon(self._work, job, self._begin(job))
 
     def _begin(self, job: Job, turn: Turn | None = None) -> Attempt:
-        self._running += 1
         self._width.take()
+        attempt = job.begin(anyio.current_time() - (turn.seconds if turn else 0.0), turn.attempt if turn else 0)
+        self._at_work[attempt] = job
         if turn is None:
-            return job.begin(anyio.current_time())
-        attempt = job.begin(anyio.current_time() - turn.seconds, turn.attempt)
+            return attempt
         attempt.told, attempt.stopped = turn.told, turn.stopped
         if self._controls.paused:
             attempt.steering.hold()
@@ -188,17 +188,18 @@ class Scheduler:
 
     async def _work(self, job: Job, attempt: Attempt) -> None:
         """One attempt from its place to its verdict."""
-        result = without_work(job.subtask, "", Outcome.CANCELLED, "cancelled")
+        result: AgentResult | None = None
         try:
             with attempt.scope:
                 result = await self._try(job, attempt)
         except anyio.get_cancelled_exc_class():  # the whole stage ends
-            job.cut(attempt, replace(result, trajectory_id=attempt.trajectory_id))
+            job.cut(attempt, without_work(job.subtask, attempt.trajectory_id, Outcome.CANCELLED, "cancelled"))
             raise
         finally:
-            self._running -= 1
+            del self._at_work[attempt]
             self._width.give()
             self._changed.set()
+        result = result or without_work(job.subtask, "", Outcome.CANCELLED, "cancelled")  # None: it alone was
         if result.outcome is Outcome.COMPLETED:
             self._took.observe(job.subtask.kind, anyio.current_time() - attempt.began)
             self._worked.observe(job.subtask.kind, attempt.seconds)
@@ -279,7 +280,7 @@ class Scheduler:
         elif command.action == "stop_agent":
             self._stop_agent(command.agent, soft=command.soft)
         else:
-            for attempt in (attempt for job in self._jobs.values() for attempt in job.running):
+            for attempt in self._at_work:
                 if command.action == "pause":
                     attempt.steering.hold()
                 else:
@@ -287,14 +288,13 @@ class Scheduler:
         self._changed.set()
 
     def _stop_agent(self, agent: str, *, soft: bool) -> None:
-        for job in self._jobs.values():
-            for attempt in job.running:
-                if (attempt.trajectory_id or job.subtask.id) == agent:
-                    if soft and attempt.trajectory_id:  # else there is nothing to finish with
-                        self._tell_to_finish(attempt, "asked", 0.0)
-                    else:
-                        attempt.stop()
-                    return
+        for attempt, job in self._at_work.items():
+            if (attempt.trajectory_id or job.subtask.id) == agent:
+                if soft and attempt.trajectory_id:  # else there is nothing to finish with
+                    self._tell_to_finish(attempt, "asked", 0.0)
+                else:
+                    attempt.stop()
+                return
         waiting = self._jobs.get(agent)
         if waiting is not None and not waiting.over and not waiting.running:
             self._give(waiting, Outcome.CANCELLED, "it was stopped before it was started")
@@ -312,21 +312,21 @@ class Scheduler:
     def _look(self) -> float:
         """Tell every straggler; gives the seconds after which it is time to look again."""
         again = (self._policy.limit(self._worked, "") or 0.0) / 4  # the limit moves as more of them finish
-        for job in self._jobs.values() if not self._controls.paused else ():
-            limit = self._policy.limit(self._worked, job.subtask.kind) if job.running and not job.over else None
-            for attempt in job.running if limit is not None else ():
-                if attempt.told or limit is None or not attempt.trajectory_id:
-                    continue
-                left = limit - attempt.seconds
-                if left > 0:
-                    again = min(again, left)
-                    continue
-                self._tell_to_finish(attempt, "straggler", limit)
-                if self._policy.hedge and not job.hedged:
-                    job.hedged = True
-                    self._hedges.append(job)
-                    self._changed.set()
-        return max(_SHORTEST_LOOK, again)
+        soonest = max(_SHORTEST_LOOK, again / 16)  # or a thousand stragglers were a thousand looks at all
+        for attempt, job in self._at_work.items() if not self._controls.paused else ():
+            limit = self._policy.limit(self._worked, job.subtask.kind)
+            if limit is None or attempt.told or job.over or not attempt.trajectory_id:
+                continue
+            left = limit - attempt.seconds
+            if left > 0:
+                again = min(again, left)
+                continue
+            self._tell_to_finish(attempt, "straggler", limit)
+            if self._policy.hedge and not job.hedged:
+                job.hedged = True
+                self._hedges.append(job)
+                self._changed.set()
+        return max(soonest, again)
 
     def _tell_to_finish(self, attempt: Attempt, reason: Literal["straggler", "asked"], limit: float) -> None:
         attempt.told = True

@@ -30,6 +30,18 @@ def test_the_window_doubles_until_congestion_and_then_grows_by_one_for_a_window_
     assert window.size == 45
 
 
+def test_a_refusal_now_and_then_is_no_congestion_and_some_in_a_row_are() -> None:
+    window = Window(ceiling=START)
+    for n in range(1, 200):
+        window.answered(1.0, pressed=True)
+        assert n % 20 or not window.congested(float(n), float(n), START, surely=False)
+    assert window.size == START
+    assert window.congested(200.0, 200.0, START), "one that surely is counts at once"
+    window = Window(ceiling=START)
+    cut = [window.congested(float(n), float(n), START, surely=False) for n in range(5)]
+    assert cut == [False, False, False, True, True]
+
+
 def test_one_congestion_shrinks_the_window_once_however_many_calls_tell_of_it() -> None:
     window = Window(ceiling=START)
     told = [window.congested(10.0 + n / 100, sent_at=9.0, in_flight=START - n) for n in range(START)]
@@ -211,3 +223,13 @@ def test_an_endpoint_that_asks_for_no_pause_and_refuses_again_is_left_alone_ever
         now += 1e-3
         tries += 1
     assert tries < 12
+
+
+def test_a_low_limit_that_is_gone_is_found_to_be_gone_in_minutes() -> None:
+    """As after refusals that had nothing to do with how often was asked: at a slow rate 250 calls are long."""
+    rate = LearntRate()
+    drive(rate, Paper(18, 60.0, True), 3_600.0, hints=True)
+    assert rate.rate is not None and rate.rate < 0.5
+    through, refused = drive(rate, Paper(1_000_000, 60.0, True), 600.0, hints=True, start=3_600.0)
+    assert refused == 0
+    assert through > 2_000, "at the old rate it would be 180"

@@ -146,6 +146,8 @@ class Fake:
     name: str = "m"
     fault: EndpointFault | None = None
     cached: int = 0
+    seconds: float = 0.05
+    said: int = 0
     open: anyio.Event = field(default_factory=anyio.Event)
     calls: int = 0
     requests: list[ModelRequest] = field(default_factory=list)
@@ -156,8 +158,8 @@ class Fake:
         await self.open.wait()
         if self.fault is not None:
             raise EndpointError(self.fault, f"{self.endpoint}: {self.fault}")
-        usage = Usage(prompt_tokens=TELLING_TOKENS, cached_tokens=self.cached, calls=1)
-        return ModelReply({}, "", (), "stop", usage, "m", 0.0, 0.0, 0.05)
+        usage = Usage(prompt_tokens=TELLING_TOKENS, completion_tokens=self.said, cached_tokens=self.cached, calls=1)
+        return ModelReply({}, "", (), "stop", usage, "m", 0.0, 0.0, self.seconds)
 
 
 @dataclass

@@ -124,22 +124,22 @@ class Governor:
         """
         return Place(partial(self._admitted_to, ask, model), self._leave)
 
-    @locked
     def succeeded(self, reply: ModelReply, admission: Admission | None = None) -> None:
         """Learn from an answer."""
-        now = self._clock()
-        seconds = max(0.0, reply.t_done - reply.t_sent)
-        self._answer_s += 0.1 * (seconds - self._answer_s)
-        self._answered_at = now
-        self._window.answered(seconds, pressed=self._waiting.count > 0)
-        sent_at = admission.at if admission else reply.t_sent
-        if admission is not None:
-            self._pace.used(admission.ask, reply.usage.total_tokens)
-            self._apart.passed(admission.ask, sent_at)
-        self._pace.told(reply.limits, sent_at)
-        if self._halt.ended(sent_at):
-            self._announce("the endpoint answers again: calls go on", now, again=True)
-        self._dispatch()
+        with self.lock:
+            now = self._clock()
+            seconds = max(0.0, reply.t_done - reply.t_sent)
+            self._answer_s += 0.1 * (seconds - self._answer_s)
+            self._answered_at = now
+            self._window.answered(seconds, pressed=self._waiting.count > 0)
+            sent_at = admission.at if admission else reply.t_sent
+            if admission is not None:
+                self._pace.used(admission.ask, reply.usage.total_tokens)
+                self._apart.passed(admission.ask, sent_at)
+            self._pace.told(reply.limits, sent_at)
+            if self._halt.ended(sent_at):
+                self._announce("the endpoint answers again: calls go on", now, again=True)
+            self._dispatch()
 
     @locked
     def failed(self, error: EndpointError, admission: Admission | None = None) -> None:
@@ -150,8 +150,9 @@ class Governor:
         if error.kind is EndpointFault.RATE_LIMITED:
             self._limited(error, now, sent_at, admission)
         elif error.kind in _CONGESTION:
-            self._refused += error.kind is EndpointFault.OVERLOADED
-            news = self._window.congested(now, sent_at, len(self._in_flight) - self._idle)
+            self._refused += (refused := error.kind is EndpointFault.OVERLOADED)
+            surely = not refused or error.retry_after is not None
+            news = self._window.congested(now, sent_at, len(self._in_flight) - self._idle, surely=surely)
             if news and error.retry_after is not None:
                 self._held_until = max(self._held_until, now + min(error.retry_after, OVERLOAD_S) + jitter_of(0.0))
         if text := self._halt.met(error, admission.model if admission else "", now, sent_at):
@@ -207,17 +208,17 @@ class Governor:
             await anyio.sleep(delay)
         return await self._wait(self._enter(ask, model))
 
-    @locked
     def _at_once(self, ask: Ask, model: str) -> Admission | None:
         """What `_wait` comes to at once for most calls: nobody waits or watches, and nothing holds this one back."""
-        now = self._clock()
-        waits = self._waiting.count or len(self._in_flight) >= self._window.size or self._held_until > now
-        if waits or self.watchers or self._apart.any or not self._halt.clear or self._pace.delay(now, ask) > 0:
-            return None
-        admission = self._begin(ask, model, now, now, running_loop())
-        self._waiting.taken += 1
-        self._news.tell(admission, now)
-        return admission
+        with self.lock:
+            now = self._clock()
+            waits = self._waiting.count or len(self._in_flight) >= self._window.size or self._held_until > now
+            if waits or self.watchers or self._apart.any or not self._halt.clear or self._pace.delay(now, ask) > 0:
+                return None
+            admission = self._begin(ask, model, now, now, running_loop())
+            self._waiting.taken += 1
+            self._news.tell(admission, now)
+            return admission
 
     @locked
     def _enter(self, ask: Ask, model: str) -> Waiter:
@@ -328,15 +329,15 @@ class Governor:
         waiter.refused = fault
         waiter.wake()
 
-    @locked
     def _leave(self, admission: Admission) -> None:
         """The call is over, or was never made."""
-        self._in_flight.discard(admission)
-        self._idle -= admission.idle
-        self._over(admission)
-        if not self._in_flight:
-            self._pace.rest()
-        self._dispatch()
+        with self.lock:
+            self._in_flight.discard(admission)
+            self._idle -= admission.idle
+            self._over(admission)
+            if not self._in_flight:
+                self._pace.rest()
+            self._dispatch()
 
     def _over(self, admission: Admission) -> None:
         if not admission.sent:  # it leaves no trace

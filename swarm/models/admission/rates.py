@@ -14,6 +14,7 @@ HORIZON_S = 60.0
 _PROBE = 0.02
 _STEADY_CALLS = 250  # calls from a refusal until the rate is probed above what was measured
 _FIRST_CALLS = 40  # the same while the measurement is young
+_SETTLES_S = 60.0  # and not longer than this: at a slow rate so many calls take minutes, and the limit may be gone
 _TRUST = 0.5  # of the calls of a measurement: for so many at least it is taken for true
 _ENOUGH_CALLS = 8  # for a measurement that stands by itself; one of fewer, with none before it, is a guess
 _RAMP_CALLS = 64  # calls after a pause that follow in doubling numbers, while the measurement is young
@@ -66,7 +67,7 @@ class LearntRate:
             return None
         if self._guess:
             return self._anchor * 2.0 ** min(60, max(0, self._calls - self._guess))
-        steady = max(self._steady, self._stands_on)
+        steady = max(min(self._steady, max(_ENOUGH_CALLS, _SETTLES_S * self._anchor)), self._stands_on)
         return self._anchor * (1 + _PROBE * max(0.0, (self._calls - steady) / steady) ** 3)
 
     def delay(self, now: float) -> float:

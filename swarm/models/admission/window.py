@@ -8,6 +8,11 @@ START = 16
 """Calls that go at once to an endpoint of which nothing is known."""
 
 _DECREASE = 0.7
+_NEWEST = 1 / 24
+_STRAY = 0.15
+"""Refusals that may be the endpoint's own faults are no congestion while so few of the last calls met them; four in a
+row are more. Else one in twenty, for whatever reason, held the window at eight, however much room there is."""
+
 _STEP_S = (0.1, 0.5)
 """Bounds of the time in which the window doubles at first, in seconds. Answers may take a minute; refusals are quick.
 It grows call by call, so that the first refusal finds few others on their way."""
@@ -24,6 +29,7 @@ class Window:
         self._full_at: float | None = None
         self._cut_at = float("-inf")
         self._fastest = _STEP_S[1]
+        self._refused = 0.0  # the share of the last calls
 
     def __repr__(self) -> str:
         return f"<Window of {self.size}, at most {self.ceiling}>"
@@ -51,13 +57,18 @@ class Window:
     def answered(self, seconds: float, pressed: bool) -> None:
         """A call was answered after so many seconds. It counts where the window is what others wait for."""
         self._fastest = min(self._fastest, seconds)
+        self._refused -= _NEWEST * self._refused
         if pressed and not self._doubling:
             self._size = min(float(self.ceiling), self._size + 1 / self._size)
 
-    def congested(self, now: float, sent_at: float, in_flight: int) -> bool:
-        """A call that was sent at `sent_at` met congestion, beside `in_flight` others. Gives whether that was news:
-        calls that were on their way at the last cut tell of the same congestion."""
+    def congested(self, now: float, sent_at: float, in_flight: int, *, surely: bool = True) -> bool:
+        """A call that was sent at `sent_at` met congestion, beside `in_flight` others; not `surely`: or a fault of the
+        endpoint that comes now and then. Gives whether that was news: calls that were on their way at the last cut
+        tell of the same congestion."""
         if sent_at < self._cut_at:
+            return False
+        self._refused += _NEWEST * (1 - self._refused)
+        if not surely and self._refused < _STRAY:
             return False
         self._doubling = False
         self._cut_at = now
