@@ -23,6 +23,7 @@ import anyio.to_thread
 
 from swarm.errors import SandboxError
 from swarm.sandboxes.channel.agent import agent_script
+from swarm.sandboxes.channel.feed import Feed
 from swarm.sandboxes.channel.output import HeadTail
 from swarm.sandboxes.channel.slot import Slot
 from swarm.sandboxes.shell import enter
@@ -122,8 +123,11 @@ class Channel:
         self._prepare()
         return True
 
-    async def exec(self, script: str, *, folder: str, stdin: bytes, timeout: float, max_output: int) -> ExecResult:
-        """Run a script in a fresh shell, in a folder, to the end of its main process or to the time limit.
+    async def exec(
+        self, script: str, *, folder: str, stdin: bytes | Feed, timeout: float, kept: tuple[HeadTail, HeadTail]
+    ) -> ExecResult:
+        """Run a script in a fresh shell, in a folder, to the end of its main process or to the time limit. `kept` takes
+        what it writes.
 
         Raises:
             SandboxError: the sandbox is gone, paused, or cannot start or end a process any more.
@@ -132,7 +136,7 @@ class Channel:
             return ExecResult(_NO_COMMAND, b"", b"a command cannot hold a NUL\n")
         if self._paused:
             raise SandboxError(f"{self.mark} is paused", remedy="resume it first")
-        out, err = HeadTail(max_output), HeadTail(max_output)
+        out, err = kept
         async with self._clearing:
             slot = await self._take()
             self._running += 1

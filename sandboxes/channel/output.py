@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 
 class HeadTail:
     """Keeps at most `limit` bytes of what is added: the first half, and the last half.
@@ -44,3 +46,15 @@ class HeadTail:
         if surplus > 0:
             del self._tail[:surplus]
             self._dropped = True
+
+
+class Told(HeadTail):
+    """One that hands on what is added as well."""
+
+    def __init__(self, limit: int, tell: Callable[[bytes], None]) -> None:
+        super().__init__(limit)
+        self._tell = tell
+
+    def add(self, chunk: bytes) -> None:
+        self._tell(chunk)
+        super().add(chunk)

@@ -18,6 +18,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
+from swarm.sandboxes.channel.feed import Feed
 from swarm.sandboxes.channel.output import HeadTail
 
 _CHUNK = 1 << 16
@@ -89,10 +90,14 @@ class Slot:
             (self._folder / name).chmod(0)
         return True
 
-    async def start(self, before: str, script: str, stdin: bytes, out: HeadTail, err: HeadTail) -> None:
+    async def start(self, before: str, script: str, stdin: bytes | Feed, out: HeadTail, err: HeadTail) -> None:
         """Let the shell run one line of ours, and then a script."""
         if stdin:
             before = f'exec <"$1/in"; {before}'
+        if isinstance(stdin, Feed):
+            stdin.open_at(self._folder / "in")
+            self._files.add("in")
+            stdin = b""
         text = script.encode(errors="surrogateescape")
         if len(text) + len(stdin) > _INLINE:
             await anyio.to_thread.run_sync(self._write, text, stdin)

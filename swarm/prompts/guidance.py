@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
 from swarm.protocols import Repository
@@ -31,15 +31,20 @@ _BACKTICKS = re.compile(r"`{3,}")
 @dataclass(frozen=True, slots=True)
 class Guidance:
     """The texts by folder ("" for the top), how many more such files there are that were not read, and which are links
-    that lead to no file of the tree."""
+    that lead to no file of the tree. `documents` is what all are told of those that are attached."""
 
     texts: Mapping[str, str] = field(default_factory=dict)
     unread: int = 0
     unfollowed: Sequence[str] = ()
+    documents: str = ""
 
     @property
     def shared(self) -> str:
-        """What all agents of a run are told; nothing where the repository says nothing."""
+        """What all agents of a run are told; nothing where the repository says nothing, and nothing is attached."""
+        return "\n\n".join(part for part in (self._owners, self.documents) if part)
+
+    @property
+    def _owners(self) -> str:
         if not self.texts:
             return ""
         parts = [
@@ -84,6 +89,19 @@ class Guidance:
     def _on_the_way(self, files: Iterable[str]) -> list[str]:
         above = {str(folder) for name in files for folder in (PurePosixPath(name), *PurePosixPath(name).parents)}
         return [folder for folder in self._nested() if folder in above]
+
+
+async def guidance_for(repository: Repository | None, warn: Callable[[str], None], documents: str) -> Guidance:
+    """What agents of a run are told; `warn` is told what of it they are not. Without a repository of attached documents
+    alone."""
+    if repository is None:
+        return Guidance(documents=documents)
+    guidance = await read_guidance(repository)
+    if guidance.cut:
+        warn(f"too long, agents are given the beginning: {', '.join(guidance.cut)}")
+    if guidance.unfollowed:
+        warn(f"links that do not lead to a file of the repository: {', '.join(guidance.unfollowed)}")
+    return replace(guidance, documents=documents)
 
 
 async def read_guidance(repository: Repository) -> Guidance:

@@ -31,6 +31,7 @@ _MARKS = r"[ \t\x1f\xa0\xad\u1680\u2000-\u200f\u202f\u205f\u2060\u3000\ufeff*_~`
 _OURS = re.compile(
     rf"(?:^|(?<=[{_ENDS}]))(?={_MARKS}(?:"
     rf"#+{_MARKS}(?:Result of |Answer [A-Z]\b(?! [a-z])|The (?:whole )?task\b|Your sub-task\b|Files of the repo)"
+    rf"|#+{_MARKS}Attached documents\b"
     rf"|#+{_MARKS}Stage \d++: *what came back|(?:#+{_MARKS})?Sub-task [\w.-]+:|The test command (?:passed|failed) on"
     rf"|Test command:|- [\w.#-]{{1,80}} \([^{_ENDS}]*\): (?:{'|'.join(Outcome)})\b"
     r"|Output of the test command|At most \d+ (?:sub-tasks|agents) may|The sources of these results are:"

@@ -25,6 +25,7 @@ REQUIRED: Mapping[str, tuple[str, ...]] = {
     "aggregator": ("sources",),
     "judge": ("ranking",),
     "compact": (),
+    "worker": (),
 }
 """All prompts, and the placeholders that each must hold; it may hold no others."""
 

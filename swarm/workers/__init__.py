@@ -1,0 +1,1 @@
+"""Other people's agents at work on sub-tasks: in our sandbox, on our budget, in our journal."""
