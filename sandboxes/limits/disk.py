@@ -115,7 +115,7 @@ class DiskWatch:
     async def _grown(self, *, anyway: bool) -> int | None:
         """Wait until more is written while there is too much; gives how much, or None where the disk is full."""
         with self._lock:
-            known = self._counts
+            known, within = self._counts, self._used <= self._limit
         least: int | None = None  # of what was counted in this time: it must have grown in it
         again = 0.0
         while True:
@@ -125,6 +125,8 @@ class DiskWatch:
             if seen.count == known:
                 continue
             known = seen.count
+            if within and seen.used > self._limit:
+                return seen.used  # all of it may have been written before the first look
             if least is None or seen.used <= least:
                 least = seen.used
             elif seen.used > self._limit:

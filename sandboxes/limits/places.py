@@ -81,6 +81,7 @@ def _second(folders: Sequence[Path]) -> list[Hierarchy]:
 
 
 def read(path: Path) -> str | None:
+    """The text of a small file, None where it is not there."""
     try:
         return path.read_text().strip()
     except FileNotFoundError:
