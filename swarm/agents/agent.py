@@ -17,7 +17,7 @@ from swarm.agents.repetition import Repetition
 from swarm.agents.trajectory import sha256
 from swarm.calls import ModelReply
 from swarm.errors import BudgetExhausted, EndpointError
-from swarm.events import ToolFinished, ToolStarted
+from swarm.events.made import tool_finished, tool_started
 from swarm.journal.open_calls import was_used
 from swarm.protocols import EventSink, Sandbox, Seat
 from swarm.retry import FATAL
@@ -63,6 +63,14 @@ class ToolKit(Protocol):
         ...
 
 
+class Reviewer(Protocol):
+    """Looks at the last word of an agent before it counts."""
+
+    async def objection(self, text: str) -> str:
+        """What the model is to be told of it, "" for nothing."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class LoopEnd:
     """Why the loop ended, and what the agent said last. `partial` is a change worth keeping of work not done."""
@@ -78,13 +86,19 @@ class ToolUser:
     """Uses tools for one trajectory, and tells the journal of it. `keeper` keeps what they make of the workspace."""
 
     def __init__(
-        self, conversation: Conversation, tools: ToolBox, sink: EventSink, keeper: Keeper | None = None
+        self,
+        conversation: Conversation,
+        tools: ToolBox,
+        sink: EventSink,
+        keeper: Keeper | None = None,
+        reviewer: Reviewer | None = None,
     ) -> None:
         self._conversation = conversation
         self._tools = tools
         self._gathering = tools if isinstance(tools, Gathering) else None
         self._sink = sink
         self._keeper = keeper
+        self._reviewer = reviewer
 
     def schemas(self) -> Sequence[JsonObject]:
         return self._tools.schemas()
@@ -102,15 +116,7 @@ class ToolUser:
             return recorded
         if self._keeper is not None:
             self._keeper.used(call.name)
-        self._sink.emit(
-            ToolStarted(
-                trajectory_id=self._conversation.trajectory_id,
-                call_id=self._conversation.call_id,
-                tool_call_id=call.id,
-                name=call.name,
-                arguments=call.arguments,
-            )
-        )
+        self._sink.emit(tool_started(self._conversation.trajectory_id, self._conversation.call_id, call))
         started = time.monotonic()
         result = ToolResult("", status=ToolStatus.CANCELLED)
         try:
@@ -118,6 +124,12 @@ class ToolUser:
         finally:
             self.record(call, result, started, sandbox_id=sandbox.id)
         return result
+
+    async def objection(self, text: str) -> str:
+        """What the model is to be told of its last word; where the journal holds what came next, that stands there."""
+        if self._reviewer is None or self._conversation.recorded:
+            return "go on" if self._reviewer is not None else ""
+        return await self._reviewer.objection(text)
 
     def gathers(self, call: ToolCall) -> bool:
         """Whether it is taken together with others of its turn."""
@@ -152,28 +164,21 @@ class ToolUser:
     ) -> None:
         """Tell the journal how a call ended. `child`: the trajectory that it started; `artifact`: what holds the whole
         of its result."""
-        self._sink.emit(
-            ToolFinished(
-                trajectory_id=self._conversation.trajectory_id,
-                call_id=self._conversation.call_id,
-                tool_call_id=call.id,
-                name=call.name,
-                arguments=call.arguments,
-                t_start=started,
-                t_end=time.monotonic(),
-                status=result.status,
-                error=result.error,
-                exit_code=result.exit_code,
-                result=result.content,
-                truncated=result.truncated,
-                result_sha256=sha256(result.content),
-                artifacts=[artifact] if artifact else [],
-                sandbox_id=sandbox_id,
-                child_trajectory_ids=[child] if child else [],
-                first_seen_by=self._conversation.next_call_id if result.submission is None else "",
-                ends=result.submission is not None,
-            )
+        told = tool_finished(
+            self._conversation.trajectory_id,
+            self._conversation.call_id,
+            call,
+            result,
+            (started, time.monotonic()),
+            sha256(result.content),
+            self._conversation.next_call_id,
+            sandbox_id,
         )
+        if artifact:
+            told.artifacts = [artifact]
+        if child:
+            told.child_trajectory_ids = [child]
+        self._sink.emit(told)
 
     def say(self, call: ToolCall, result: ToolResult) -> None:
         """Give the model its answer to a call."""
@@ -232,12 +237,16 @@ class AgentLoop:
                 if ended is not None:
                     return ended
             elif reply.content.strip() and reply.finish_reason not in _NOT_WHOLE:
+                if told := await self._user.objection(reply.content):
+                    self._conversation.say({"role": "user", "content": told})
+                    continue
                 return LoopEnd(Outcome.COMPLETED, "answered", reply.content.strip())
             elif nudged:
                 return LoopEnd(Outcome.FAILED, "no_answer", "the model gave neither an answer nor a tool call")
             else:
                 nudged = True
                 self._conversation.say({"role": "user", "content": _NUDGE})
+            del reply  # a thousand agents wait for the next one
         return LoopEnd(Outcome.BUDGET_EXHAUSTED, "max_steps", f"not done after {max_steps} steps")
 
     async def _use_tools(self, reply: ModelReply) -> LoopEnd | None:

@@ -7,18 +7,16 @@ a small part of one processor: tools that were used since the last one are used 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import anyio
 
 from swarm.agents.conversation import Conversation
-from swarm.calls import ModelReply
 from swarm.errors import MachineError
 from swarm.events import Notice, TreeKept
 from swarm.protocols import Repository, WorkingCopy
-from swarm.types import JsonObject
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -62,12 +60,6 @@ class Pace:
         self.made += 1
         self.seconds += seconds
         self._next = max(self._next, time.monotonic()) + seconds * (1 / self._share - 1)
-
-
-class Asker(Protocol):
-    """Gives the model's next message."""
-
-    async def ask(self, tools: Sequence[JsonObject] = (), response_format: JsonObject | None = None) -> ModelReply: ...
 
 
 class Keeper:

@@ -88,8 +88,6 @@ class Context:
     async def _before(self, tools: Sequence[JsonObject]) -> None:
         """Make room where the next prompt leaves too little for the answer."""
         window, conversation = self.window, self._conversation
-        if conversation.recorded:  # with the prompt that it had then
-            return
         if window is None or self._tokens(tools) <= _room(window):
             return
         bare = size_of(conversation.messages[: head_of(conversation.messages)])

@@ -19,13 +19,14 @@ from swarm.budgets.budget import Reservation
 from swarm.budgets.sizes import Needs
 from swarm.calls import Ask, ModelReply, ModelRequest
 from swarm.errors import EndpointError
-from swarm.events import CallFinished, CallSent, Notice
+from swarm.events import CallFinished, Notice
+from swarm.events.made import call_finished, call_sent
 from swarm.models.pricing import cost
 from swarm.models.tapes.recorded import recorded_reply
 from swarm.protocols import Model
 from swarm.retry import may_be_billed
 from swarm.steering import WorkClock
-from swarm.types import JsonObject, Message, Role, Usage
+from swarm.types import NO_USAGE, JsonObject, Message, Role, Usage
 
 __all__ = ["Conversation", "Line"]
 
@@ -43,7 +44,7 @@ class Conversation:
         self.messages = list(messages)
         self.clock = WorkClock()
         self.steps = 0
-        self.usage = Usage()
+        self.usage = NO_USAGE
         self.tool_calls = 0
         """Uses of tools that were answered, without those that no tool saw."""
         self.lineage = 0  # a rewind opens the next
@@ -51,6 +52,7 @@ class Conversation:
         self.window: int | None = None  # tokens, as far as refusals or the journal told
         self._last_call_id = ""
         self._call_id = ""  # of the one call of an aside
+        self._next = (-1, "")  # the id of the next turn's call, made once for each
         self._attempts = 0  # at the next call
         self._told = 0  # how many messages the journal already holds
         self._prompt = Prompt()
@@ -83,7 +85,11 @@ class Conversation:
     @property
     def next_call_id(self) -> str:
         """The call that is told next what is said now."""
-        return self._call_id or f"{self._trajectory_id}/{self.steps + 1}"
+        if self._call_id:
+            return self._call_id
+        if self._next[0] != self.steps:
+            self._next = self.steps, f"{self._trajectory_id}/{self.steps + 1}"
+        return self._next[1]
 
     def size(self, tools: Sequence[JsonObject] = ()) -> int:
         """Bytes of the next prompt, messages and tools."""
@@ -98,13 +104,26 @@ class Conversation:
         self.lineage += 1
         self._prompt = Prompt()
 
+    def go_on_by(self, line: Line) -> None:
+        """Make the calls that come by another line."""
+        self._line = line
+
+    def pass_over(self, made: Sequence[CallFinished]) -> None:
+        """Count calls that the journal holds as made, whose answers do not fit what is asked for now: a new lineage."""
+        wanted, last = self.messages, made[-1]
+        self.messages = [*self._line.past.prompt(last), last.response]
+        self._told, self._last_call_id, self.lineage = len(self.messages), last.call_id, last.lineage_id
+        self.steps += len(made)
+        self.usage = sum((call.usage for call in made), self.usage)
+        self.rewind(wanted)
+
     async def aside(self, messages: Sequence[Message], name: str, tools: Sequence[JsonObject] = ()) -> ModelReply:
         """A call of this trajectory that is no turn of it, from other messages, in a lineage of its own. Its id is that
         of the next call with `name` behind it. Raises as `ask`.
         """
         other = copy.copy(self)
         other.rewind(messages)
-        other.usage, other._attempts = Usage(), 0
+        other.usage, other._attempts = NO_USAGE, 0
         other._call_id = f"{self._trajectory_id}/{self.steps + 1}-{name}"
         try:
             return await other.ask(tools)
@@ -214,6 +233,7 @@ class Conversation:
             timeout=line.call_timeout,
             stream=None if line.capture else line.stream,
             tokens=line.capture,
+            pictures=line.pictures.urls,
         )
 
     async def _call(
@@ -230,13 +250,8 @@ class Conversation:
         self.clock.start()
         size = self._prompt.size + len(request.encoded_tools)
         line.sink.emit(
-            CallSent(
-                trajectory_id=self._trajectory_id,
-                call_id=call_id,
-                attempt=attempt,
-                prompt_tokens=line.ratio.tokens(size),
-                tokens=reservation.tokens,
-                usd=reservation.usd,
+            call_sent(
+                self._trajectory_id, call_id, attempt, line.ratio.tokens(size), reservation.tokens, reservation.usd
             )
         )
         try:
@@ -258,6 +273,11 @@ class Conversation:
             record.error, record.t_done = "cancelled", time.monotonic()
             line.sink.emit(record)
             raise
+        name = line.service.name
+        if "images" in reply.fitted.get("dropped", ()) and name not in line.pictures.unseen_by:
+            line.pictures.unseen_by.add(name)
+            word = f"{name} takes no images: those that are attached are not shown to it"
+            line.sink.emit(Notice(message=word, level="warning"))
         if not reply.fitted:  # else the usage is of more than this prompt
             line.ratio.learn(size, reply.usage.prompt_tokens)
             line.sizes.observe(reply.usage.completion_tokens, cut=reply.finish_reason == "length")
@@ -272,23 +292,15 @@ class Conversation:
         """The record of a call that has ended, as far as it was known when it was sent. It is made now: hundreds are in
         flight, each for a minute."""
         line = self._line
-        return CallFinished(
-            trajectory_id=self._trajectory_id,
-            lineage_id=self.lineage,
-            call_id=sent.call_id,
-            turn=self.steps + 1,
-            attempt=sent.attempt,
-            accepted=False,
-            model=line.service.name,
-            prefix_call_id=self._last_call_id,
-            prefix_messages=self._told,
-            new_messages=self.messages[self._told :],
-            prompt_sha256=self._prompt.sha256,
-            sampling=sent.sampling,
-            window_tokens=sent.window,
-            untrainable="failed" if line.learns else "frozen",
-            t_sent=sent.at,
-            wait_s=sent.wait,
+        return call_finished(
+            self._trajectory_id,
+            sent.call_id,
+            (self.lineage, self.steps + 1, sent.attempt),
+            (self._last_call_id, self._told),
+            self.messages[self._told :],
+            (line.service.name, sent.sampling, self._prompt.sha256, sent.window),
+            "failed" if line.learns else "frozen",
+            (sent.at, sent.wait),
         )
 
     def _estimate(self, record: CallFinished, request: ModelRequest, completion_tokens: int) -> None:
@@ -300,6 +312,8 @@ class Conversation:
 
     def _needs(self, prompt_tokens: int) -> Needs:
         needs = self._line.sizes.needs(prompt_tokens, self._line.budget.room(), self._line.price)
+        if needs.max_tokens is None:
+            return needs
         return needs.within(self.window or self._line.window.tokens, prompt_tokens)
 
     def _accept(self, sent: Sent, reply: ModelReply, dollars: float | None) -> None:

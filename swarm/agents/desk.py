@@ -14,6 +14,7 @@ from swarm.agents.conversation import Conversation, Line
 from swarm.agents.trajectory import open_trajectory, sha256
 from swarm.calls import ModelReply
 from swarm.config import RunConfig
+from swarm.documents.audit import Auditor
 from swarm.events import AgentStarted
 from swarm.prompts.texts import Prompts, own_prompts
 from swarm.protocols import EventSink
@@ -22,6 +23,16 @@ from swarm.types import JsonObject, Message, Outcome, Role
 
 class Dialogue(Protocol):
     """A conversation with a model, which is recorded and paid out of the run's budget."""
+
+    @property
+    def trajectory_id(self) -> str:
+        """Its name in the record."""
+        ...
+
+    @property
+    def recorded(self) -> bool:
+        """Whether the journal of a run that goes on holds the next answer."""
+        ...
 
     def say(self, message: Message) -> None:
         """Add a message of the system, the user or a tool."""
@@ -41,7 +52,8 @@ class Dialogue(Protocol):
 class Desk:
     """One role's place in a run. `artifacts` is a folder of the run's; whoever works here gives way when `stop` is set.
 
-    `parent` is the trajectory of the orchestrator, empty where there is none.
+    `parent` is the trajectory of the orchestrator, empty where there is none. `auditor` looks at what is said of
+    attached documents, None where there are none.
     """
 
     run_id: str
@@ -53,6 +65,7 @@ class Desk:
     role: Role = Role.AGGREGATOR
     parent: str = ""
     prompts: Prompts = field(default_factory=own_prompts)
+    auditor: Auditor | None = None
 
     @property
     def sink(self) -> EventSink:

@@ -15,6 +15,8 @@ FINISH_ANSWER = "Give your answer now, from what you have, and say plainly what 
 MANY_STEPS = 8
 """Who has so many model calls is told when two are left, others when one is."""
 
+_FEW = 2
+
 LAST_CALLS = 3
 """Who is told needs so many more: to hear it, to bring things into order, to say what there is."""
 
@@ -70,9 +72,10 @@ class Landing:
         return text
 
     def _near(self) -> Iterator[Gauge]:
-        steps = Gauge(self._conversation.trajectory_id, "steps", self._conversation.steps, self._max_steps)
-        if _few_left(steps):
-            yield steps
+        if self._max_steps - self._conversation.steps <= _FEW:  # else not near, whatever the limit
+            steps = Gauge(self._conversation.trajectory_id, "steps", self._conversation.steps, self._max_steps)
+            if _few_left(steps):
+                yield steps
         soft, last = self._budget.soft, dict[Quantity, float]()
         for gauge, users in self._budget.shared_gauges():
             if not last and gauge.what in ("tokens", "dollars"):
@@ -99,7 +102,7 @@ class Landing:
 
 
 def _few_left(steps: Gauge) -> bool:
-    return steps.left <= (2 if steps.limit >= MANY_STEPS else 1)
+    return steps.left <= (_FEW if steps.limit >= MANY_STEPS else 1)
 
 
 def _why(near: Gauge) -> str:

@@ -3,8 +3,8 @@ costs no sandbox, no folder and no process."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from types import TracebackType
 
 import anyio
 
@@ -15,13 +15,16 @@ from swarm.types import ExecResult
 
 
 class LateSandbox:
-    """`swarm.protocols.Sandbox` and `Pausable` of a place that is taken from the pool at the first use of it."""
+    """`swarm.protocols.Sandbox` and `Pausable` of a place that is taken from the pool at the first use of it. What that
+    takes is made then: thousands may wait for a model and never need it."""
 
-    def __init__(self, pool: Pool, owner: str, stack: AsyncExitStack) -> None:
+    __slots__ = ("_opening", "_owner", "_pool", "_taken", "place")
+
+    def __init__(self, pool: Pool, owner: str) -> None:
         self._pool = pool
         self._owner = owner
-        self._stack = stack
-        self._opening = anyio.Lock()
+        self._opening: anyio.Lock | None = None
+        self._taken: AsyncExitStack | None = None
         self.place: Place | None = None
 
     def __repr__(self) -> str:
@@ -73,20 +76,37 @@ class LateSandbox:
 
     async def _opened(self) -> Sandbox:
         if self.place is None:
+            self._opening = self._opening or anyio.Lock()
+            self._taken = self._taken or AsyncExitStack()
             async with self._opening:
                 if self.place is None:
                     try:
-                        self.place = await self._stack.enter_async_context(self._pool.take(self._owner, None))
+                        self.place = await self._taken.enter_async_context(self._pool.take(self._owner, None))
                     except OSError as error:  # else a tool would take it for its own
                         raise SandboxError(f"no sandbox can be opened: {error}") from error
         return self.place.sandbox
 
+    async def give_back(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give the place back, where there is one."""
+        if self._taken is not None:
+            await self._taken.__aexit__(kind, error, trace)
 
-class LatePlace:
-    """A place whose sandbox opens late. `copy` is None as long as it has not."""
+
+class LatePlace(AbstractAsyncContextManager["LatePlace"]):
+    """A place whose sandbox opens late, and is given back at the end of the block. `copy` is None as long as it has
+    not."""
+
+    __slots__ = ("sandbox",)
 
     def __init__(self, sandbox: LateSandbox) -> None:
         self.sandbox = sandbox
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.sandbox.give_back(kind, error, trace)
 
     @property
     def copy(self) -> WorkingCopy | None:
@@ -98,15 +118,15 @@ class LatePlace:
             await self.sandbox.place.close_sandbox()
 
 
-@asynccontextmanager
-async def open_place(pool: Pool, owner: str, commit: str | None) -> AsyncIterator[Place | LatePlace]:
-    """A place for one attempt, at once with the tree of `commit`, late without one; given back at the end of the block.
+def open_place(
+    pool: Pool, owner: str, commit: str | None, *, now: bool = False
+) -> AbstractAsyncContextManager[Place | LatePlace]:
+    """A place for one attempt, at once with the tree of `commit`, late without one unless it is wanted `now`; given
+    back at the end of the block.
 
     Raises on entering:
         SandboxError: as `Pool.take`; where it opens late its first use raises this.
     """
-    async with AsyncExitStack() as stack:
-        if commit is not None:
-            yield await stack.enter_async_context(pool.take(owner, commit))
-        else:
-            yield LatePlace(LateSandbox(pool, owner, stack))
+    if commit is not None or now:
+        return pool.take(owner, commit)
+    return LatePlace(LateSandbox(pool, owner))

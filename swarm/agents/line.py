@@ -12,6 +12,8 @@ from swarm.budgets.budget import Budget
 from swarm.budgets.sizes import Sizes
 from swarm.calls import StreamLimits
 from swarm.config import Price
+from swarm.documents.library import Pictures
+from swarm.errors import EndpointError
 from swarm.events import Notice
 from swarm.journal.past import Past
 from swarm.models.capture import gives_tokens
@@ -20,6 +22,9 @@ from swarm.models.tokens import TokenRatio
 from swarm.protocols import EventSink, ModelService
 from swarm.retry import RetryPolicy
 from swarm.stopping import unless_stopped
+
+QUIET_S = 5.0
+"""Seconds after which the first wait for an endpoint is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,7 @@ class Line:
     stream: StreamLimits | None = None
     rng: random.Random = field(default_factory=random.Random)
     past: Past = field(default_factory=Past)
+    pictures: Pictures = field(default_factory=Pictures)
     capture: bool = False
     """Whether tokens are asked for; what learns from them is sampled as the model itself would."""
     learns: bool = False
@@ -53,8 +59,27 @@ class Line:
             EndpointError: the endpoint cannot be asked.
         """
         began = [start.trainable for start in self.past.course.starts.values()]
-        gives = any(began) if began else await unless_stopped(stop, lambda: gives_tokens((self.service,)))
+        gives = any(began) if began else await unless_stopped(stop, self._gives_tokens)
         return None if gives is None else replace(self, capture=gives, learns=gives and not replayed)
+
+    async def _gives_tokens(self) -> bool:
+        """Whether the endpoint gives tokens; a long wait for that, be it tried again and again, is told."""
+        gives: bool | EndpointError = False
+        async with anyio.create_task_group() as waiting:
+            waiting.start_soon(self._tell_of_wait)
+            try:
+                gives = await gives_tokens((self.service,))
+            except EndpointError as error:
+                gives = error
+            waiting.cancel_scope.cancel()
+        if isinstance(gives, EndpointError):
+            raise gives
+        return gives
+
+    async def _tell_of_wait(self) -> None:
+        await anyio.sleep(QUIET_S)
+        words = f"no answer yet from {self.service.name} at {self.service.endpoint}: what fails is tried again"
+        self.sink.emit(Notice(message=words, level="warning"))
 
 
 class Teller:

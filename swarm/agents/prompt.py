@@ -10,11 +10,18 @@ from pydantic_core import to_json
 
 from swarm.types import JsonObject, Message
 
+_SHARED = 256 << 10
+"""Bytes of what is kept for others: prompts of somebody else's agents may have any length."""
+
 
 @lru_cache(maxsize=64)
+def _kept(data: bytes) -> bytes:
+    return data
+
+
 def _shared(data: bytes) -> bytes:
     """The same bytes, once for all siblings: their system prompts and tools are equal, and thousands are kept."""
-    return data
+    return _kept(data) if len(data) <= _SHARED else data
 
 
 class Prompt:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 REPEATS = 6
 """The same use with the same result so many times in a row is one too many."""
 
@@ -12,12 +10,14 @@ ROUNDS = 4
 
 LONGEST_ROUND = 4
 
+_KEPT = max(REPEATS, ROUNDS * LONGEST_ROUND)
+
 
 class Repetition:
     """The last uses of one agent, in their order."""
 
     def __init__(self) -> None:
-        self._uses: deque[tuple[str, int]] = deque(maxlen=max(REPEATS, ROUNDS * LONGEST_ROUND))
+        self._uses: list[tuple[str, int]] = []  # a deque takes 700 bytes for the first
 
     def __repr__(self) -> str:
         return f"<Repetition: {len(self._uses)} uses>"
@@ -28,8 +28,12 @@ class Repetition:
 
     def after(self, name: str, *what: str) -> str:
         """Take in a use; in words, what is repeated, empty where nothing is. `what`: all in which two uses differ."""
-        self._uses.append((name, hash((name, *what))))
-        uses = tuple(self._uses)
+        use = (name, hash((name, *what)))
+        self._uses.append(use)
+        del self._uses[:-_KEPT]
+        if self._uses.count(use) < ROUNDS:  # in every circle it would be there as often
+            return ""
+        uses = self._uses
         for length in range(1, LONGEST_ROUND + 1):
             times = REPEATS if length == 1 else ROUNDS
             last = uses[-length * times :]

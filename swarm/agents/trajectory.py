@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
 from typing import Any
 
 import anyio
 
 from swarm.events import AgentEnded, AgentStarted
 from swarm.protocols import EventSink
-from swarm.types import Outcome, Usage
+from swarm.types import NO_USAGE, Outcome
 
 LIMITS = frozenset({"max_steps", "max_tokens", "timeout", "budget"})
 """The conditions that cut an attempt off."""
 
 
 def sha256(text: str) -> str:
+    """Of a text in UTF-8, in hex; halves of characters count as they are."""
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
@@ -36,7 +37,7 @@ class Trajectory:
         self.artifact = ""
         self.steps = 0
         self.tool_calls = 0
-        self.usage = Usage()
+        self.usage = NO_USAGE
         self.before = 0.0
         """Seconds of work in processes that are gone."""
         self._since = time.monotonic()
@@ -69,17 +70,32 @@ class Trajectory:
         )
 
 
-@asynccontextmanager
-async def open_trajectory(sink: EventSink, started: AgentStarted) -> AsyncIterator[Trajectory]:
-    """Record the start; and at the end of the block, however it is left, the end, safely on disk."""
-    sink.emit(started)
-    trajectory = Trajectory(started)
-    try:
-        yield trajectory
-    except Exception as error:
-        trajectory.end(Outcome.ERRORED, type(error).__name__, str(error))
-        raise
-    finally:
-        sink.emit(trajectory.event())
+class _Recorded(AbstractAsyncContextManager[Trajectory]):
+    """See `open_trajectory`. It keeps no record of the start, which holds all tools, for as long as the agent lives."""
+
+    __slots__ = ("_sink", "_started", "_trajectory")
+
+    def __init__(self, sink: EventSink, started: AgentStarted) -> None:
+        self._sink = sink
+        self._started: AgentStarted | None = started
+        self._trajectory = Trajectory(started)
+
+    async def __aenter__(self) -> Trajectory:
+        started, self._started = self._started, None
+        assert started is not None, "a trajectory begins once"
+        self._sink.emit(started)
+        return self._trajectory
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, Exception):
+            self._trajectory.end(Outcome.ERRORED, type(error).__name__, str(error))
+        self._sink.emit(self._trajectory.event())
         with anyio.CancelScope(shield=True):
-            await sink.flush()
+            await self._sink.flush()
+
+
+def open_trajectory(sink: EventSink, started: AgentStarted) -> AbstractAsyncContextManager[Trajectory]:
+    """Record the start; and at the end of the block, however it is left, the end, safely on disk."""
+    return _Recorded(sink, started)

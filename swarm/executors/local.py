@@ -7,15 +7,19 @@ from typing import Protocol
 
 from swarm.agents.agent import AgentLoop, LoopEnd, ToolBox, ToolKit, ToolUser
 from swarm.agents.checkpoints import Keeper, Pace
+from swarm.agents.citing import Citing
 from swarm.agents.context import Context, ContextPolicy
 from swarm.agents.conversation import Conversation, Line
 from swarm.agents.landing import Landing
 from swarm.agents.late import LatePlace, open_place
 from swarm.agents.trajectory import LIMITS, Trajectory, open_trajectory, sha256
 from swarm.budgets.funds import attempt_budget, group_budget
+from swarm.documents.audit import Auditor
+from swarm.documents.library import with_pictures
 from swarm.events import AgentEnded, AgentStarted, Notice
 from swarm.executors.leads import Leads, Post
 from swarm.executors.substance import holds, says
+from swarm.executors.worker import Errand, Worker
 from swarm.journal.artifacts import LONG_RESULT
 from swarm.places.pool import Place, Pool
 from swarm.protocols import EventSink, Pausable, Sandbox, Seat, WorkingCopy
@@ -36,7 +40,8 @@ class LocalExecutor:
     """Makes attempts here. `parent` is the orchestrator's trajectory, empty where one agent is the policy itself.
     `board`: what siblings share, None where they share nothing. `context`: what agents do at the end of their window,
     and where results are kept that are too long to be handed over. `pace`: how often trees are kept. `leads`: who may
-    have sub-agents of its own, None: nobody."""
+    have sub-agents of its own, None: nobody. `worker`: somebody else's agent in the place of our loop.
+    `auditor` looks at what is said of attached documents."""
 
     pool: Pool
     line: Line
@@ -46,6 +51,8 @@ class LocalExecutor:
     context: ContextPolicy = field(default_factory=ContextPolicy)
     pace: Pace = field(default_factory=Pace)
     leads: Leads | None = None
+    worker: Worker | None = None
+    auditor: Auditor | None = None
 
     def expect(self, count: int, commit: str | None) -> None:
         """See `swarm.protocols.Executor.expect`."""
@@ -64,16 +71,21 @@ class LocalExecutor:
         tools = self.tools.fitted(spec.subtask, seat)
         async with (
             open_trajectory(self.line.sink, self.started(spec, tools)) as trajectory,
-            open_place(self.pool, spec.trajectory_id, spec.base) as place,
+            open_place(self.pool, spec.trajectory_id, spec.base, now=self.worker is not None) as place,
         ):
             spec.steering.sandbox = place.sandbox if isinstance(place.sandbox, Pausable) else None
-            async with self.tools.bench(place.sandbox) as bench:
-                ended = await self._work(spec, tools, (place, bench), trajectory)
+            if self.worker is not None:
+                ended = await self._hand_over(self.worker, spec, place.sandbox, trajectory)
+            else:
+                async with self.tools.bench(place.sandbox) as bench:
+                    ended = await self._work(spec, tools, (place, bench), trajectory)
             await place.close_sandbox()  # nothing writes any more
             trajectory.end(ended.outcome, ended.stop, ended.text)
             ended, commit = await self._capture(spec, ended, place.copy)
             if ended.outcome is Outcome.COMPLETED and commit is None and not says(ended.text):
                 ended = LoopEnd(Outcome.FAILED, "empty_result", f"ended with an empty result: {ended.text!r}")
+            elif self.worker is not None and ended.outcome is Outcome.COMPLETED and not (commit or trajectory.steps):
+                ended = LoopEnd(Outcome.FAILED, "did_nothing", f"changed nothing, asked no model: {ended.text}")
             trajectory.end(ended.outcome, ended.stop, ended.text)
             trajectory.commit, trajectory.submitted = commit or "", ended.result
             alone = not self.parent and ended.stop in LIMITS  # then there is nothing else
@@ -102,13 +114,15 @@ class LocalExecutor:
         place, sandbox = where
         messages: list[Message] = [
             {"role": "system", "content": spec.system_prompt},
-            {"role": "user", "content": spec.instructions},
+            {"role": "user", "content": with_pictures(spec.instructions, self.line.pictures)},
         ]
         budget = attempt_budget(self.line.budget, spec, self.line.past.tokens(spec.trajectory_id))
         line = replace(self.line, budget=budget)
         conversation = Conversation(line, spec.trajectory_id, Role.SUBAGENT, messages)
         repository = self.pool.workshop.repository
         keeper = Keeper(conversation, repository, lambda: place.copy, spec.base, self.pace)
+        citing = Citing(tools, self.auditor, spec) if self.auditor is not None else None
+        tools = citing or tools
         if self.leads is not None:
 
             def of_group(number: int) -> LocalExecutor:
@@ -116,16 +130,34 @@ class LocalExecutor:
                 return replace(self, line=below, parent=spec.trajectory_id)
 
             tools = self.leads.lead(spec, tools, Post(of_group, conversation, keeper, place.copy, place.sandbox))
-        user = ToolUser(conversation, tools, line.sink, keeper)
+        user = ToolUser(conversation, tools, line.sink, keeper, citing)
         loop = AgentLoop(conversation, user, sandbox, spec.steering, Context(conversation, self.context))
         spec.steering.advice = Landing(conversation, spec.steering, spec.limits.max_steps, FINISH_WORK)
         trajectory.before = line.past.seconds(spec.trajectory_id)
         try:
             await keeper.restore()
-            return _honest(await loop.run(spec.limits), loop.tool_calls, spec)
+            ended = await loop.run(spec.limits)
+            if citing is not None and ended.outcome in (Outcome.COMPLETED, Outcome.FAILED):
+                failed = ended.outcome is Outcome.FAILED
+                text, result = await citing.marked(ended.text, ended.result, failed=failed)
+                ended = replace(ended, text=text, result=result)
+            return _honest(ended, loop.tool_calls, spec)
         finally:
+            spec.steering.advice = None  # it would keep the conversation until the garbage collector comes by
             trajectory.steps, trajectory.usage = conversation.steps, conversation.usage
             trajectory.tool_calls = loop.tool_calls
+
+    async def _hand_over(self, worker: Worker, spec: AgentSpec, sandbox: Sandbox, trajectory: Trajectory) -> LoopEnd:
+        """Somebody else's agent, which reaches its model through a conversation of ours."""
+        budget = attempt_budget(self.line.budget, spec, self.line.past.tokens(spec.trajectory_id))
+        conversation = Conversation(replace(self.line, budget=budget), spec.trajectory_id, Role.SUBAGENT, ())
+        conversation.clock = spec.steering.clock
+        trajectory.before = self.line.past.seconds(spec.trajectory_id)
+        try:
+            return await worker.work(Errand(spec, sandbox, conversation, trajectory))
+        finally:
+            trajectory.steps, trajectory.usage = conversation.steps, conversation.usage
+            trajectory.tool_calls = conversation.tool_calls
 
     async def _spilled(self, spec: AgentSpec, text: str) -> str:
         """The handle of a text that is too long to be handed over as it is, empty for others."""
@@ -167,8 +199,11 @@ class LocalExecutor:
             attempt=spec.attempt,
             subtask=spec.subtask,
             model=self.line.service.name,
-            system_prompt_sha256=sha256(spec.system_prompt),
-            tools=[*(self.leads.schemas(spec) if self.leads is not None else ()), *tools.schemas()],
+            system_prompt_sha256=sha256("" if self.worker is not None else spec.system_prompt),
+            worker=self.worker.name if self.worker is not None else "",
+            tools=[]
+            if self.worker is not None
+            else [*(self.leads.schemas(spec) if self.leads is not None else ()), *tools.schemas()],
             max_steps=spec.limits.max_steps,
             timeout_s=spec.limits.timeout,
             sandbox=self.pool.workshop.backend.name,
