@@ -40,9 +40,11 @@ class Gym:
     def __repr__(self) -> str:
         return f"<Gym around {self.endpoint}>"
 
-    async def roll(self, tasks: Sequence[Task], step: int, k: int) -> tuple[list[Seen], list[Row]]:
+    async def roll(
+        self, tasks: Sequence[Task], step: int, k: int, *, keep: bool = False
+    ) -> tuple[list[Seen], list[Row]]:
         """Run each task `k` times, with the rewards' weights of this step; what the runs came to, and what was exported
-        from their logs. The logs are thrown away then.
+        from their logs to `rows.jsonl`. The logs are thrown away then, unless they are to be kept.
 
         Raises:
             MachineError: all of them failed.
@@ -62,8 +64,9 @@ class Gym:
         if not folders:
             raise MachineError(f"all rollouts of step {step} failed: {rolled.error or 'see their logs'}")
         rows = read_rows(folders, self._work / "rows.jsonl")
-        for folder in folders:
-            remove_tree(folder)
+        if not keep:
+            for folder in folders:
+                remove_tree(folder)
         return seen, rows
 
 

@@ -50,7 +50,12 @@ class Learned:
 def read_rows(folders: Sequence[Path], out: Path) -> list[Row]:
     """Export runs, and read what was exported."""
     export("trl", folders, out)
-    return [_row(json.loads(line)) for line in out.read_text(encoding="utf-8").splitlines()]
+    return rows_in(out)
+
+
+def rows_in(path: Path) -> list[Row]:
+    """What `swarm export --format trl` wrote."""
+    return [_row(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def _row(line: dict[str, Any]) -> Row:
@@ -76,6 +81,15 @@ class Learner:
 
     def __repr__(self) -> str:
         return f"<Learner at version {self.policy.version}>"
+
+    def state(self) -> list[dict[str, Any]]:
+        """What the optimizers remember of earlier updates, for `load_state`."""
+        return [optimizer.state_dict() for optimizer in self._optimizers]
+
+    def load_state(self, kept: Sequence[dict[str, Any]]) -> None:
+        """Go on as the learner that gave this `state`."""
+        for optimizer, state in zip(self._optimizers, kept, strict=True):
+            optimizer.load_state_dict(state)
 
     def update(self, rows: Sequence[Row], step: int) -> Learned:
         """One step of the optimizer on all rows; `step` is that of the schedules."""

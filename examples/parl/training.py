@@ -62,7 +62,14 @@ async def train(plan: Plan, base: Policy) -> Policy:
                 seen: list[Seen] = []
                 for number in range(books):
                     seen += (await gym.roll(make_book(HELD_OUT, HELD_OUT_SEED + number), step, 1))[0]
-                note(step=step, held_out=summary(seen), last=step == recipe.iterations)
+                found = summary(seen)
+                note(step=step, held_out=found, last=step == recipe.iterations)
+                worth, wide, chain = found["perf"], found["wide_delegated"], found["chain_delegated"]
+                print(
+                    f"{plan.name}, seed {plan.seed}, iteration {step} of {recipe.iterations}: a held-out run is ",
+                    end="",
+                )
+                print(f"worth {worth:.2f}; delegated: wide {wide:.0%}, chains {chain:.0%}", flush=True)
                 gym.endpoint.policy = behaviour
 
             for step in range(recipe.iterations):
