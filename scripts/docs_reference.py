@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
 from mkdocs.config.defaults import MkDocsConfig
@@ -13,6 +13,7 @@ from mkdocs.structure.files import File, Files
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+import swarm
 from swarm import errors
 from swarm.cli import dispatch
 from swarm.config import HOST_KEYS, Capabilities, Price, Provider, Quirks, Rollout, RunConfig
@@ -28,7 +29,13 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def pages() -> dict[str, str]:
     """Markdown by the name of the page."""
-    return {"cli": _cli(), "configuration": _configuration(), "events": _events(), "errors": _errors()}
+    return {
+        "cli": _cli(),
+        "configuration": _configuration(),
+        "events": _events(),
+        "errors": _errors(),
+        "python": _python(),
+    }
 
 
 def _cli() -> str:
@@ -68,14 +75,14 @@ def _command(name: str, parser: argparse.ArgumentParser) -> Iterator[str]:
     yield f"## {name}"
     if parser.description:
         yield _plain(parser.description % {"prog": parser.prog} if "%(" in parser.description else parser.description)
-    width = 88
+    width = 78
     parser.formatter_class = lambda prog: argparse.HelpFormatter(prog, width=width)
     yield f"```text\n{parser.format_usage().removeprefix('usage: ').rstrip()}\n```"
     for group in parser._action_groups:
         rows = [row for action in group._group_actions for row in _option(action, parser)]
         if rows:
             title = (group.title or "").replace("positional arguments", "arguments")
-            yield f"**{title}**\n\n| | |\n|---|---|\n" + "\n".join(rows)
+            yield f"**{title}**\n\n| name | meaning |\n|---|---|\n" + "\n".join(rows)
     if parser.epilog:
         yield _plain(parser.epilog)
 
@@ -99,8 +106,17 @@ def _configuration() -> str:
         "| environment | |\n|---|---|\n" + "\n".join(f"| `{name}` | {text} |" for name, text in _ENVIRONMENT),
     ]
     for model in (RunConfig, Rollout, Price, Provider, Quirks, Capabilities):
-        parts += [f"## {model.__name__}", _doc(model), _fields(model, ours=("test_found", "base_url_found", "api_key"))]
+        said = _helps() if model is RunConfig else {}
+        ours = ("test_found", "base_url_found", "api_key")
+        parts += [f"## {model.__name__}", _doc(model), _fields(model, ours, said)]
     return "\n\n".join(parts) + "\n"
+
+
+def _helps() -> dict[str, str]:
+    """What the options of `swarm run` say of themselves, for keys that say nothing."""
+    run = next(parser for name, parser in _commands(dispatch._parser("completion")) if name == "swarm run")
+    form = run._get_formatter()
+    return {each.dest: form._expand_help(each) for each in run._actions if each.help and each.help != argparse.SUPPRESS}
 
 
 _ENVIRONMENT = (
@@ -109,6 +125,10 @@ _ENVIRONMENT = (
     ("SWARM_API_KEY_FILE", "a file with the key, mode 600"),
     ("SWARM_MODEL", "the model, where none is given"),
     ("SWARM_HOME", "where runs are kept (default: `~/.local/share/swarm`)"),
+    ("XDG_CONFIG_HOME", "where `swarm/config.toml` is looked for (default: `~/.config`)"),
+    ("XDG_STATE_HOME", "where the key of logs' seals is kept (default: `~/.local/state`)"),
+    ("VISUAL, EDITOR", "what edits a plan"),
+    ("PAGER", "what shows a patch that is asked about"),
     ("DOCKER_HOST", "the Docker Engine, as for `docker`"),
     ("NO_COLOR", "no colours"),
     ("SWARM_DEBUG", "tracebacks with errors"),
@@ -138,17 +158,63 @@ def _errors() -> str:
     return "\n\n".join([*parts, "## Kinds of EndpointError", "| kind |\n|---|\n" + kinds]) + "\n"
 
 
+def _python() -> str:
+    parts = [
+        "# Python",
+        "What `from swarm import ...` gives, made from the docstrings. Programs to begin with: "
+        "[Embed it in Python](../tutorials/python.md), [parts of your own](../how-to/own-parts.md).",
+        *(f"::: {swarm._HOME[name]}.{name}" for name in swarm.__all__),
+    ]
+    for title, text, names in _BESIDE:
+        parts += [f"## {title}", text, *(f"::: {name}\n    options:\n      heading_level: 3" for name in names)]
+    return "\n\n".join(parts) + "\n"
+
+
+_BESIDE = (
+    (
+        "The shapes of parts",
+        "What a class of yours must have to take the place of one of swarm's (`swarm.protocols`).",
+        [f"swarm.protocols.{name}" for name in ("Model", "Tool", "SandboxBackend", "Orchestrator", "Aggregator")],
+    ),
+    ("In other programs", "", ["swarm.langgraph.swarm_node", "swarm.tracing.Spans", "swarm.tuning.quiet_collector"]),
+    (
+        "For tests",
+        "`swarm.testing`: no endpoint, no sandbox, no waiting.",
+        [
+            f"swarm.testing.{name}"
+            for name in ("ScriptedModel", "tool_call", "FakeBackend", "RecordingSink", "VirtualClock")
+        ],
+    ),
+    (
+        "For training",
+        "The pages say what these are for: [rollouts](../rollouts.md), [rewards](../rewards.md).",
+        [
+            "swarm.rl.rollout.Rollouts",
+            "swarm.rl.rollout.Bounds",
+            "swarm.rl.tasks.task.Task",
+            "swarm.rl.tasks.task.by_score",
+            "swarm.rl.rewards.Parl",
+            "swarm.rl.annealing.Annealing",
+            "swarm.rl.shaping.advantages",
+            "swarm.rl.export.catalog.export",
+        ],
+    ),
+)
+
+
 def _doc(kind: type) -> str:
     return inspect.cleandoc(kind.__doc__ or "")
 
 
-def _fields(model: type[BaseModel], ours: tuple[str, ...] = ()) -> str:
+def _fields(model: type[BaseModel], ours: tuple[str, ...] = (), said: Mapping[str, str] | None = None) -> str:
     rows = [
-        f"| `{name}` | {_type(field)} | {_default(field)} | {_cell(field.description or '')} |"
+        (f"`{name}`", _type(field), _default(field), _cell(field.description or (said or {}).get(name, "")))
         for name, field in model.model_fields.items()
         if name not in ours
     ]
-    return "| key | type | default | |\n|---|---|---|---|\n" + "\n".join(rows) if rows else ""
+    columns = 4 if any(row[3] for row in rows) else 3  # the model's own words tell of all keys otherwise
+    table = [("key", "type", "default", "meaning"), ("---",) * 4, *rows]
+    return "\n".join(f"| {' | '.join(row[:columns])} |" for row in table) if rows else ""
 
 
 def _type(field: FieldInfo) -> str:

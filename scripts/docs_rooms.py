@@ -85,6 +85,6 @@ def _picture(rows: list[list[str]]) -> str:
     )
     label = "Rooms of the package in rows; each imports only from rows above its own"
     return (
-        f'<svg class="rooms" role="img" aria-label="{label}" viewBox="0 0 {_WIDTH} {y}" width="100%">'
-        f"{style}{''.join(parts)}</svg>"
+        f'<div class="wide"><svg class="rooms" role="img" aria-label="{label}" viewBox="0 0 {_WIDTH} {y}" width="100%">'
+        f"{style}{''.join(parts)}</svg></div>"
     )

@@ -1,5 +1,6 @@
-"""What stands in README and docs as code: programs and scripts of the tutorials are run, every command line is one that
-the parser takes, settings are settings, and what is only shown can at least be imported."""
+"""What stands in README and docs as code: programs are run (those that need a model at an embedded endpoint), scripts
+of the tutorials are run, every command line is one that the parser takes, every program and file that is named is
+there, settings are settings, and what is only shown can at least be imported."""
 
 from __future__ import annotations
 
@@ -11,17 +12,29 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable, Iterator
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from anyio.from_thread import start_blocking_portal
 
 from swarm.cli import dispatch
 from swarm.config import RunConfig
+from swarm.embedded.app import build_app
+from swarm.embedded.script import ScriptPolicy, load_script
+from swarm.embedded.server import serve
+from swarm.journal.late_rewards import give_rewards
+from swarm.rl.tasks.task import perf
+from tests.integration.conftest import Files, plan, submit, subtask, use
+from tests.rollouts import make_run
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 TO_RUN = [page for page in PAGES if page.parent.name in ("tutorials", "how-to")]
+GUIDES = [page for page in PAGES if page not in TO_RUN and page.name != "python.md"]  # that one: test_docs.py
+ENDPOINT = "http://localhost:8000/v1"
 _BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _COMMAND = re.compile(r"^(?:    (?:\$ )?|\$ )(swarm (?:[^\n\\]|\\\n|\\.)*)", re.MULTILINE)
 
@@ -60,8 +73,78 @@ def test_every_command_line_is_one(page: Path) -> None:
 def test_programs_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SWARM_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
+    said = {"__name__": "__main__"}
     for block in blocks(page, "python"):
-        exec(compile(block, str(page), "exec"), {"__name__": "__main__"})
+        exec(compile(block, str(page), "exec"), said)
+
+
+@pytest.fixture(scope="module")
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """What the guides call a model: it plans, mends the shop, answers and judges."""
+    script = tmp_path_factory.mktemp("script") / "script.json"
+    mend = use("write", path="shop.py", content="def total(prices):\n    return sum(prices)\n")
+    rules = [
+        {"match": "a score from 0", "where": "system", "turns": [{"json": {"reason": "r", "score": 0.5}}]},
+        {"match": "compare two answers", "where": "system", "turns": [{"json": {"reason": "r", "better": "A"}}]},
+        {"match": "Fix the failing", "role": "planner", "turns": [plan(subtask("mend")), plan()]},
+        {"role": "planner", "turns": [{"content": "2"}]},
+        {"match": "Fix the failing", "role": "subagent", "turns": [mend, submit("mended")]},
+        {"turns": [{"content": "2"}]},
+    ]
+    script.write_text(json.dumps({"rules": rules}))
+    policy = ScriptPolicy(load_script(script), str(script))
+    with start_blocking_portal() as portal:
+        served, url = portal.start_task(serve, build_app({"kimi-k2.5": policy, "policy": policy}))
+        yield url
+        served.cancel()
+
+
+def _prepare(page: Path, place: Path, make_repo: Callable[[Files], Path]) -> None:
+    """What the program of a page finds in its folder."""
+    if page.name == "README.md":
+        shop = "def total(prices):\n    return -sum(prices)\n"
+        test = "from shop import total\n\n\ndef test_total():\n    assert total([1, 2]) == 3\n"
+        make_repo({"shop.py": shop, "test_shop.py": test}).rename(place / "shop")
+    elif page.name == "rewards.md":
+        folder = make_run(place)
+        give_rewards(folder, [perf(folder.name, 1.0, "judge")])
+    (place / "train.jsonl").write_text('{"id": "one", "prompt": "What is 1 + 1?", "answer": "2"}\n')
+
+
+@pytest.mark.parametrize("page", [page for page in GUIDES if blocks(page, "python")], ids=named)
+def test_programs_of_guides_run(
+    page: Path,
+    endpoint: str,
+    make_repo: Callable[[Files], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("SWARM_HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")  # python, pytest
+    monkeypatch.chdir(tmp_path)
+    _prepare(page, tmp_path, make_repo)
+    said = {"__name__": "__main__"}
+    for block in blocks(page, "python"):
+        program = block.replace(f'base_url="{ENDPOINT}"', f'base_url="{endpoint}", sandbox="process"')
+        exec(compile(program, str(page), "exec"), said)
+    if page.name == "README.md":
+        assert capsys.readouterr().out.startswith("completed")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_every_program_and_file_that_is_named_is_there(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for module in re.findall(r"python3? -m ((?:swarm|benchmarks|examples|tests|scripts)[\w.]*)", text):
+        assert module != module.lower() or find_spec(module), module  # a NAME to be filled in
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    assert set(re.findall(r"^ {4}make ([a-z-]+)|`make ([a-z-]+)", text, re.MULTILINE)) <= {
+        each for target in targets for each in ((target, ""), ("", target))
+    }
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", re.sub(r"`[^`]*`", "", text))
+    made = {f"reference/{name}.md" for name in ("cli", "configuration", "events", "errors", "python")}
+    for link in links:
+        assert (page.parent / link).exists() or any(link.endswith(name) for name in made), link
 
 
 @pytest.mark.parametrize("page", [page for page in TO_RUN if blocks(page, "sh")], ids=named)
