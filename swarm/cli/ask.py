@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import sys
 import termios
 from contextlib import suppress
 
+from swarm.cli.own_end import own_end
 from swarm.cli.stdio import complain
 from swarm.cli.text import line
 
@@ -21,7 +23,8 @@ async def ask(question: str) -> str | None:
     import anyio
 
     _put(question)
-    await anyio.wait_readable(sys.stdin)  # a terminal gives whole lines: reading one will not block
+    with own_end(sys.stdin.fileno(), os.O_RDONLY) as terminal:
+        await anyio.wait_readable(terminal)  # it gives whole lines: reading one will not block
     return _taken()
 
 

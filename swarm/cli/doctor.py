@@ -19,7 +19,13 @@ NOT_POSSIBLE = 3
 
 def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     """Declare the command."""
-    parser = commands.add_parser("doctor", help="check what a run needs on this machine", allow_abbrev=False)
+    parser = commands.add_parser(
+        "doctor",
+        help="check what a run needs on this machine",
+        description="Check what a run needs on this machine: programs, folders, sandboxes and the limits that hold in "
+        "them, the model endpoint. Exit code 0 where a run is possible, else 3.",
+        allow_abbrev=False,
+    )
     parser.add_argument("--json", action="store_true", help="the findings as one JSON object")
     parser.add_argument("--probe", action="store_true", help="ask the endpoint anew what it can do (a few small calls)")
 
@@ -90,7 +96,7 @@ async def _look(probe: bool) -> list[Finding]:
         await _git(),
         _home(home(os.environ)),
         *await _cut_off(),
-        *await look(),
+        *await _sandboxes(),
         *await look_at_endpoints(config, redactor, probe=probe),
     ]
     return [finding._replace(**_without_secrets(_told(finding), redactor)) for finding in findings]
@@ -120,9 +126,21 @@ async def _git() -> Finding:
 
 
 def _home(folder: Path) -> Finding:
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    places = (folder, *folder.absolute().parents)
+    existing = next(path for path in places if os.access(path, os.F_OK))  # `exists` raises where it may not look
     fits = existing.is_dir() and os.access(existing, os.W_OK)
-    return Finding("runs", fits, f"kept in {folder / 'runs'}" + ("" if fits else ": not writable"), needed=True)
+    text, remedy = f"kept in {folder / 'runs'}", "set SWARM_HOME to a folder that you may write to"
+    return Finding("runs", fits, text if fits else f"{text}: not writable", True, "" if fits else remedy)
+
+
+async def _sandboxes() -> list[Finding]:
+    """What works of them; where nothing can be kept, nothing could be tried."""
+    from swarm.errors import MachineError
+
+    try:
+        return await look()
+    except MachineError as error:
+        return [Finding("sandbox", False, f"not tried: {error.message}", needed=True, remedy=error.remedy)]
 
 
 async def _cut_off() -> list[Finding]:

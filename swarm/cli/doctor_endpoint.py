@@ -99,6 +99,8 @@ async def _listed(where: Endpoint, names: list[str], show: Show) -> Finding:
             answer = await list_models(client, where.base_url, LIST_TIMEOUT, headers)
     except TimeoutError:
         return finding(False, f"does not list its models within {LIST_TIMEOUT:g} s")
+    except ImportError as error:  # a SOCKS proxy, and no socksio
+        return finding(False, f"cannot be reached: {error}")
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         return finding(False, f"cannot be reached ({type(error).__name__})")
     refused = not 200 <= answer.status < 300

@@ -11,11 +11,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="serve the embedded stand-in for a model (no language model) over HTTP, or record calls to a real one",
         description="Serve an OpenAI-compatible endpoint without a model: a Python repairer, or a script. "
         "Runs until SIGINT or SIGTERM.",
+        allow_abbrev=False,
     )
     parser.add_argument("--host", default="127.0.0.1", metavar="H", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", default=0, type=int, metavar="N", help="port; 0 (the default) takes any free one")
     parser.add_argument(
-        "--policy", default="repair", metavar="repair|script:FILE", help="what answers (default: %(default)s)"
+        "--policy", default="repair", metavar="repair|documents|script:FILE", help="what answers (default: %(default)s)"
     )
     parser.add_argument(
         "--proxy",
@@ -27,7 +28,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="NAME",
         help="environment variable with the key that clients must send; needed where others reach --host",
     )
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

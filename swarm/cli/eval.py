@@ -17,6 +17,10 @@ _TEXT = (
 )
 
 
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
+
+
 def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     """Declare the command and those below it."""
     parser = commands.add_parser(
@@ -31,13 +35,15 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
 
     for name in SUITES:
         module = _module(name)
-        own = suites.add_parser(name, help=module.HELP, description=f"{module.HELP}. {_TEXT}", allow_abbrev=False)
+        own = suites.add_parser(
+            name, help=module.HELP, description=f"{_sentence(module.HELP)} {_TEXT}", allow_abbrev=False
+        )
         module.add_arguments(own)
         add_runner_arguments(own)
         if hasattr(module, "add_actions"):
             module.add_actions(own.add_subparsers(dest="action", metavar="ACTION", required=False))
     compare = _module("compare")
-    own = suites.add_parser("compare", help=compare.HELP, description=compare.HELP, allow_abbrev=False)
+    own = suites.add_parser("compare", help=compare.HELP, description=_sentence(compare.HELP), allow_abbrev=False)
     compare.add_arguments(own)
 
 

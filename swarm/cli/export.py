@@ -15,9 +15,10 @@ FORMATS = ("atif", "verifiers", "verl", "trl", "slime", "sft", "parquet")
 def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     """Declare the command."""
     text = "write the logs of runs in the form of a trainer"
-    parser = commands.add_parser("export", help=text, description=text, allow_abbrev=False)
+    about = "Write the logs of runs in the form of a trainer, or as Parquet."
+    parser = commands.add_parser("export", help=text, description=about, allow_abbrev=False)
     parser.add_argument("runs", metavar="RUN", nargs="+", help=RUN_HELP)
-    parser.add_argument("--format", required=True, choices=FORMATS, help=f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
+    parser.add_argument("--format", required=True, choices=FORMATS, help="that of a trainer; parquet: tables")
     parser.add_argument("--out", metavar="PATH", required=True, help="the file; for atif of several runs the folder")
 
 

@@ -19,7 +19,11 @@ NOT_ALL = 3
 def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     """Declare the command."""
     parser = commands.add_parser(
-        "gc", help="remove what killed runs left behind: sandboxes, mounts, processes, files", allow_abbrev=False
+        "gc",
+        help="remove what killed runs left behind: sandboxes, mounts, processes, files",
+        description="Find what killed runs left behind: sandboxes, mounts, processes, files; remove it with --yes, or "
+        "when the question on the terminal is answered so.",
+        allow_abbrev=False,
     )
     parser.add_argument("--yes", action="store_true", help="remove it without asking")
     parser.add_argument("--json", action="store_true", help="one JSON object for each run, a line each")

@@ -19,7 +19,9 @@ _CALL_S = 900.0
 
 def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     """Declare the command and its actions."""
-    image = commands.add_parser("image", help="build images for sandboxes, list and remove them", allow_abbrev=False)
+    text = "build images for sandboxes, list and remove them"
+    about = "Build images for sandboxes, list and remove them."
+    image = commands.add_parser("image", help=text, description=about, allow_abbrev=False)
     actions = image.add_subparsers(dest="action", metavar="ACTION", required=True)
     build = actions.add_parser(
         "build",
@@ -39,10 +41,12 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     build.add_argument("--package", metavar="P", action="append", default=[], help="a further package; may be repeated")
     build.add_argument("--suite", metavar="S", default="", help="such as bookworm (default: this machine's)")
     build.add_argument("--mirror", metavar="URL", default="", help="where packages come from (default: as apt)")
-    listing = actions.add_parser("list", help="list the images that were built here", allow_abbrev=False)
+    text, about = "list the images that were built here", "List the images that were built here."
+    listing = actions.add_parser("list", help=text, description=about, allow_abbrev=False)
     listing.add_argument("--json", action="store_true", help="one JSON object a line")
-    remove = actions.add_parser("remove", help="remove an image that was built here", allow_abbrev=False)
-    remove.add_argument("name", metavar="NAME")
+    text, about = "remove an image that was built here", "Remove an image that was built here."
+    remove = actions.add_parser("remove", help=text, description=about, allow_abbrev=False)
+    remove.add_argument("name", metavar="NAME", help="as `swarm image list` tells it")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -31,6 +31,7 @@ CONFIGURED = (
     "ask_usd",
     "aggregate",
     "table_key",
+    "worker",
     "executor",
     "ray_address",
     "sandbox",
@@ -84,18 +85,34 @@ def add_models(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
 def add_limits(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     """What a run may use, but for its budget; gives the group."""
     limits = parser.add_argument_group("limits")
-    limits.add_argument("--max-agents", type=int, metavar="N", help="sub-agents of the whole run")
+    limits.add_argument("--max-agents", type=int, metavar="N", help="sub-agents of the whole run (default: 64)")
     limits.add_argument("--max-depth", type=int, metavar="N", help="parl: levels of sub-agents, 1 (default) to 4")
-    limits.add_argument("--concurrency", type=int, metavar="N", help="sub-agents at work at once")
-    limits.add_argument("--repairs", type=int, metavar="N", help="tries to repair a patch that was not merged")
-    limits.add_argument("--max-steps", type=int, metavar="N", help="model calls of one sub-agent")
-    limits.add_argument("--max-critical-steps", type=int, metavar="N", help="steps of the longest way through the run")
-    limits.add_argument("--context-tokens", type=int, metavar="N", help="window of the models, prompt and answer")
-    limits.add_argument("--timeout", type=float, metavar="SECONDS", help="wall time for the whole run")
-
-    limits.add_argument("--max-in-flight", type=int, metavar="N", help="model calls at once to one endpoint and key")
+    limits.add_argument("--concurrency", type=int, metavar="N", help="sub-agents at work at once (default: 8)")
+    limits.add_argument("--repairs", type=int, metavar="N", help="tries to repair an unmerged patch (default: 2)")
+    limits.add_argument("--max-steps", type=int, metavar="N", help="model calls of one sub-agent (default: 100)")
     limits.add_argument(
-        "--park", type=float, metavar="SECONDS", help="wait out a used-up quota or a wrong key: try again so often"
+        "--max-critical-steps",
+        type=int,
+        metavar="N",
+        help="steps of the longest way through the run (default: no limit)",
+    )
+    limits.add_argument(
+        "--context-tokens",
+        type=int,
+        metavar="N",
+        help="window of the models, prompt and answer (default: as the endpoint tells)",
+    )
+    limits.add_argument(
+        "--timeout", type=float, metavar="SECONDS", help="wall time for the whole run (default: no limit)"
+    )
+    limits.add_argument(
+        "--max-in-flight", type=int, metavar="N", help="model calls at once to one endpoint and key (default: 256)"
+    )
+    limits.add_argument(
+        "--park",
+        type=float,
+        metavar="SECONDS",
+        help="wait out a used-up quota or a wrong key, with a try every so many seconds (default: the run ends)",
     )
     return limits
 
@@ -112,12 +129,17 @@ def add_place(parser: argparse.ArgumentParser) -> None:
 
 
 def add_sandboxes(parser: argparse.ArgumentParser) -> None:
-    """Where tools run, and which there are."""
+    """Who works, where tools run, and which there are."""
     add_place(parser)
+    parser.add_argument(
+        "--worker",
+        metavar="AGENT",
+        help="somebody else's agent for sub-tasks: acp:COMMAND, command:COMMAND with {task}, or a name of [workers]",
+    )
     sandbox = parser.add_argument_group("sandbox")
     sandbox.add_argument("--sandbox", choices=SANDBOXES, help="where tools run (default: the strongest there is)")
     sandbox.add_argument(
-        "--image", metavar="NAME", help="image of the sandboxes; `host`: this machine's system folders"
+        "--image", metavar="NAME", help="image of the sandboxes; `host` (default): this machine's system folders"
     )
     sandbox.add_argument(
         "--network",

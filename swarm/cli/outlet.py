@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 import anyio
 
+from swarm.cli.own_end import own_end
+
 CHUNK = 4096  # what a pipe that is ready takes in one write without blocking (PIPE_BUF)
 
 
@@ -32,18 +34,18 @@ class Outlet:
 
     async def run(self) -> None:
         """Write until closed and empty, or until it cannot."""
-        with self._receiver:
+        with self._receiver, own_end(self._fd, os.O_WRONLY) as own:
             try:
                 async for text in self._receiver:
-                    await self._write(text.encode("utf-8", "replace"))
+                    await self._write(text.encode("utf-8", "replace"), own)
             except OSError as error:
                 self._broken(error)
 
-    async def _write(self, data: bytes) -> None:
+    async def _write(self, data: bytes, own: int) -> None:
         left = memoryview(data)
         while left:
             try:
-                await anyio.wait_writable(self._fd)
+                await anyio.wait_writable(own)
             except PermissionError:  # a regular file is always ready, and epoll will not have it
                 await anyio.lowlevel.checkpoint()
             left = left[os.write(self._fd, left[:CHUNK]) :]

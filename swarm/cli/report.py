@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     if args.html is None:
         raise UsageError("a report is a page", remedy="say where it goes: `--html FILE`, or `--html -`")
     if len(args.run) > 2:
-        raise UsageError("one run is reported, or two side by side")
+        raise UsageError("one run is reported, or two side by side", remedy="name one or two runs")
     if not args.html:
         raise UsageError("--html '' names no file", remedy="say where the page goes: `--html FILE`, or `--html -`")
     path = Path(args.html)

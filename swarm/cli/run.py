@@ -36,6 +36,14 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--repo", metavar="PATH", help="the git repository (default: the one around this folder)")
     where.add_argument("--no-repo", action="store_true", help="a task without a repository")
+    parser.add_argument(
+        "--attach",
+        metavar="PATH",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="behind TASK: files and folders to answer from, with sources: text, Markdown, HTML, PDF, PNG, JPEG",
+    )
     gate = parser.add_mutually_exclusive_group()
     gate.add_argument(
         "--test", metavar="CMD", help="the gate: the command that the merged tree must pass (default: found by itself)"
@@ -51,8 +59,8 @@ def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     )
 
     limits = add_limits(parser)
-    limits.add_argument("--budget-usd", type=float, metavar="X", help="dollars for the whole run")
-    limits.add_argument("--budget-tokens", type=int, metavar="N", help="tokens for the whole run")
+    limits.add_argument("--budget-usd", type=float, metavar="X", help="dollars for the whole run (default: no limit)")
+    limits.add_argument("--budget-tokens", type=int, metavar="N", help="tokens for the whole run (default: no limit)")
     limits.add_argument("--ask-usd", type=float, metavar="X", help="on a terminal, ask before a stage beyond X dollars")
 
     answer = parser.add_argument_group("the answer")
@@ -123,6 +131,7 @@ def _run(args: argparse.Namespace, known: Known) -> int:
             dry_run=args.dry_run,
             approve=asks,
             controls=display.controls,
+            attach=args.attach,
         )
 
     def another() -> bool:

@@ -18,9 +18,19 @@ RUN_HELP = "a run's id, the start of it, its folder, or `last`"
 
 def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     """Declare the two commands."""
-    runs = commands.add_parser("runs", help="list the runs, newest first", allow_abbrev=False)
+    runs = commands.add_parser(
+        "runs",
+        help="list the runs, newest first",
+        description="List the runs that are kept under SWARM_HOME, newest first, one a line.",
+        allow_abbrev=False,
+    )
     runs.add_argument("--json", action="store_true", help="one JSON object a line")
-    show = commands.add_parser("show", help="tell what happened in a run", allow_abbrev=False)
+    show = commands.add_parser(
+        "show",
+        help="tell what happened in a run",
+        description="Tell what happened in a run: its stages and sub-agents, merges, gate, answer, and what it used.",
+        allow_abbrev=False,
+    )
     show.add_argument("run", metavar="RUN", help=RUN_HELP)
     show.add_argument("--json", action="store_true", help="the events of its journal, one JSON object a line")
 

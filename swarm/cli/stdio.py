@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
 
 def open_closed_streams() -> None:
-    """Let closed standard streams lead nowhere: else the next file opened would take their number."""
+    """Let closed standard streams lead nowhere: else the next file opened would take their number. Those that are open
+    take any character."""
     for fd, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
             os.fstat(fd)
@@ -16,6 +18,9 @@ def open_closed_streams() -> None:
         if getattr(sys, name) is None:
             nowhere = os.open(os.devnull, os.O_RDWR)
             setattr(sys, name, open(nowhere, mode, encoding="utf-8", closefd=False))  # noqa: SIM115  open to the end
+        stream = getattr(sys, name)
+        if mode == "w" and isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")  # for what the locale has no characters for
 
 
 def one_line(message: str) -> str:

@@ -16,7 +16,8 @@ MOST = 200
 def add_parser(commands: argparse._SubParsersAction[Any]) -> None:
     """Declare the command."""
     text = "check the log of a run: whole, in order, its tokens, hashes and sums as they should be"
-    parser = commands.add_parser("validate", help=text, description=text, allow_abbrev=False)
+    about = "Check the log of a run: whole, in order, its tokens, hashes and sums as they should be."
+    parser = commands.add_parser("validate", help=text, description=about, allow_abbrev=False)
     parser.add_argument("run", metavar="RUN", help=RUN_HELP)
     parser.add_argument("--json", action="store_true", help="one JSON object for each problem a line")
 

@@ -121,7 +121,7 @@ class _Chat:
             except ClientDisconnect:
                 return
             async with anyio.create_task_group() as group:
-                group.start_soon(_cancel_when_gone, receive, group.cancel_scope)
+                group.start_soon(cancel_when_gone, receive, group.cancel_scope)
                 fault = self._api.faults.at(position)
                 exchange = _Exchange(self._api, request, send, fault, arrived)
                 try:
@@ -131,7 +131,8 @@ class _Chat:
                 group.cancel_scope.cancel()
 
 
-async def _cancel_when_gone(receive: Receive, scope: anyio.CancelScope) -> None:
+async def cancel_when_gone(receive: Receive, scope: anyio.CancelScope) -> None:
+    """Cancel what is done for a client when it has left."""
     while (await receive())["type"] != "http.disconnect":
         pass
     scope.cancel()

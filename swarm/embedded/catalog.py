@@ -1,4 +1,4 @@
-"""From the word for a policy (`repair`, `script:FILE`) to what the endpoint serves."""
+"""From the word for a policy (`repair`, `documents`, `script:FILE`) to what the endpoint serves."""
 
 from __future__ import annotations
 
@@ -22,12 +22,16 @@ def load_policies(spec: str) -> tuple[Mapping[str, Policy], Faults | None]:
         from swarm.embedded.repair.policy import RepairPolicy
 
         return _named(RepairPolicy()), None
+    if spec == "documents":
+        from swarm.embedded.documents.policy import DocumentsPolicy
+
+        return _named(DocumentsPolicy()), None
     if kind == "script" and argument:
         script = load_script(Path(argument))
         odd = script.faults or script.limit or script.lacks or script.window
         faults = Faults(script.faults, script.seed, script.limit, script.lacks, script.window) if odd else None
         return _named(ScriptPolicy(script, argument)), faults
-    raise UsageError(f"unknown policy '{spec}'", remedy="use `repair` or `script:FILE`")
+    raise UsageError(f"unknown policy '{spec}'", remedy="use `repair`, `documents` or `script:FILE`")
 
 
 def _named(policy: Policy) -> Mapping[str, Policy]:

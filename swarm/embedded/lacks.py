@@ -24,7 +24,7 @@ class Lack(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    what: Literal["tools", "json_schema", "json_object", "stream_usage", "seed", "tokens"]
+    what: Literal["tools", "json_schema", "json_object", "stream_usage", "seed", "tokens", "images"]
     how: Literal["refuses", "ignores", "fails"] = "refuses"
 
     def apply(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -33,6 +33,8 @@ class Lack(BaseModel):
         Raises:
             ApiError: it does not.
         """
+        if self.what == "images":
+            return self._without_images(body)
         members = _MEMBERS.get(self.what, _FORMAT)
         form = body.get("response_format")
         if members == _FORMAT and (not isinstance(form, dict) or form.get("type") != self.what):
@@ -45,3 +47,17 @@ class Lack(BaseModel):
         if self.how == "fails":
             raise ApiError(500, "The server had an error.", type="server_error")
         return {key: value for key, value in body.items() if key not in members}
+
+    def _without_images(self, body: dict[str, Any]) -> dict[str, Any]:
+        messages = body.get("messages")
+        held = (
+            [each.get("content") for each in messages if isinstance(each, dict)] if isinstance(messages, list) else []
+        )
+        parts = [part for content in held if isinstance(content, list) for part in content]
+        if not any(isinstance(part, dict) and part.get("type") == "image_url" for part in parts):
+            return body
+        if self.how == "refuses":
+            raise ApiError(400, "This model does not support image input.", param="messages", code="unsupported_value")
+        if self.how == "fails":
+            raise ApiError(500, "The server had an error.", type="server_error")
+        return body

@@ -27,6 +27,7 @@ from starlette.types import Receive, Scope, Send
 
 from swarm.addresses import address
 from swarm.config import Capabilities, home
+from swarm.embedded.app import cancel_when_gone
 from swarm.embedded.guard import bearer
 from swarm.embedded.proxy_answers import Collected
 from swarm.embedded.proxy_exchange import Chat, Exchange
@@ -184,7 +185,7 @@ class _Passing:
             return
         passage = _Passage(self._gateway, request, send)
         async with anyio.create_task_group() as group:
-            group.start_soon(_cancel_when_gone, receive, group.cancel_scope)
+            group.start_soon(cancel_when_gone, receive, group.cancel_scope)
             answer = await passage.go(bytes(body))
             if answer is not None:
                 await answer(scope, receive, send)
@@ -295,12 +296,6 @@ class _Passage:
     def _clean(self, text: str) -> str:
         """A message for the record, without the client's key."""
         return Redactor({"api_key": self._key}).redact(text)[0] if self._key else text
-
-
-async def _cancel_when_gone(receive: Receive, scope: anyio.CancelScope) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    scope.cancel()
 
 
 def _object(body: bytes) -> Mapping[str, Any] | None:

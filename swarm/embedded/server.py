@@ -45,26 +45,37 @@ async def serve(
         UsageError: the address cannot be listened on.
     """
     with await _bind(host, port) as listener:
-        config = uvicorn.Config(
-            app,
-            http=_Protocol,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            backlog=BACKLOG,
-            timeout_keep_alive=KEEP_ALIVE_S,
-        )
-        server = _Server(config)
-        async with anyio.create_task_group() as group:
-            group.start_soon(server.run_on, listener)
-            try:
-                await server.ready.wait()
-                task_status.started(_base_url(host, listener))
-                await anyio.sleep_forever()
-            finally:
-                server.stop()
+        await serve_on(app, listener, _base_url(host, listener), task_status=task_status)
+
+
+async def serve_on(
+    app: ASGIApp,
+    listener: socket.socket,
+    base_url: str,
+    *,
+    task_status: anyio.abc.TaskStatus[str] = anyio.TASK_STATUS_IGNORED,
+) -> None:
+    """As `serve`, at a socket that listens already and stays the caller's to close; reports `base_url`."""
+    config = uvicorn.Config(
+        app,
+        http=_Protocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_S,
+    )
+    server = _Server(config)
+    async with anyio.create_task_group() as group:
+        group.start_soon(server.run_on, listener)
+        try:
+            await server.ready.wait()
+            task_status.started(base_url)
+            await anyio.sleep_forever()
+        finally:
+            server.stop()
 
 
 @asynccontextmanager

@@ -49,8 +49,19 @@ class AssistantToolCall(_Tolerant):
     function: FunctionCall
 
 
+class ImageUrl(_Tolerant):
+    url: str = Field(pattern=r"^(data:image/[a-z+.-]{1,40};base64,|https?://)")
+
+
 class ContentPart(_Tolerant):
     type: str
+    image_url: ImageUrl | None = None
+
+    @model_validator(mode="after")
+    def _holds_what_it_says(self) -> ContentPart:
+        if self.type == "image_url" and self.image_url is None:
+            raise ValueError("'image_url' must be given in a part of this type")
+        return self
 
 
 class ChatMessage(_Tolerant):

@@ -19,6 +19,7 @@ from swarm.agents.landing import FINISH_ANSWER, Landing
 from swarm.agents.late import LatePlace, open_place
 from swarm.agents.repetition import Repetition
 from swarm.budgets.headcount import Headcount
+from swarm.documents.audit import Auditor
 from swarm.errors import PlanError
 from swarm.orchestrators.delegation import ASSIGN, CREATE, SCHEMAS, Delegation, Refused
 from swarm.places.pool import Place, Pool
@@ -43,6 +44,7 @@ class Bench:
     kit: ToolKit
     context: ContextPolicy = field(default_factory=ContextPolicy)
     pace: Pace = field(default_factory=Pace)
+    auditor: Auditor | None = None
 
 
 _NONE = ToolResult("")
@@ -117,13 +119,25 @@ class ParlOrchestrator:
                 if repeated := self._repeated(asked):
                     raise PlanError(f"the orchestrator went round in circles: {repeated}, with the same results")
             elif reply.content.strip() and reply.finish_reason != "length":
+                if told := await self._objection(reply.content):
+                    self._say(told)
+                    continue
                 return Finish(reply.content.strip())
             elif nudged:
-                raise PlanError("the orchestrator gave neither an answer nor a tool call")
+                raise PlanError(
+                    "the orchestrator gave neither an answer nor a tool call",
+                    remedy="--planner-model names another model for it",
+                )
             else:
                 nudged = True
                 self._say(_NUDGE)
         return Finish("", limit=f"the orchestrator used all its {self._max_steps} steps and gave no answer")
+
+    async def _objection(self, text: str) -> str:
+        """What is to be said of an answer about attached documents; where the journal goes on, it stands there."""
+        if (auditor := self._bench.auditor) is None or self._conversation.recorded:
+            return "go on" if auditor is not None else ""
+        return await auditor.objection(text, self._conversation.trajectory_id, scope="")
 
     def _repeated(self, asked: Sequence[_Asked]) -> str:
         """What is repeated, by the rule for sub-agents: but a whole turn is one use, for only its end is answered."""

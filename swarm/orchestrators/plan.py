@@ -69,7 +69,10 @@ class PlanOrchestrator:
                     return plan
             if again:
                 self._say(plan_problems(found))
-        raise PlanError(f"the planner gave no plan that can be run: {'; '.join(found)}")
+        raise PlanError(
+            f"the planner gave no plan that can be run: {'; '.join(found)}",
+            remedy="mode single needs no plan, and --planner-model names another model for it",
+        )
 
     def _say(self, text: str) -> None:
         self._conversation.say({"role": "user", "content": text})

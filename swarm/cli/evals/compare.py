@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     from swarm.legible import json_line
 
     if args.json and args.html == "-":
-        raise UsageError("--json and --html - both write to standard output")
+        raise UsageError("--json and --html - both write to standard output", remedy="give --html a file")
     metrics = _listed(args.metric)
     unknown = [name for name in metrics if name not in BY_NAME]
     if unknown:

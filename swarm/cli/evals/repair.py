@@ -67,5 +67,5 @@ def _origins(args: argparse.Namespace) -> list[Origin]:
             raise UsageError("--package and --packages are two things", remedy="give one of them")
         return [local(Path(args.package), args.sources, args.package_test)]
     if args.sources or args.package_test:
-        raise UsageError("--sources and --test belong to --package")
+        raise UsageError("--sources and --test belong to --package", remedy="give --package PATH, or leave them out")
     return [pinned(name) for name in dict.fromkeys((args.packages or "boltons").split(",")) if name]

@@ -41,7 +41,12 @@ def add_actions(actions: argparse._SubParsersAction[Any]) -> None:
     """Declare `grade` and `build`."""
     from swarm.cli.evals.common import add_grading_arguments
 
-    grade = actions.add_parser("grade", help="grade predictions that were made elsewhere", allow_abbrev=False)
+    grade = actions.add_parser(
+        "grade",
+        help="grade predictions that were made elsewhere",
+        description="Grade predictions that were made elsewhere, in the instances' images, with the official reports.",
+        allow_abbrev=False,
+    )
     grade.add_argument("predictions", metavar="PREDS", help="JSON (a map or a list) or JSONL in the official form")
     _add_data(grade)
     _add_grading(grade)
@@ -146,7 +151,9 @@ def _build(args: argparse.Namespace) -> int:
     ids = [id for id in args.ids.split(",") if id] or list(rows)
     strange = [id for id in ids if id not in rows]
     if strange:
-        raise UsageError(f"--ids: {', '.join(strange)} not in {args.dataset}")
+        raise UsageError(
+            f"--ids: {', '.join(strange)} not in {args.dataset}", remedy="give values of its `instance_id`"
+        )
     if not args.repo_mirror:
         raise UsageError("no repository is named", remedy="give --repo-mirror DIR: a clone, or a folder of clones")
     return anyio.run(_build_all, args, [rows[id] for id in ids])

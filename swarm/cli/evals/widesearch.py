@@ -26,13 +26,23 @@ def add_actions(actions: argparse._SubParsersAction[Any]) -> None:
     """Declare `grade` and `make`."""
     from swarm.cli.evals.common import add_grading_arguments
 
-    grade = actions.add_parser("grade", help="grade answers that are there already", allow_abbrev=False)
+    grade = actions.add_parser(
+        "grade",
+        help="grade answers that are there already",
+        description="Grade answers that are there already, cell by cell.",
+        allow_abbrev=False,
+    )
     grade.add_argument("responses", metavar="RESPONSES", help="JSON lines: instance_id, response, trial")
     add_grading_arguments(grade)
     _add_data(grade)
     _add_judge(grade)
     grade.set_defaults(handler=_grade)
-    make = actions.add_parser("make", help="write a synthetic world in WideSearch's own form", allow_abbrev=False)
+    make = actions.add_parser(
+        "make",
+        help="write a synthetic world in WideSearch's own form",
+        description="Write a synthetic world in WideSearch's own form, made by a seed.",
+        allow_abbrev=False,
+    )
     make.add_argument("--synthetic", metavar="N", type=int, default=8, help="questions (default: 8)")
     make.add_argument("--seed", metavar="S", type=int, default=0, help="what the world is made by (default: 0)")
     make.add_argument("--out", metavar="DIR", required=True, help="where widesearch.jsonl and its folders go")

@@ -21,6 +21,7 @@ from swarm.events import (
     Notice,
     ToolFinished,
     ToolStarted,
+    WorkerSaid,
 )
 from swarm.journal.records import parse_line
 from swarm.legible import clean
@@ -118,6 +119,8 @@ def _told(event: Event) -> Iterator[Piece]:
             )
         case AgentTold():
             yield "", f"told to finish: {line(event.text, 400)}", "yellow"
+        case WorkerSaid() if event.text:
+            yield "", f"{event.kind}{f' ({event.status})' if event.status else ''}: {line(event.text, 400)}", "cyan"
         case BoardPosted():
             yield "", f"board: {event.action} {line(event.key, 80)} {line(event.text, 400)}".rstrip(), "magenta"
         case Notice():
@@ -133,7 +136,10 @@ def _told(event: Event) -> Iterator[Piece]:
 
 def _call(event: CallFinished) -> Iterator[Piece]:
     for message in event.new_messages:
-        if message.get("role") in _STYLES and isinstance(content := message.get("content"), str):
+        content = message.get("content")
+        if isinstance(content, list):  # images beside the text, which names them
+            content = "\n".join(str(part["text"]) for part in content if isinstance(part, dict) and part.get("text"))
+        if message.get("role") in _STYLES and isinstance(content, str):
             yield "", "", ""
             yield "", f"{message['role']}:", "dim bold"
             yield from _text(content, "dim")

@@ -14,6 +14,7 @@ from collections.abc import Callable
 import anyio
 
 from swarm.cli.outlook import Watcher
+from swarm.cli.own_end import own_end
 from swarm.cli.screen.desk import Desk
 from swarm.cli.screen.frame import frame, overview
 from swarm.cli.screen.head import Traffic
@@ -148,20 +149,23 @@ class Screen:
 
     async def _listen(self, keyboard: int) -> None:
         """Take keys, as long as they come."""
-        while True:
-            await anyio.wait_readable(keyboard)
-            if not self._terminal.taken:  # in the background, or stopped: they are another's
-                await anyio.sleep(INTERVAL)
-                continue
-            try:
-                data = os.read(keyboard, 4096)
-            except OSError:
-                return
-            if not data:
-                return
-            for key in keys(data):
-                self.desk.press(key)
-            self._woken.set()
+        with own_end(keyboard, os.O_RDONLY) as own:
+            while True:
+                await anyio.wait_readable(own)
+                if not self._terminal.taken:  # in the background, or stopped: they are another's
+                    await anyio.sleep(INTERVAL)
+                    continue
+                try:
+                    data = os.read(own, 4096)
+                except BlockingIOError:  # they were another's
+                    continue
+                except OSError:
+                    return
+                if not data:
+                    return
+                for key in keys(data):
+                    self.desk.press(key)
+                self._woken.set()
 
     async def _mind_signals(self) -> None:
         """Ctrl-Z gives the terminal back before the process stops; another size, and going on, draw anew."""

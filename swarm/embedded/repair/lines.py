@@ -57,7 +57,7 @@ class Tracer:
             m = sys.monitoring
             if m.get_tool(3) is None:
                 m.use_tool_id(3, "repair")
-                m.register_callback(3, m.events.LINE, self._on_line)
+            m.register_callback(3, m.events.LINE, self._on_line)  # always: a fork inherits another's callback
             m.set_events(3, m.events.LINE)
             m.restart_events()
         else:

@@ -292,10 +292,11 @@ def _told(r: dict[str, Any]) -> str:
         return "The tests pass already."
     effort = f"({r['tried']} candidates tried, {r['cpu_s']} s of CPU)"
     if status not in ("repaired", "partial"):
-        return f"No edit found for {r['targets']} failing tests {effort}."
+        return f"No edit found for {r['targets']} failing test{'s' * (r['targets'] != 1)} {effort}."
     changes = "; ".join(f"{e['path']}:{e['line']} `{e['old']}` -> `{e['new']}`" for e in r["edits"])
     if status == "repaired":
-        return f"Changed {changes}: all {r['targets']} tests pass {effort}."
+        passes = "the test passes" if r["targets"] == 1 else f"all {r['targets']} tests pass"
+        return f"Changed {changes}: {passes} {effort}."
     rest = ", ".join(r["still"])
     return f"Partial: changed {changes}; {r['failing']} of {r['targets']} tests still fail ({rest}) {effort}."
 
