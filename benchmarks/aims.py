@@ -61,7 +61,7 @@ def best(row: Heading, results: Results, figure: Figure) -> tuple[str, float, fl
 def _calls(row: Heading, results: Results) -> list[Aim]:
     cpu, _, python = row.figures
     aims = []
-    if ours := summed(results, row, "swarm", cpu):
+    if ours := summed(results, row, "swarm-given", cpu) or summed(results, row, "swarm", cpu):
         aims.append(
             Aim(
                 "CPU of a model call, all of a sub-agent in it: ≤ 0.85 ms",
@@ -92,7 +92,8 @@ def _told(nearest: tuple[str, float, float]) -> str:
 
 def _thousand(row: Heading, results: Results) -> list[Aim]:
     names = [each.name for each in row.competitors if each.kind == "ours"]
-    failed, of = (sum(failures(results, row, name)[part] for name in names) for part in (0, 1))
+    counted = [failures(results, row, name) for name in names]
+    failed, of = sum(each[0] for each in counted), sum(each[1] for each in counted)
     aims = [Aim(f"{row.title}: not one failure", f"{failed} of {of} failed", failed == 0)] if of else []
     ratio = next(figure for figure in row.figures if figure.key == "ratio")
     found = summed(results, row, "swarm-given", ratio)

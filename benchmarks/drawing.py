@@ -17,6 +17,7 @@ from benchmarks.record import Heading, Results, load, merged
 from benchmarks.sums import short, summed
 
 COLOURS = {"ours": "#0b7a75", "floor": "#9aa5b1", "peer": "#c8553d"}
+_IN_SCENES = {"simulate-policies", "simulate-latency"}
 LINES = ("#0b7a75", "#c8553d", "#5b6c9e", "#d9a441", "#7a4b8c", "#5a8f3c")
 mpl.rcParams.update({
     "svg.hashsalt": "swarm", "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 10,
@@ -83,6 +84,22 @@ def curve(row: Heading, results: Results, folder: Path) -> None:
     _save(picture, folder / f"bench-{row.name}")
 
 
+def scenes(row: Heading, results: Results, folder: Path) -> None:
+    """Each figure of every competitor in a panel of its own: for figures of one kind."""
+    shown = [each for each in reversed(row.competitors) if summed(results, row, each.name, row.figures[0])]
+    size = (2.2 + 1.55 * len(row.figures), 1.0 + 0.3 * len(shown))
+    picture, grid = plt.subplots(1, len(row.figures), figsize=size, squeeze=False, sharey=True)
+    for axes, figure in zip(grid[0], row.figures, strict=True):
+        for at, each in enumerate(shown):
+            if (one := summed(results, row, each.name, figure)) is not None:
+                axes.barh(at, one.median, color=COLOURS[each.kind], height=0.7)
+                axes.plot([one.least, one.most], [at, at], color="black", linewidth=1)
+        axes.set_title(figure.title, loc="left", fontsize=10)
+    grid[0][0].set_yticks(range(len(shown)), [each.title for each in shown])
+    picture.suptitle(row.title, x=0.01, ha="left", fontsize=11)
+    _save(picture, folder / f"bench-{row.name}")
+
+
 def overview(rows: list[tuple[Heading, Results]], folder: Path) -> None:
     """Of every row and figure: how many times as good ours is as the best framework or tool."""
     found = []
@@ -128,7 +145,7 @@ def _save(picture: plt.Figure, path: Path) -> None:
 def main(folder: Path, files: list[Path]) -> None:
     rows = merged(sorted((load(path) for path in files), key=lambda results: results.date))
     for row, results in rows:
-        (curve if row.axis else bars)(row, results, folder)
+        (curve if row.axis else scenes if row.name in _IN_SCENES else bars)(row, results, folder)
     overview(rows, folder)
 
 

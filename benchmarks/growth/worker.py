@@ -86,7 +86,7 @@ async def agents(url: str, count: int, sandbox: str, *, counted: bool) -> dict[s
         if counted:
             with Counter() as counter:
                 result = await begin(f"Look up {count} items.")
-            return {**told(result, count), "python_calls": counter.calls / result.usage.calls}
+            return {**told(result, count), "python_calls": counter.calls / max(1, result.usage.calls)}
         gc.collect()
         before, cpu, wall = kilobytes("VmRSS"), cpu_seconds(), time.perf_counter()
         Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
@@ -94,7 +94,7 @@ async def agents(url: str, count: int, sandbox: str, *, counted: bool) -> dict[s
         cpu, peak = cpu_seconds() - cpu, kilobytes("VmHWM")
     return {
         **told(result, count),
-        "cpu_ms": 1000 * cpu / result.usage.calls,
+        "cpu_ms": 1000 * cpu / max(1, result.usage.calls),
         "kb_per_agent": (peak - before) / count,
         "rss_mb": peak / 1024,
         "calls_per_s": result.usage.calls / (time.perf_counter() - wall),
@@ -104,7 +104,11 @@ async def agents(url: str, count: int, sandbox: str, *, counted: bool) -> dict[s
 def told(result: RunResult, count: int) -> dict[str, Any]:
     """How many agents failed."""
     done = result.outcomes.get("completed", 0)
-    return {"failed": count - done, "of": count, "error": "" if done == count else f"{result.status}"}
+    return {
+        "failed": count - done,
+        "of": count,
+        "error": "" if done == count else f"{result.status}: {result.answer[:200]}",
+    }
 
 
 async def turns(url: str, count: int, sandbox: str, *, counted: bool) -> list[dict[str, float]]:

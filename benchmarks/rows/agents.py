@@ -13,6 +13,7 @@ _OURS, _FLOOR, _PEER = "ours", "floor", "peer"
 COMPETITORS = (
     Competitor("swarm", "swarm, a whole run", _OURS),
     Competitor("swarm-given", "swarm, sub-tasks given (as to the peers)", _OURS),
+    Competitor("swarm-speed", "swarm[speed], sub-tasks given, uvloop", _OURS),
     Competitor("raw", "raw asyncio protocol + orjson, uvloop", _FLOOR, "floors"),
     Competitor("aiohttp", "aiohttp + orjson on plain dicts", _FLOOR, "floors"),
     Competitor("openai-tuned", "AsyncOpenAI tuned: post of bytes, uvloop", _PEER, "openai"),
@@ -50,8 +51,10 @@ QUIET = {
     "LANGSMITH_TRACING": "false",
     "MSWEA_SILENT_STARTUP": "1",
     "OPENAI_API_KEY": "none",
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
 }
-"""No competitor tells its makers about the run, nor asks a question on its first start."""
+"""No competitor tells its makers about the run, nor asks a question on its first start. Arrow's memory: as `swarm run`
+has it (`swarm.tuning`); nobody else uses Arrow."""
 
 
 def _calls(agents: int, quick_agents: int, turns: int) -> Callable[[Place], AbstractContextManager[Measure]]:

@@ -65,6 +65,7 @@ def _row(what: str, count: int, quick_count: int, docker: bool) -> Callable[[Pla
         shown = _shown(place) if docker and place.engine else {}
 
         def measure(competitor: Competitor, number: int) -> Taken:
+            words: tuple[str, ...]
             if competitor.kind == "ours":
                 kind, start = _OURS[competitor.name]
                 words = ("benchmarks.workers.sandbox", start if what == "start" else "exec", kind, str(size))

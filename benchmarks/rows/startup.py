@@ -35,7 +35,7 @@ IMPORTS = {
 }
 """What a user of each must import before the first line of work."""
 _TIMED = "import time\n{}\nprint(time.process_time())"
-COMPETITORS = tuple(each for each in AGENTS if each.name != "swarm-given")
+COMPETITORS = tuple(each for each in AGENTS if not each.name.startswith("swarm-"))
 _HELP = (
     Competitor("swarm", "swarm --help", "ours"),
     Competitor("python", "python3 -c pass", "floor"),

@@ -25,6 +25,7 @@ from benchmarks.peers.common import Run
 WHERE = {
     "swarm": "swarm_run:open_agents",
     "swarm-given": "swarm_run:open_given",
+    "swarm-speed": "swarm_run:open_given",
     "aiohttp": "floors:aiohttp",
     "raw": "floors:raw",
     "openai": "openai_client:documented",
@@ -38,7 +39,7 @@ WHERE = {
     "smolagents": "threaded:smolagents",
     "crewai": "threaded:crewai",
 }
-ON_UVLOOP = {"raw", "openai-tuned"}
+ON_UVLOOP = {"swarm-speed", "raw", "openai-tuned"}
 WARM = 3
 """Agents before the clock starts: imports, connections and the like."""
 
