@@ -142,7 +142,7 @@ async def plant(root: Path, config: FaultConfig) -> Planted:
         MachineError: its tests cannot be run here.
     """
     if not (root / config.package).is_dir():
-        raise UsageError(f"{root / config.package}: no such folder")
+        raise UsageError(f"{root / config.package}: no such folder", remedy="name a folder of the repository")
     with tempfile.TemporaryDirectory(prefix="faults-") as temp:
         copy = Path(temp).resolve() / "tree"
         ignore = shutil.ignore_patterns(".git", "__pycache__")
@@ -185,7 +185,9 @@ async def _look(copy: Path, config: FaultConfig, probers: list[Prober]) -> _Surv
     for reply in replies:
         if reply["exit"] not in (0, 5):  # 5: no tests, where there are fewer test files than probers
             names = ", ".join(reply["failed"][:3]) or "they cannot be collected, or run out of time"
-            raise UsageError(f"the tests of {config.package} do not pass as they are: {names}")
+            raise UsageError(
+                f"the tests of {config.package} do not pass as they are: {names}", remedy="mend or leave out those"
+            )
     return _Survey(copy, config, replies)
 
 

@@ -120,7 +120,9 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         return Manifest.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        raise UsageError(f"{folder} holds no evaluation: there is no {MANIFEST}") from None
+        raise UsageError(
+            f"{folder} holds no evaluation: there is no {MANIFEST}", remedy="name the --out of an evaluation"
+        ) from None
     except (OSError, ValidationError) as error:
         raise UsageError(f"{path} cannot be read: {_said(error)}") from None
 

@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -37,10 +38,18 @@ _STARTS_S = 30.0
 _BOUND = 15.0
 _STOPS = 3
 _INIT_S = 0.02
+_BACKLOG = 128
 
 
 class ProcessSandbox(ChannelSandbox):
     """A folder of this machine. A process that changes its session, streams and environment outlives the sandbox."""
+
+    async def listen(self) -> socket.socket:
+        """See `swarm.hosting.Hosting.listen`: at this machine's own loopback."""
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(_BACKLOG)
+        return listener
 
     async def pause(self) -> None:
         """See `swarm.protocols.Pausable`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import secrets
 from dataclasses import dataclass
@@ -94,11 +96,15 @@ async def prove(exec: Exec, expected: Expected) -> None:
     try:
         result = await exec(_script(ours.name, theirs.name, nonce), timeout=_TIMEOUT)
         answered = await anyio.to_thread.run_sync(_read, theirs)
+        full = answered != nonce and await anyio.to_thread.run_sync(_is_full, expected.workspace)
     finally:
         await anyio.to_thread.run_sync(_forget, ours, theirs)
     if result.timed_out or result.exit_code != 0:
         reason = result.stderr.decode(errors="replace").strip() or f"exit code {result.exit_code}"
         raise SandboxError(f"the sandbox could not be looked at from inside: {reason}", remedy=remedy_told(reason))
+    if full:
+        text = f"{expected.workspace}: {os.strerror(errno.ENOSPC)}"
+        raise SandboxError(text, remedy=remedy_told(text))
     if result.truncated:
         raise SandboxError("the sandbox could not be looked at from inside: it has too much to say")
     text = result.stdout.decode(errors="replace")
@@ -259,6 +265,12 @@ def _read(path: Path) -> str:
     if path.is_symlink() or not path.is_file():
         return ""
     return path.read_text(errors="replace").strip()
+
+
+def _is_full(folder: Path) -> bool:
+    """Whether nobody but root finds a block or makes a file there: what root may still write, a sandbox may not."""
+    found = os.statvfs(folder)
+    return (found.f_bavail == 0 and found.f_blocks > 0) or (found.f_favail == 0 and found.f_files > 0)
 
 
 def _forget(*paths: Path) -> None:

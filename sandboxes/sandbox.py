@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
+from swarm.hosting import Talk
 from swarm.sandboxes.channel.channel import Channel
+from swarm.sandboxes.channel.feed import Feed
+from swarm.sandboxes.channel.output import HeadTail, Told
 from swarm.sandboxes.files import WorkspaceFiles
 from swarm.sandboxes.host_side import as_sandbox_error
 from swarm.sandboxes.shell import absolute
+from swarm.stopping import companions
 from swarm.types import ExecResult
+
+_KEPT = 1 << 16
+"""Bytes of each stream of a command that is talked to, in its result."""
 
 
 class ChannelSandbox:
@@ -44,8 +52,24 @@ class ChannelSandbox:
     ) -> ExecResult:
         """See `swarm.protocols.Sandbox.exec`."""
         folder = absolute(cwd or "", self.workdir)
+        kept = HeadTail(max_output), HeadTail(max_output)
         with as_sandbox_error(self.id):
-            return await self._channel.exec(command, folder=folder, stdin=stdin, timeout=timeout, max_output=max_output)
+            return await self._channel.exec(command, folder=folder, stdin=stdin, timeout=timeout, kept=kept)
+
+    async def converse(self, command: str, talk: Talk, *, cwd: str | None = None) -> ExecResult:
+        """See `swarm.hosting.Hosting.converse`."""
+        folder = absolute(cwd or "", self.workdir)
+        kept = Told(_KEPT, talk.out), Told(_KEPT, talk.err)
+        stdin = talk.words if isinstance(talk.words, bytes) else Feed(talk.words)
+        try:
+            with as_sandbox_error(self.id):
+                async with companions() as group:
+                    if isinstance(stdin, Feed):
+                        group.start_soon(stdin.pour)
+                    return await self._channel.exec(command, folder=folder, stdin=stdin, timeout=math.inf, kept=kept)
+        finally:
+            if isinstance(stdin, Feed):
+                stdin.close()
 
     async def read_file(self, path: str, *, most: int | None = None) -> bytes:
         """See `swarm.protocols.Sandbox.read_file`."""

@@ -74,6 +74,27 @@ async def with_module(module: str) -> Found:
     return await anyio.to_thread.run_sync(_around, python, env)
 
 
+async def of_program(program: str) -> Found:
+    """What a sandbox must show for a program of this machine to run there, and the folder that it lies in; neither
+    where it is not found, or is the system's own."""
+    return await anyio.to_thread.run_sync(_of_program, program, _own_variables())
+
+
+def _of_program(program: str, env: Mapping[str, str]) -> Found:
+    found = shutil.which(program, path=env.get("PATH", ""))
+    host = find_host_root()
+    if found is None or not Path(found).is_absolute() or host.shows(Path(found)):
+        return (), ()
+    link, real = Path(found), Path(found).resolve()
+    own = (link if (link.parent.parent / "pyvenv.cfg").is_file() else real).parent  # a venv's Python is a link
+    prefix = own.parent if own.name == "bin" else own
+    python = _ask({**env, "PATH": str(own)})
+    around = _around(python, env)[0] if python is not None else ()
+    wanted = [*without_private([prefix], env), link, real]
+    shown = [path for path in dict.fromkeys((*wanted, *around)) if path.exists() and not host.shows(path)]
+    return _outermost(shown), (str(link.parent),)
+
+
 def _own_variables() -> dict[str, str]:
     env = {name: os.environ[name] for name in ("PATH", "SWARM_HOME") if name in os.environ}
     return env | {"HOME": os.environ.get("HOME", "/")}

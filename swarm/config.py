@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -20,8 +20,9 @@ from pydantic import (
 
 from swarm.addresses import address, addresses, all_embedded
 from swarm.errors import UsageError
+from swarm.foreign import ForeignAgent, refuse_groups
 from swarm.keys import add_named_key, refuse_literal, refuse_to_send
-from swarm.misnamed import unknown, wanted
+from swarm.misnamed import keys_at, unknown, wanted
 from swarm.toml_file import behind_known_prices, inside, read_toml
 
 Mode = Literal["plan", "parl", "single"]
@@ -33,11 +34,11 @@ HOST_IMAGE = "host"
 
 HOST_KEYS = (
     *("tools", "mcp", "search", "web_hosts", "toolchain", "network", "providers", "record", "replay"),
-    *("api_key_file", "api_key_keyring", "ray_address"),
+    *("api_key_file", "api_key_keyring", "ray_address", "worker", "workers"),
 )
 """Keys that open this machine: code outside the sandboxes, hosts, folders, keys. A repository may not set them, nor
 `sandbox = "process"` or `executor = "ray"`: it may be a stranger's."""
-_OURS = ("test_found", "base_url_found")  # what swarm says of its own find
+_OURS = {"test_found", "base_url_found"}  # what swarm says of its own find
 
 
 class Price(BaseModel):
@@ -59,8 +60,8 @@ class Capabilities(BaseModel):
     """What a model at an endpoint can do; None where it is not known.
 
     `structured` is the strongest `response_format` that is kept to. `token_ids` is whose way of asking for token ids
-    works, `reasoning` the field that the reasoning comes in ("": none was seen), `context_tokens` how many tokens
-    prompt and answer may have together.
+    works, `reasoning` the field that the reasoning comes in ("": none was seen), `vision` whether it takes images,
+    `context_tokens` how many tokens prompt and answer may have together.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -73,6 +74,7 @@ class Capabilities(BaseModel):
     token_ids: Literal["vllm", "sglang", "none"] | None = None
     reasoning: str | None = None
     seed: bool | None = None
+    vision: bool | None = None
     context_tokens: int | None = Field(default=None, ge=1)
 
     def over(self, below: Capabilities) -> Capabilities:
@@ -210,6 +212,8 @@ class RunConfig(BaseModel):
     toolchain: tuple[Path, ...] = Field(default=(), description="host folders visible read-only in sandboxes")
     network: tuple[str, ...] = Field(default=(), description="hosts that sandboxes may reach")
 
+    worker: str | None = Field(default=None, description="acp:COMMAND, command:COMMAND, or a name of [workers]")
+    workers: dict[str, ForeignAgent] = Field(default_factory=dict, description="other people's agents, for `worker`")
     board: bool = Field(default=True, description="agents at work at once share claims and findings")
     prompts: Annotated[Path, AfterValidator(Path.absolute)] | None = Field(
         default=None, description="folder of system prompts that take the place of ours"
@@ -230,6 +234,7 @@ class RunConfig(BaseModel):
     def _deep_enough(self) -> Self:
         if self.max_depth > 1 and self.mode != "parl":
             raise ValueError(f"max_depth {self.max_depth} needs mode parl: elsewhere no agent starts others")
+        refuse_groups(self.worker, self.workers, self.max_depth)
         return self
 
     @property
@@ -313,21 +318,15 @@ def load_config(flags: Mapping[str, Any], env: Mapping[str, str] | None = None, 
         first = next((each for each in wrong if each["type"] == "extra_forbidden"), wrong[0])
         key = str(first["loc"][0]) if first["loc"] else "configuration"
         where = ".".join(str(part) for part in first["loc"])
-        said = unknown(str(first["loc"][-1]), _keys_at(first["loc"])) if first["type"] == "extra_forbidden" else ""
+        known = set(keys_at(RunConfig, first["loc"])) - _OURS
+        said = unknown(str(first["loc"][-1]), sorted(known)) if first["type"] == "extra_forbidden" else ""
+        place = f"{where} in {origin.get(key, 'the configuration')}"
+        if key in flags and not said:
+            place = f"--{key.replace('_', '-')}"  # as it was typed
         raise UsageError(
-            f"{where} in {origin.get(key, 'the configuration')}: {said or wanted(first['type'], first['msg'])}",
+            f"{place}: {said or wanted(first['type'], first['msg'])}",
             remedy="see `swarm run --help` for what is allowed",
         ) from None
-
-
-def _keys_at(place: tuple[int | str, ...]) -> list[str]:
-    """The names that may stand where an unknown one does."""
-    model: type[BaseModel] = RunConfig
-    for part in place[:-1]:
-        field = model.model_fields.get(str(part))
-        inner = (field.annotation, *get_args(field.annotation)) if field is not None else ()
-        model = next((each for each in inner if isinstance(each, type) and issubclass(each, BaseModel)), model)
-    return [name for name in model.model_fields if name not in _OURS]
 
 
 def _read_toml(path: Path, repo: Path | None = None) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def here(local: LocalExecutor) -> Executor:
     return local
 
 
-def refuse_elsewhere(config: RunConfig, parts: Parts) -> None:
+def refuse_elsewhere(config: RunConfig, parts: Parts, *, attached: bool = False) -> None:
     """Refuse what attempts on other machines cannot have.
 
     Raises:
@@ -56,7 +56,9 @@ def refuse_elsewhere(config: RunConfig, parts: Parts) -> None:
         "a file of recorded answers (--record, --replay) is written and read by one process": config.record
         or config.replay,
         "MCP servers (--mcp) run on one machine": config.mcp,
+        "other people's agents (--worker) work beside this process": config.worker,
         "sub-agents cannot have sub-agents of their own (--max-depth) on other machines yet": config.max_depth > 1,
+        "attached documents (--attach) are read on this machine": attached,
         "a model of your own is an object of this process": parts.model,
         "sandboxes of your own are objects of this process": parts.backend,
     }

@@ -21,7 +21,8 @@ from swarm.wiring import Models
 class Mission:
     """What a run is about and with what it is done. `repo` is the user's checkout, None without one; a dry run
     ends with the first plan. `approve` answers questions. `past` is what the journal held that the run goes on with:
-    that of `held`. `purse` pays it together with other runs."""
+    that of `held`. `attach` are the files and folders that it is given to read. `purse` pays it together with other
+    runs."""
 
     run_id: str
     folder: Path
@@ -37,6 +38,7 @@ class Mission:
     prompts: Prompts = field(default_factory=own_prompts)
     past: Past = field(default_factory=Past)
     held: Held | None = None
+    attach: tuple[str, ...] = ()
     purse: Budget | None = None
 
     @property

@@ -30,15 +30,42 @@ class Spent(BaseModel):
 
 
 class GateVerdict(BaseModel):
+    """Whether the test command passed on the merged tree."""
+
     command: str
     passed: bool
+
+
+class CitedDocument(BaseModel):
+    """A document that the run was given to read, and whether its answer cites it."""
+
+    id: str
+    name: str
+    sha256: str
+    cited: bool = False
+
+
+class UnsupportedClaim(BaseModel):
+    """What the answer says without a source that holds, and why."""
+
+    claim: str
+    reason: str
+
+
+class Sources(BaseModel):
+    """What stands behind an answer from attached documents. `supported` counts its claims whose sources hold."""
+
+    documents: list[CitedDocument]
+    supported: int = 0
+    unsupported: list[UnsupportedClaim] = Field(default_factory=list)
 
 
 class RunResult(BaseModel):
     """The envelope: what a run gives back, on the last line of `--json`, in `result.json` and from Python.
 
     `n_subagents` counts attempts that were started. `outcomes` counts sub-tasks, each once, by the end of the attempt
-    that decided: a hedge or a first try that lost is not in it. Sub-tasks of sub-agents are.
+    that decided: a hedge or a first try that lost is not in it. Sub-tasks of sub-agents are. `sources` are those of an
+    answer from attached documents, None without any.
     """
 
     schema_version: Literal[1] = 1
@@ -57,4 +84,5 @@ class RunResult(BaseModel):
     peak_concurrency: int = 0
     outcomes: dict[str, int] = Field(default_factory=dict)
     gate: GateVerdict | None = None
+    sources: Sources | None = None
     run_dir: str

@@ -125,6 +125,8 @@ def config_of(past: Past, given: Mapping[str, Any], env: Mapping[str, str]) -> R
             refuse_to_send("of today", str(place))
     if past.course.concurrency is not None:
         config = {**config, "concurrency": given.get("concurrency", past.course.concurrency)}
+    if _HIDDEN in str(config.get("workers")):
+        config["workers"] = {**config["workers"], **own.workers}
     hidden = [key for key, value in config.items() if _HIDDEN in str(value)]
     if hidden:
         raise UsageError(

@@ -17,6 +17,7 @@ from pydantic_core import to_json
 from swarm.approval import Approve
 from swarm.budgets.budget import Budget
 from swarm.config import RunConfig, home
+from swarm.documents.sources import gather
 from swarm.elsewhere import refuse_elsewhere
 from swarm.errors import JournalError, MachineError, SwarmError, UsageError
 from swarm.events import Event, Notice, RunEnded
@@ -31,7 +32,7 @@ from swarm.journal.reader import Held
 from swarm.journal.redaction import Redactor, secrets_of
 from swarm.journal.said import Unsaid
 from swarm.journal.seal import key_folders, sealer
-from swarm.journal.totals import Totals
+from swarm.journal.totals import UNCOUNTED, Totals
 from swarm.journal.writer import Journal, open_journal
 from swarm.mishap import fault_of
 from swarm.mission import Mission
@@ -64,6 +65,7 @@ class Order:
     approve: Approve | None = None
     controls: Controls = field(default_factory=Controls)
     purse: Budget | None = None
+    attach: tuple[str, ...] = ()
 
 
 def new_run_id() -> str:
@@ -89,7 +91,13 @@ async def begin(order: Order, folder: Path, models: Models, ground: Ground, held
     if root is not None and held is None:
         root = await find_repository(root)
     run_tools(order.config, root is not None, order.parts.tools)
-    refuse_elsewhere(order.config, order.parts)
+    refuse_elsewhere(order.config, order.parts, attached=bool(order.attach))
+    if order.attach and order.config.worker:
+        raise UsageError(
+            "--attach with --worker: other people's agents have no attached documents", remedy="leave out one of both"
+        )
+    if held is None and order.attach:
+        await anyio.to_thread.run_sync(gather, order.attach)
 
     def prepare() -> Prompts:
         prompts = load_prompts(order.config.prompts)
@@ -114,6 +122,7 @@ async def begin(order: Order, folder: Path, models: Models, ground: Ground, held
         approve=order.approve,
         controls=order.controls,
         purse=order.purse,
+        attach=order.attach,
         prompts=prompts,
         past=held.past if held is not None else Past(),
         held=held,
@@ -140,7 +149,7 @@ async def execute(mission: Mission, on_event: EventHandler | None, asked_to_stop
         path = mission.folder / "events.jsonl"
         seal = sealer(mission.folder, key_folders(home(os.environ), os.environ))
         async with open_journal(path, mission.run_id, redactor, mission.held, seal) as journal:
-            journal.subscribe(totals.observe)
+            journal.subscribe(totals.observe, UNCOUNTED)
             if on_event is not None:
                 journal.subscribe(watch.shown_to(on_event))
             async with anyio.create_task_group() as watching:
@@ -167,9 +176,14 @@ async def _to_the_envelope(
     sink = Unsaid(journal, mission.past, redactor) if mission.held is not None else journal
     session = Session(mission, sink, totals, watch.stops)
     clock = StageClock()
+    reducers: tuple[EventHandler, ...]
     reducers = (measured.observe, clock.observe, session.board.observe, session.headcount.observe)
-    for reducer in (*reducers, session.funds.observe):
-        journal.subscribe(reducer)
+    journal.subscribe(measured.observe)
+    for reducer in (*reducers[1:], session.funds.observe):
+        journal.subscribe(reducer, UNCOUNTED)
+    if mission.attach:
+        journal.subscribe(session.readings.observe)
+        reducers = (*reducers, session.readings.observe)
     if isinstance(sink, Unsaid):
         await go_on(mission, journal, sink, (totals.observe, *reducers), session.funds)
     await session.run()
@@ -183,6 +197,7 @@ async def _to_the_envelope(
     except (OSError, MachineError) as error:
         broken = error if isinstance(error, MachineError) else MachineError(f"the patch cannot be written: {error}")
         patch, session.fault = None, session.fault or broken
+    sources = await session.look_at_sources()
     gate, gate_told = gate_verdict(totals, session.commit), gate_note(totals, session.commit)
     ended_by = EndedBy[session.declined.upper()] if session.declined else watch.ended_by
     verdict = judge(
@@ -216,6 +231,7 @@ async def _to_the_envelope(
         peak_concurrency=totals.peak_concurrency,
         outcomes=dict(totals.outcomes),
         gate=gate,
+        sources=sources,
         run_dir=str(mission.folder),
     )
     if not mission.config.rollout.group_id:  # nobody looks at the forecast of a rollout, nor should it shape others

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import secrets
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -97,6 +97,7 @@ class Swarm:
         rollout: Rollout | None = None,
         seed: int | None = None,
         own: Own | None = None,
+        attach: Sequence[str | Path] = (),
     ) -> RunResult:
         """Run one task to its end.
 
@@ -106,12 +107,13 @@ class Swarm:
         the plan and about spending over `ask_usd`, and at the end about the patch; a no ends the run as cancelled.
         Without it nothing is asked. `controls` pause it, change its width and stop single agents while it runs.
         `rollout` and `seed` take the place of those of the configuration: runs of one `Swarm` differ in them; `own` is
-        what else they differ in. A run
+        what else they differ in. `attach` are files and folders of documents and images that agents read, search and
+        must cite; see docs/documents.md. A run
         that was begun always gives a result, also when the machine failed, or when a part of your own or `on_event`
         raised: it is errored then, and the traceback is in the `error` of `RunEnded`.
 
         Raises:
-            UsageError: the task or its repository cannot be used; no run was begun.
+            UsageError: the task, its repository or a document cannot be used; no run was begun.
             SandboxError: the sandbox cannot be used on this machine; no run was begun.
             JournalError: the run's record can no longer be written.
         """
@@ -123,7 +125,8 @@ class Swarm:
         folder = own.folder or run_folder(new_run_id())
         async with grounds.ground(_lease_of(folder), config) as ground:
             parts = self._parts.with_tools(own.tools)
-            order = Order(task, repo, config, dry_run, parts, approve, controls or Controls(), own.purse)
+            given_to_read = tuple(str(Path(each).absolute()) for each in attach)
+            order = Order(task, repo, config, dry_run, parts, approve, controls or Controls(), own.purse, given_to_read)
             mission = await begin(order, folder, models, ground)
             return await execute(mission, on_event, stop)
 
@@ -171,7 +174,8 @@ class Swarm:
             async with grounds.ground(_lease_of(folder), config) as ground:
                 own = own or Own()
                 parts = self._parts.with_tools(own.tools)
-                order = Order(started.task, repo, config, started.dry_run, parts, approve, controls, own.purse)
+                attach = tuple(started.attached)
+                order = Order(started.task, repo, config, started.dry_run, parts, approve, controls, own.purse, attach)
                 mission = await begin(order, folder, models, ground, held)
                 return await execute(mission, on_event, stop)
 
@@ -183,6 +187,7 @@ class Swarm:
         test: str | None = None,
         approve: Approve | None = None,
         controls: Controls | None = None,
+        attach: Sequence[str | Path] = (),
     ) -> AsyncGenerator[Event, None]:
         """The events of one run as they happen; the last one, `RunEnded`, holds the result.
 
@@ -200,7 +205,14 @@ class Swarm:
             with told:
                 try:
                     await self.run(
-                        task, repo=repo, test=test, on_event=tell, stop=stop, approve=approve, controls=controls
+                        task,
+                        repo=repo,
+                        test=test,
+                        on_event=tell,
+                        stop=stop,
+                        approve=approve,
+                        controls=controls,
+                        attach=attach,
                     )
                 except Exception as fault:  # noqa: BLE001  raised below: it is this stream's, not the others'
                     faults.append(fault)
@@ -222,12 +234,19 @@ class Swarm:
             raise UsageError("this Swarm is not open", remedy="use it in `async with Swarm(...) as swarm:`")
         return self._models, self._grounds
 
-    def run_sync(self, task: str, *, repo: str | Path | None = None, test: str | None = None) -> RunResult:
+    def run_sync(
+        self,
+        task: str,
+        *,
+        repo: str | Path | None = None,
+        test: str | None = None,
+        attach: Sequence[str | Path] = (),
+    ) -> RunResult:
         """`run` for programs without an event loop: opens this Swarm, runs one task, closes it again."""
 
         async def whole() -> RunResult:
             async with self:
-                return await self.run(task, repo=repo, test=test)
+                return await self.run(task, repo=repo, test=test, attach=attach)
 
         return anyio.run(whole)
 

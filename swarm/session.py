@@ -24,6 +24,8 @@ from swarm.aggregators.chosen import aggregator_for
 from swarm.budgets.headcount import Headcount
 from swarm.budgets.of_run import funds_of
 from swarm.crew import Bounds, Crew
+from swarm.documents.reading_room import ReadingRoom, open_room
+from swarm.documents.readings import Readings
 from swarm.elsewhere import Placing, here, open_placing
 from swarm.errors import SwarmError
 from swarm.events import AgentStarted, ControlUsed, Notice, RunStarted
@@ -31,6 +33,7 @@ from swarm.executors.local import LocalExecutor
 from swarm.forecast.previewer import Previewer
 from swarm.forecast.terms import terms_of
 from swarm.gating.gate import Gate
+from swarm.hiring import hired_worker
 from swarm.journal import redaction
 from swarm.journal.artifacts import Artifacts
 from swarm.journal.totals import Totals
@@ -47,8 +50,9 @@ from swarm.places.pool import Pool, open_pool
 from swarm.places.refusals import refusals
 from swarm.places.workshop import Workshop
 from swarm.prompts.briefing import Briefing, Terms
-from swarm.prompts.guidance import Guidance, read_guidance
+from swarm.prompts.guidance import guidance_for
 from swarm.protocols import EventSink, Orchestrator
+from swarm.result import Sources
 from swarm.scheduling.controls import Command
 from swarm.scheduling.stragglers import StragglerPolicy
 from swarm.scheduling.width import Width
@@ -56,7 +60,7 @@ from swarm.stopping import Stops
 from swarm.teams import Staff, Teams
 from swarm.types import AgentLimits, Role
 from swarm.verdict import orchestrators_end
-from swarm.wiring import Tree, open_toolkit, sandbox_site, take_snapshot, working_copies
+from swarm.wiring import Tree, document_tools, open_toolkit, sandbox_site, take_snapshot, working_copies
 
 ORCHESTRATOR = "orchestrator"
 """The trajectory of the orchestrator."""
@@ -80,6 +84,8 @@ class Session:
         self.void = False  # the answer tells only why there is none
         self.board = Board()
         self.headcount = Headcount(mission.config.max_agents)
+        self.readings = Readings()
+        self._room = ReadingRoom()
         self._artifacts = Artifacts(mission.folder / "artifacts", redactor_of(mission.config, os.environ))
         self._context = ContextPolicy(mission.prompts["compact"], self._artifacts)
         self._pace = Pace()
@@ -95,19 +101,15 @@ class Session:
         """Go the whole way."""
         try:
             await self._open_tree()
+            mission = self._mission
+            tree, given = self._tree is not None, (mission.attach, mission.folder)
+            self._room = await open_room(*given, self.readings, self._sink, on_repository=tree)
+            own = [*mission.parts.tools, *document_tools(self._room.library)]
             workshop = await self._workshop()
             async with (
-                open_pool(workshop, self._mission.config.concurrency) as pool,
-                open_toolkit(
-                    self._mission.config,
-                    self._tree is not None,
-                    self._warn,
-                    self._mission.parts.tools,
-                    self._artifacts,
-                ) as tools,
-                open_placing(
-                    self._mission, self._sink, self._tree, self.board, self._artifacts, workshop.workdir
-                ) as placing,
+                open_pool(workshop, mission.config.concurrency) as pool,
+                open_toolkit(mission.config, tree, self._warn, own, self._artifacts) as tools,
+                open_placing(mission, self._sink, self._tree, self.board, self._artifacts, workshop.workdir) as placing,
             ):
                 self._placing = placing
                 await self._orchestrate(pool, tools)
@@ -124,7 +126,8 @@ class Session:
 
     async def _orchestrate(self, pool: Pool, tools: ToolKit) -> None:
         mission, config = self._mission, self._mission.config
-        workers = mission.models.line(Role.SUBAGENT, config, self.funds.work, self._sink, mission.past)
+        subagents = mission.models.line(Role.SUBAGENT, config, self.funds.work, self._sink, mission.past)
+        workers = replace(subagents, pictures=self._room.pictures)
         desk = self._desk(Role.ORCHESTRATOR, ORCHESTRATOR)
         asks = workers if mission.single else desk.line  # it learns, and nobody else
         line = await asks.learning(replayed=config.replay is not None, stop=self._stop)
@@ -188,21 +191,20 @@ class Session:
                 redaction_version=redaction.VERSION,
                 repo=str(mission.repo or ""),
                 dry_run=mission.dry_run,
+                attached=list(mission.attach),
             )
         )
         for note in self._tree.notes if self._tree else ():
             self._warn(note)
         await self._sink.flush()
 
-    async def _guidance(self) -> Guidance:
-        if self._tree is None or not self._mission.config.agents_md:
-            return Guidance()
-        guidance = await read_guidance(self._tree)
-        if guidance.cut:
-            self._warn(f"too long, agents are given the beginning: {', '.join(guidance.cut)}")
-        if guidance.unfollowed:
-            self._warn(f"links that do not lead to a file of the repository: {', '.join(guidance.unfollowed)}")
-        return guidance
+    async def look_at_sources(self) -> Sources | None:
+        """Mark what the answer says of attached documents without a source that holds; None without any documents."""
+        void, tree = self.void or self._mission.dry_run, self._tree
+        patched = tree is not None and self.commit != tree.base
+        self.answer, found, fault = await self._room.close(self.answer, void=void, patched=patched)
+        self.fault = self.fault or fault
+        return found
 
     async def _workshop(self) -> Workshop:
         mission = self._mission
@@ -251,7 +253,8 @@ class Session:
                 if custom is not None:
                     yield trajectory, custom(desk, conversation)
                 elif parl:
-                    bench, limit = Bench(pool, tools, self._context, self._pace), config.max_orchestrator_steps
+                    bench = Bench(pool, tools, self._context, self._pace, self._room.auditor)
+                    limit = config.max_orchestrator_steps
                     yield trajectory, ParlOrchestrator(conversation, bench, self._sink, self.headcount, limit)
                 else:
                     yield trajectory, PlanOrchestrator(conversation, config.max_agents, config.rounds, self._context)
@@ -268,14 +271,15 @@ class Session:
         shared = self.board if config.board else None
         desk, custom = self._desk(Role.AGGREGATOR, parent), mission.parts.aggregator
         limits = AgentLimits(config.max_steps, config.agent_seconds, config.agent_tokens)
-        terms = Terms(
-            mission.task, mission.single, config.test, limits, mission.prompts, self._tree, await self._guidance()
-        )
+        guidance = await guidance_for(self._tree if config.agents_md else None, self._warn, self._room.overview)
+        terms = Terms(mission.task, mission.single, config.test, limits, mission.prompts, self._tree, guidance)
         briefing, width = Briefing(terms, self._sink), Width(config.concurrency)
         stragglers = StragglerPolicy(config.straggler_factor, least_s=config.straggler_seconds, hedge=config.hedge)
         staff = Staff(briefing, self.headcount, width, self._sink, self._tree, stragglers, mission.controls)
         leads = Teams(staff, config.max_depth) if config.max_depth > 1 else None
-        local = LocalExecutor(pool, line, tools, parent, shared, self._context, self._pace, leads)
+        worker = await hired_worker(config, mission.prompts["worker"], self._artifacts)
+        given_here = (pool, line, tools, parent, shared, self._context, self._pace, leads)
+        local = LocalExecutor(*given_here, auditor=self._room.auditor, worker=worker)
         executor = self._placing(local)
         queue = None
         if self._tree is not None:  # what one agent alone did is its answer, red or not
@@ -342,4 +346,5 @@ class Session:
         mission = self._mission
         line = mission.models.line(role, mission.config, self.funds.of(role), self._sink, mission.past)
         artifacts, prompts = mission.folder / "artifacts", mission.prompts
-        return Desk(mission.run_id, mission.task, mission.config, artifacts, self._stop, line, role, parent, prompts)
+        given = (mission.run_id, mission.task, mission.config, artifacts, self._stop, line, role, parent, prompts)
+        return Desk(*given, self._room.auditor)

@@ -16,22 +16,26 @@ from pydantic import SecretStr
 from swarm.calls import StreamLimits
 from swarm.config import HOST_IMAGE, Price, RunConfig, home
 from swarm.errors import UsageError
+from swarm.hiring import shown_for_worker
 from swarm.journal.past import Past
 from swarm.models.admission.governor import Governor
 from swarm.models.admission.governors import open_governor
 from swarm.models.fitting.capabilities import Knowledge, given_by, knowledge_of
+from swarm.models.fitting.images import Pictured
 from swarm.models.fitting.windows import ContextWindow, given_window, window_of
 from swarm.models.pricing import known_price
 from swarm.models.providers import EMBEDDED, Endpoint, endpoint_of, names_provider, replicas_of
 from swarm.models.service import GovernedModel
 from swarm.models.tokens import TokenRatio
 from swarm.protocols import Model, ModelService, Repository, SandboxBackend, Tool, WorkingCopies
+from swarm.stopping import companions
 from swarm.types import Role
 
 if TYPE_CHECKING:
     from swarm.agents.agent import ToolKit
     from swarm.agents.conversation import Line
     from swarm.budgets.budget import Budget
+    from swarm.documents.library import Library
     from swarm.executors.ray.freight import Shipment
     from swarm.journal.artifacts import Artifacts
     from swarm.models.admission.admitting import Admitting
@@ -142,7 +146,7 @@ async def open_models(config: RunConfig, given: Model | None = None) -> AsyncIte
 
 def _admitted(given: Model, config: RunConfig) -> ModelService:
     """A model of the caller's own, with an admission of its own."""
-    return GovernedModel(given, Governor(config.max_in_flight, config.park))
+    return GovernedModel(Pictured(given), Governor(config.max_in_flight, config.park))
 
 
 def _ratios(names: Mapping[Role, str]) -> dict[Role, TokenRatio]:
@@ -285,7 +289,8 @@ async def sandbox_site(backend: SandboxBackend, config: RunConfig, repo: Path | 
     from swarm.sandboxes.toolchain import of_repository, with_module
 
     shown, entries = await (with_module(module) if module and repo is None else of_repository(repo))
-    toolchain = tuple(dict.fromkeys((*config.toolchain, *shown)))
+    hired = await shown_for_worker(config)
+    toolchain = tuple(dict.fromkeys((*config.toolchain, *shown, *hired)))
     notice = (
         "no isolation: --sandbox process runs commands as you, on this machine" if backend.name == "process" else ""
     )
@@ -311,6 +316,15 @@ def run_tools(config: RunConfig, on_repository: bool, given: Sequence[Tool]) -> 
     return [*toolsets.with_own(toolsets.of_run(on_repository, config.web_hosts, config.search), own, (ASSIGN, CREATE))]
 
 
+def document_tools(library: Library | None) -> Sequence[Tool]:
+    """The tools for the documents that a run was given, none where it was given none."""
+    if library is None:
+        return ()
+    from swarm.tools.documents import document_tools
+
+    return document_tools(library)
+
+
 @asynccontextmanager
 async def open_toolkit(
     config: RunConfig, on_repository: bool, notify: Callable[[str], None], given: Sequence[Tool], artifacts: Artifacts
@@ -333,4 +347,4 @@ async def open_toolkit(
             from swarm.tools.mcp_config import load_servers
 
             tools += await stack.enter_async_context(open_servers(load_servers(config.mcp), notify))
-        yield toolsets.Kit(Toolset(tools))
+        yield toolsets.Kit(Toolset(tools), await stack.enter_async_context(companions()))

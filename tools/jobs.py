@@ -1,14 +1,16 @@
 """Background jobs of one agent: commands that run on in its sandbox while it does something else.
 
-A job is one long `Sandbox.exec`, held open by a task of the agent's own task group. So it needs nothing of the sandbox
-but what every backend gives, its processes are ended as those of any command are, and none outlives the agent.
+A job is one long `Sandbox.exec`, held open by a task. So it needs nothing of the sandbox but what every backend gives,
+its processes are ended as those of any command are, and none outlives the agent. The task belongs to a group of the
+run: one of each agent's own would cost thousands of agents 3 kB each, of whom few have jobs.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import Annotated, Protocol, runtime_checkable
 
 import anyio
@@ -55,25 +57,61 @@ class JobRunner(Protocol):
         ...
 
 
-class Bench:
-    """A sandbox as one agent uses it: the same, and jobs."""
+class Bench(AbstractAsyncContextManager["Bench"]):
+    """A sandbox as one agent uses it: the same, and jobs, which are tasks of `group`. At the end of the block they are
+    ended, before anything else is."""
 
     def __init__(self, sandbox: Sandbox, group: TaskGroup) -> None:
         self._sandbox = sandbox
         self._group = group
         self._jobs: dict[int, Job] = {}
-        self.workdir = sandbox.workdir
-        self.exec = sandbox.exec
-        self.read_file = sandbox.read_file
-        self.write_file = sandbox.write_file
-        self.list_folder = sandbox.list_folder
+        self._fault: Exception | None = None
 
     def __repr__(self) -> str:
         return f"<bench {self.id}: {self.running()} of {len(self._jobs)} jobs running>"
 
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for job in self._jobs.values():
+            job.scope.cancel()
+        with anyio.CancelScope(shield=True):  # what ends a command is bounded in time
+            for job in self._jobs.values():
+                await job.ended.wait()
+        if self._fault is not None and error is None:
+            raise self._fault
+
     @property
     def id(self) -> str:
         return self._sandbox.id  # known late where it opens late
+
+    @property
+    def workdir(self) -> str:
+        return self._sandbox.workdir
+
+    async def exec(
+        self,
+        command: str,
+        *,
+        timeout: float = 120.0,
+        cwd: str | None = None,
+        stdin: bytes = b"",
+        max_output: int = 1 << 20,
+    ) -> ExecResult:
+        """See `swarm.protocols.Sandbox.exec`."""
+        return await self._sandbox.exec(command, timeout=timeout, cwd=cwd, stdin=stdin, max_output=max_output)
+
+    async def read_file(self, path: str, *, most: int | None = None) -> bytes:
+        """See `swarm.protocols.Sandbox.read_file`."""
+        return await self._sandbox.read_file(path, most=most)
+
+    async def write_file(self, path: str, data: bytes) -> None:
+        """See `swarm.protocols.Sandbox.write_file`."""
+        await self._sandbox.write_file(path, data)
+
+    async def list_folder(self, path: str = ".") -> list[str]:
+        """See `swarm.protocols.Sandbox.list_folder`."""
+        return await self._sandbox.list_folder(path)
 
     def running(self) -> int:
         return sum(not job.ended.is_set() for job in self._jobs.values())
@@ -98,15 +136,17 @@ class Bench:
                 job.result = await self._sandbox.exec(text, timeout=_SECONDS, stdin=command.encode(), max_output=4096)
         except MachineError as error:
             job.error = error  # told to whoever asks for the job; the agent's own next command meets it as well
+        except Exception as error:  # noqa: BLE001  it is this agent's, not the group's: raised at the end of its block
+            self._fault = self._fault or error
         finally:
             job.ended.set()
 
 
 @asynccontextmanager
 async def open_bench(sandbox: Sandbox) -> AsyncIterator[Bench]:
-    """A bench over a sandbox; at the end of the block its jobs are ended."""
-    async with companions() as group:
-        yield Bench(sandbox, group)
+    """A bench over a sandbox, with a group of its own."""
+    async with companions() as group, Bench(sandbox, group) as bench:
+        yield bench
 
 
 @tool

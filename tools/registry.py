@@ -34,6 +34,7 @@ class FunctionTool(Generic[P, R]):
     def __init__(self, function: Callable[P, R], *, name: str | None = None, description: str | None = None) -> None:
         """Raises: UsageError where a parameter cannot be described as JSON."""
         self._function = function
+        self._is_async = inspect.iscoroutinefunction(function)
         self._parameters = parameters_of(function)
         self._name = str(getattr(function, "__name__", "")) if name is None else name
         self._description = describe(function)[0] if description is None else description
@@ -72,7 +73,7 @@ class FunctionTool(Generic[P, R]):
 
     async def _run(self, values: dict[str, Any]) -> object:
         function = cast("Callable[..., object]", self._function)
-        if inspect.iscoroutinefunction(function):
+        if self._is_async:
             return await cast("Awaitable[object]", function(**values))
         value = await anyio.to_thread.run_sync(partial(function, **values))
         return await value if inspect.isawaitable(value) else value
@@ -202,8 +203,9 @@ def _decoded(encoded: bytes) -> Sequence[JsonObject]:
 def _parsed(raw: str) -> JsonObject | str:
     """The arguments, or what is wrong with them. Raw newlines in strings are let pass: their meaning is clear."""
     try:
-        value = json.loads(raw, strict=False, parse_constant=_refuse) if raw.strip() else {}
-        json.dumps(value, ensure_ascii=False).encode()
+        value = _DECODER.decode(raw) if raw.strip() else {}
+        if not raw.isascii() or "\\u" in raw:  # else there is no half of a pair in it
+            json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
         near = clip(raw[max(0, error.pos - 30) : error.pos + 10], 60)
         where = f"line {error.lineno}, column {error.colno}"
@@ -222,9 +224,15 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not a JSON number")
 
 
+_DECODER = json.JSONDecoder(strict=False, parse_constant=_refuse)
+
+
 def _result(value: object) -> ToolResult:
     if isinstance(value, ToolResult):
-        return value
+        text = isinstance(value.content, str)
+        return (
+            value if text else failed(ToolErrorKind.RAISED, "the tool gave back a ToolResult whose content is no text")
+        )
     if isinstance(value, str):
         return ToolResult(str(value))
     try:

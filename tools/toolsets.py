@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+
+from anyio.abc import TaskGroup
 
 from swarm.errors import UsageError
 from swarm.journal.artifacts import TOOL as OPEN_ARTIFACT
 from swarm.protocols import Sandbox, Seat, Tool
 from swarm.tools import board
 from swarm.tools.files import edit, read, write
-from swarm.tools.jobs import job, open_bench
+from swarm.tools.jobs import Bench, job, open_bench
 from swarm.tools.named import load_object
 from swarm.tools.patch import apply_patch
 from swarm.tools.python import python
@@ -83,9 +85,11 @@ def with_own(usual: Iterable[Tool], own: Iterable[object], delegating: Collectio
 
 @dataclass(frozen=True, slots=True)
 class Kit:
-    """The tools of a run, as sub-agents are given them."""
+    """The tools of a run, as sub-agents are given them. `jobs`: where their background jobs are at work; None: each
+    agent's in a group of its own."""
 
     tools: Toolset
+    jobs: TaskGroup | None = None
 
     def fitted(self, subtask: SubTask, seat: Seat | None = None) -> Toolset:
         """The tools for one sub-task: `submit` asks for the result that it wants, and a seat brings `board`."""
@@ -100,8 +104,6 @@ class Kit:
         """The orchestrator's own tools: it answers in words, and submits nothing."""
         return Toolset(each for each in self.tools if each.name != submit.name)
 
-    @asynccontextmanager
-    async def bench(self, sandbox: Sandbox) -> AsyncIterator[Sandbox]:
+    def bench(self, sandbox: Sandbox) -> AbstractAsyncContextManager[Sandbox]:
         """The sandbox as the tools of one agent use it; background jobs end with the block."""
-        async with open_bench(sandbox) as bench:
-            yield bench
+        return open_bench(sandbox) if self.jobs is None else Bench(sandbox, self.jobs)

@@ -10,7 +10,7 @@ import ipaddress
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Protocol
+from typing import Annotated, Protocol, cast
 
 import anyio
 import anyio.to_thread
@@ -138,15 +138,15 @@ def _fetch_tool(allowed: AllowedHosts, listed: str) -> Tool:
 def _search_tool(path: str) -> Tool:
     found = load_object(path, "name a search provider as package.module:name")
     provider = found() if isinstance(found, type) else found
-    ask = getattr(provider, "search", None)
-    if not callable(ask):
+    if not callable(getattr(provider, "search", None)):
         raise UsageError(f"{path} is no search provider", remedy="it needs `async def search(query, limit)`")
+    asked = cast(SearchProvider, provider)
 
     @tool(description="Search the web.")
     async def web_search(query: Annotated[str, Field(min_length=1, description="What to look for.")]) -> ToolResult:
         try:
             with anyio.fail_after(SECONDS):
-                hits: Sequence[SearchHit] = await ask(query, _HITS)
+                hits = await asked.search(query, _HITS)
         except TimeoutError:
             return failed(ToolErrorKind.TIMED_OUT, f"the search did not answer in {SECONDS:g} s.")
         lines = [f"- {clip(hit.title, 200)}\n  {clip(hit.url, 500)}\n  {clip(hit.text, 500)}" for hit in hits[:_HITS]]

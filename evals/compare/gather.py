@@ -75,7 +75,7 @@ def gather(folders: Sequence[Path], only: Sequence[str] = ()) -> Gathered:
         raise UsageError(f"there is no arm {unknown[0]}", remedy=f"there are: {', '.join(arm.label for arm in arms)}")
     told = [arm for arm in chosen if arm.graded]
     if not told:
-        raise UsageError("there are no verdicts to compare")
+        raise UsageError("there are no verdicts to compare", remedy="finish or grade an evaluation first")
     for arm in chosen if not only else ():
         if not arm.graded:
             notes.append(f"{arm.label} has no verdict at all: it is left out.")

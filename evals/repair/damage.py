@@ -126,7 +126,9 @@ async def _made(wanted: Wanted, cache: Path, folder: Path, retester: Retester) -
     before = await retester.run(whole, origin.test)
     if not before.ended or before.failed:
         names = ", ".join(sorted(before.failed)[:3]) or "they come to no end"
-        raise UsageError(f"the tests of {origin.name} do not pass as they are: {names}")
+        raise UsageError(
+            f"the tests of {origin.name} do not pass as they are: {names}", remedy="leave those out with --test"
+        )
     planted = await plant(whole, FaultConfig(origin.sources, wanted.faults, wanted.seed))
     red = [fault.failing for fault in planted.faults]
     hidden = await _hide(chosen(before.passed, red, wanted.hidden, wanted.seed), seen, before.passed, origin, retester)

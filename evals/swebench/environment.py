@@ -70,5 +70,5 @@ def read_environment(text: str) -> Environment:
         ):
             pins.append(f"{name}=={version}")
     if not python:
-        raise UsageError("the environment names no Python")
+        raise UsageError("the environment names no Python", remedy="say which with --python X.Y")
     return Environment(python, tuple(pins))

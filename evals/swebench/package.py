@@ -178,4 +178,6 @@ async def _start(python: str) -> Process:
             cwd="/",
         )
     except OSError as error:
-        raise UsageError(f"--swebench-python: {python} cannot be run: {error.strerror}") from error
+        raise UsageError(
+            f"--swebench-python: {python} cannot be run: {error.strerror}", remedy="name a Python that has swebench"
+        ) from error

@@ -38,7 +38,9 @@ def read_predictions(path: Path) -> list[Prediction]:
         listed = _listed(text)
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"the predictions in {path} cannot be read: {reason}") from None
+        raise UsageError(
+            f"the predictions in {path} cannot be read: {reason}", remedy="give JSON or JSONL, as in docs/evaluation.md"
+        ) from None
     found: dict[str, Prediction] = {}
     for number, each in enumerate(listed, 1):
         try:
@@ -46,7 +48,9 @@ def read_predictions(path: Path) -> list[Prediction]:
         except ValidationError as error:
             wrong = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(map(str, wrong["loc"]))
-            raise UsageError(f"{path}: prediction {number}: {where}: {wrong['msg']}") from None
+            raise UsageError(
+                f"{path}: prediction {number}: {where}: {wrong['msg']}", remedy="mend or remove it"
+            ) from None
         name = given.model_name_or_path or "None"
         patch = given.model_patch
         if patch is not None:  # a lone surrogate is in no file: such a patch does not apply
@@ -74,7 +78,10 @@ def known(predictions: Sequence[Prediction], ids: Collection[str], source: str) 
     strange = [each.instance_id for each in predictions if each.instance_id not in ids]
     if strange:
         some = ", ".join(strange[:3]) + (", ..." if len(strange) > 3 else "")
-        raise UsageError(f"{len(strange)} predictions are for instances that {source} does not hold: {some}")
+        raise UsageError(
+            f"{len(strange)} predictions are for instances that {source} does not hold: {some}",
+            remedy="give the data that they were made for",
+        )
 
 
 def as_map(predictions: Sequence[Prediction]) -> bytes:

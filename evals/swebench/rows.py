@@ -72,7 +72,7 @@ def load_rows(source: str) -> list[Row]:
     if path.is_file():
         rows = _parsed(path)
     elif path.suffix in (".json", ".jsonl", ".parquet"):
-        raise UsageError(f"--dataset: there is no file {path}")
+        raise UsageError(f"--dataset: there is no file {path}", remedy="name one that is there")
     else:
         rows = _from_hub(source)
     return checked(rows, source)
@@ -91,10 +91,10 @@ def checked(rows: Sequence[Mapping[str, Any]], source: str) -> list[Row]:
         except (ValidationError, TypeError, ValueError, RecursionError) as error:
             raise UsageError(f"{source}: row {number} is none of SWE-bench: {_first(error)}") from None
         if row.instance_id in found:
-            raise UsageError(f"{source}: {row.instance_id} is there twice")
+            raise UsageError(f"{source}: {row.instance_id} is there twice", remedy="remove one of both")
         found[row.instance_id] = row
     if not found:
-        raise UsageError(f"{source} holds no instance")
+        raise UsageError(f"{source} holds no instance", remedy="name other data")
     return list(found.values())
 
 
@@ -120,7 +120,7 @@ def _parsed(path: Path) -> list[Mapping[str, Any]]:
         except ValueError:
             return list(_lines(text))
     except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"{path} cannot be read: {error}") from None
+        raise UsageError(f"{path} cannot be read: {error}", remedy="give a .json, .jsonl or .parquet file") from None
     if isinstance(read, dict) and "instance_id" not in read:
         return list(read.values())
     return read if isinstance(read, list) else [read]

@@ -19,6 +19,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import replace
@@ -38,7 +39,7 @@ from swarm.sandboxes.limits import cgroups
 from swarm.sandboxes.limits import known as known_limits
 from swarm.sandboxes.limits.disk import DiskWatch
 from swarm.sandboxes.limits.memory import MemoryWatch
-from swarm.sandboxes.network.gateway import open_gateway, proxy_environment
+from swarm.sandboxes.network.gateway import HOSTED, listen_inside, open_gateway, proxy_environment
 from swarm.sandboxes.opening import prove_opening, workdir_of
 from swarm.sandboxes.proof import Expected, Rlimits, prove
 from swarm.sandboxes.sandbox import ChannelSandbox
@@ -53,9 +54,14 @@ _SHM_BYTES = 64 << 20
 class BubblewrapSandbox(ChannelSandbox):
     """One running bubblewrap."""
 
-    def __init__(self, channel: Channel, family: Family, request: SandboxRequest, uid: int) -> None:
+    def __init__(self, channel: Channel, family: Family, request: SandboxRequest, uid: int, first: int) -> None:
         super().__init__(channel, request.workspace, request.workdir, request.toolchain, (uid, uid))
         self._family = family
+        self._first = first
+
+    async def listen(self) -> socket.socket:
+        """See `swarm.hosting.Hosting.listen`."""
+        return await listen_inside(self._first, self.id, HOSTED)
 
     async def pause(self) -> None:
         """See `swarm.protocols.Pausable`."""
@@ -129,7 +135,7 @@ class BubblewrapBackend:
                     disk.guarded(channel.clear),
                     _memory(first, cgroup, request.limits),
                 ):
-                    sandbox = BubblewrapSandbox(channel, family, request, uid)
+                    sandbox = BubblewrapSandbox(channel, family, request, uid, first)
                     await prove(sandbox.exec, _expected(request, rlimits))
                     trouble = await anyio.to_thread.run_sync(cgroup.trouble, first, request.limits)
                     if trouble:

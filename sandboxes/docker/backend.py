@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -30,7 +31,7 @@ from swarm.sandboxes.host_root import HostRoot, find_host_root
 from swarm.sandboxes.leases.leftover import LABEL
 from swarm.sandboxes.limits import known as known_limits
 from swarm.sandboxes.limits.disk import DiskWatch
-from swarm.sandboxes.network.gateway import open_gateway, proxy_environment
+from swarm.sandboxes.network.gateway import HOSTED, listen_inside, open_gateway, proxy_environment
 from swarm.sandboxes.opening import prove_opening, workdir_of
 from swarm.sandboxes.proof import Cgroups, Expected, Rlimits, prove
 from swarm.sandboxes.sandbox import ChannelSandbox
@@ -50,6 +51,11 @@ class DockerSandbox(ChannelSandbox):
     def __init__(self, engine: Engine, request: SandboxRequest, channel: Channel, mounts: tuple[Path, ...]) -> None:
         super().__init__(channel, request.workspace, request.workdir, mounts, _user())
         self._engine = engine
+
+    async def listen(self) -> socket.socket:
+        """See `swarm.hosting.Hosting.listen`."""
+        first = await self._engine.call(partial(first_process, self._engine, self.id))
+        return await listen_inside(first, self.id, HOSTED)
 
     async def pause(self) -> None:
         """See `swarm.protocols.Pausable`."""
@@ -111,7 +117,7 @@ class DockerBackend:
                 options = _options(request, dict(zip(binds, binds, strict=True)) | folders, channel)
                 await self._engine.call(partial(self._start, image, name, options))
                 await _greeted(channel)
-                first = await self._engine.call(partial(self._first, name)) if request.network else 0
+                first = await self._engine.call(partial(first_process, self._engine, name)) if request.network else 0
                 async with (
                     open_gateway(request.network, first, name, refused=request.refused),
                     watch.guarded(channel.clear),
@@ -139,9 +145,6 @@ class DockerBackend:
     def _start(self, image: str, name: str, options: dict[str, Any]) -> None:
         self._engine.client.containers.create(image, name=name, **options).start()
 
-    def _first(self, name: str) -> int:
-        return int(self._engine.client.api.inspect_container(name)["State"]["Pid"])
-
     def _remove(self, name: str) -> None:
         import docker.errors
 
@@ -152,6 +155,11 @@ class DockerBackend:
         except docker.errors.APIError as error:
             if error.status_code != 409:  # 409: it is being removed already
                 raise
+
+
+def first_process(engine: Engine, name: str) -> int:
+    """A container's first process, as this machine counts; blocks."""
+    return int(engine.client.api.inspect_container(name)["State"]["Pid"])
 
 
 async def _greeted(channel: Channel) -> None:

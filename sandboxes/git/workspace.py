@@ -131,6 +131,9 @@ def _find(start: Path) -> Path:
     top = user.git.cwd
     if user.head is None:
         raise UsageError(f"{top} has no commit yet", remedy="make one: git add -A && git commit")
+    if str(top).encode(errors="replace").decode() != str(top):
+        shown = os.fsencode(top).decode(errors="backslashreplace")
+        raise UsageError(f"the path of {shown} is not UTF-8, as a run's record is", remedy="rename the folder")
     refuse_half_done(user)
     unmerged = user.git.run("ls-files", "--unmerged", "-z").out
     if unmerged:

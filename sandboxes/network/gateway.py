@@ -23,6 +23,9 @@ from swarm.stopping import companions
 PORT = 3128
 """Where the proxy is found inside, at 127.0.0.1."""
 
+HOSTED = 3129
+"""Where a server of ours is found inside."""
+
 _ENTERS_S = 30.0
 
 
@@ -59,15 +62,21 @@ async def open_gateway(
         yield
         return
     proxy = Proxy(AllowList(network), refused=refused)
-    async with await _listen_inside(pid, mark) as listener, companions() as group:
+    own = await SocketListener.from_socket(await listen_inside(pid, mark))
+    async with own as listener, companions() as group:
         group.start_soon(proxy.serve, listener)
         yield
 
 
-async def _listen_inside(pid: int, mark: str) -> SocketListener:
+async def listen_inside(pid: int, mark: str, port: int = PORT) -> socket.socket:
+    """A socket that listens at a sandbox's loopback, and is served here. The caller closes it.
+
+    Raises:
+        SandboxError: the sandbox cannot be entered.
+    """
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        command = [sys.executable, "-I", "-S", str(Path(enter.__file__)), str(pid), mark, str(PORT)]
+        command = [sys.executable, "-I", "-S", str(Path(enter.__file__)), str(pid), mark, str(port)]
         with anyio.move_on_after(_ENTERS_S):
             try:
                 done = await anyio.run_process(command, stdin=theirs.fileno(), env={}, check=False)
@@ -77,7 +86,7 @@ async def _listen_inside(pid: int, mark: str) -> SocketListener:
                 raise _closed(done.stderr.decode(errors="replace").strip().rpartition("\n")[2])
             ours.setblocking(False)
             _, handles, _, _ = socket.recv_fds(ours, 1, 1)
-            return await SocketListener.from_socket(socket.socket(fileno=handles[0]))
+            return socket.socket(fileno=handles[0])
     raise _closed(f"no answer in {_ENTERS_S:.0f} s")
 
 

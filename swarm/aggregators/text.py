@@ -12,6 +12,7 @@ import anyio
 from swarm.agents.desk import Desk, Dialogue
 from swarm.aggregators.reduction import Part, groups, pieces, read_answer, side_by_side
 from swarm.calls import ModelReply
+from swarm.documents.overview import MERGING
 from swarm.errors import BudgetExhausted, EndpointError, EndpointFault
 from swarm.events import Notice
 from swarm.prompts.messages import merge_request, sources_lost
@@ -118,15 +119,26 @@ class Reduction:
         self._aside += group
         return []
 
+    async def _objection(self, text: str, dialogue: Dialogue) -> str:
+        """What is to be said of the sources in a text; where the journal holds what came of it, that was said."""
+        if (auditor := self._desk.auditor) is None or dialogue.recorded:
+            return "go on" if auditor is not None else ""
+        return await auditor.objection(text, dialogue.trajectory_id, scope="")
+
     async def _ask(self, group: Sequence[Part], name: str) -> Part | None:
         held = [source for part in group for source in part.sources]
         async with self._desk.dialogue(name, self._desk.prompts["aggregator"], self._stage) as dialogue:
-            request = merge_request(self._desk.task, [(part.heading, part.text) for part in group], held)
+            task = self._desk.task if self._desk.auditor is None else f"{self._desk.task}\n\n{MERGING}"
+            request = merge_request(task, [(part.heading, part.text) for part in group], held)
             dialogue.say({"role": "user", "content": request})
             text, covered = read_answer(_whole(await dialogue.ask()), held)
             if text and len(covered) < len(held):
-                again = await _ask_again(dialogue, [source for source in held if source not in covered])
+                again = await _ask_again(dialogue, sources_lost([each for each in held if each not in covered]))
                 text, covered = max((text, covered), read_answer(again, held), key=lambda answer: len(answer[1]))
+            if text and (told := await self._objection(text, dialogue)):
+                second = read_answer(await _ask_again(dialogue, told), held)
+                if second[0] and len(second[1]) >= len(covered):
+                    text, covered = second
         if not text:
             return None
         self._lost |= {source for source in held if source not in covered}
@@ -142,8 +154,8 @@ def _in_vain(harvest: Harvest) -> list[Part]:
     return [Part(f"{'; '.join(titles)} ({outcome})", text, ()) for (text, outcome), titles in same.items()]
 
 
-async def _ask_again(dialogue: Dialogue, lost: Sequence[str]) -> str:
-    dialogue.say({"role": "user", "content": sources_lost(lost)})
+async def _ask_again(dialogue: Dialogue, told: str) -> str:
+    dialogue.say({"role": "user", "content": told})
     try:
         return _whole(await dialogue.ask())
     except (EndpointError, BudgetExhausted):  # what was answered before is still good

@@ -20,10 +20,14 @@ from swarm.events import (
 from swarm.forecast.rows import MOST_SAMPLES, Row, Sample, StageRow, Use, digest
 from swarm.forecast.timing import Timing
 from swarm.journal.critical import longest_way
+from swarm.journal.totals import UNCOUNTED
 from swarm.preview import QUANTITIES, Held, Preview, Quantity
 from swarm.result import RunResult
 from swarm.stages import edges
 from swarm.types import Plan, Role, RunStatus
+
+_AFTER = frozenset((PreviewHeld, RewardGiven, RunEnded))
+"""Kinds of what is told when all is done."""
 
 _TO_THE_END = (RunStatus.COMPLETED, RunStatus.PARTIAL, RunStatus.FAILED)
 
@@ -85,9 +89,13 @@ class Measured:
         return f"<Measured {self._run.run_id}: {len(self._stages)} stages>"
 
     def observe(self, event: Event) -> None:
-        if not isinstance(event, PreviewHeld | RewardGiven | RunEnded):  # so that a journal tells the same as the run
-            self._clock_broke = self._clock_broke or event.mono < self._now
-            self._since, self._now = self._now, event.mono
+        kind = type(event)
+        if kind not in _AFTER:  # so that a journal tells the same as the run
+            now, self._since = event.mono, self._now
+            self._clock_broke = self._clock_broke or now < self._since
+            self._now = now
+        if kind in UNCOUNTED:
+            return
         match event:
             case RunStarted() if not self._run.run_id:
                 self._run = event

@@ -95,6 +95,8 @@ class Graph(BaseModel):
 
 
 class Stage(BaseModel):
+    """One stage, from plan to merge; `start` and `end` in milliseconds of the run."""
+
     number: int
     start: int
     end: int | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from swarm.events import AgentTold, CallFinished, ContextEdited, ToolFinished, ToolStarted
+from swarm.events import AgentTold, CallFinished, ContextEdited, ToolFinished, ToolStarted, WorkerSaid
 from swarm.types import Message
 
 
@@ -129,6 +129,7 @@ class Talk:
             "shortened": f"the output of tools was shortened in {event.shortened} messages",
             "summarized": "a summary by the model stands in the place of what came before",
             "cut": "an account stands in the place of what came before",
+            "rewritten": "the agent, which is somebody else's, went on from other messages",
         }[event.action]
         size = f"about {event.tokens_before} to {event.tokens_after} tokens"
         self._items.append(Item(kind="note", text=f"The context was made smaller ({size}): {what}.", at=at))
@@ -136,6 +137,11 @@ class Talk:
     def hurried(self, event: AgentTold, at: int) -> None:
         """It was told to finish."""
         self._items.append(Item(kind="note", text=f"Told to finish ({event.reason}).", at=at))
+
+    def told_of(self, event: WorkerSaid, at: int) -> None:
+        """It is somebody else's agent, and told of itself."""
+        status = f" ({event.status})" if event.status else ""
+        self._items.append(Item(kind="note", text=f"{event.kind}{status}: {event.text}", at=at))
 
     def _hear(self, message: Message, at: int, again: bool) -> None:
         """What was put before the model; where it was told all `again`, only what does not stand there yet."""

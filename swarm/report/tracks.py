@@ -17,6 +17,7 @@ from swarm.events import (
     RunResumed,
     ToolFinished,
     ToolStarted,
+    WorkerSaid,
 )
 from swarm.report.model import FAILED_CALL, GROUP, MODEL, TOOL, WAIT, Agent
 from swarm.report.talk import Systems, Talk
@@ -129,6 +130,8 @@ class Tracks:
             case AgentTold():
                 agent.told = event.reason
                 track.talk.hurried(event, now)
+            case WorkerSaid() if event.text:
+                track.talk.told_of(event, now)
             case AgentEnded():
                 self._end(track, event, now)
             case _:

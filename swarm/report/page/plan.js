@@ -146,7 +146,7 @@ function drawNode(graph, node, index, view) {
   const group = s("g", { class: `node s-${node.state}${node.by_steps ? " critical" : ""}`, transform: `translate(${node.x} ${node.y})`, role: "button",
     tabindex: index === view.chosen ? "0" : "-1", "aria-label": `${node.id}, ${node.title}: ${words(node.state)}`, "data-subtask": node.id },
   s("rect", { width: wide, height: high, rx: 5 }), s("rect", { class: "stripe", width: 5, height: high, rx: 2 }),
-  s("text", { x: 12, y: two ? 16 : high / 2 + 4, class: "id" }, `${GLYPHS[node.state] || "·"} ${cut(node.id, (wide - 24) / (two ? 6.9 : 6.4))}`));
-  if (two) group.append(s("text", { x: 12, y: 31, class: "title" }, cut(node.title, (wide - 18) / 5.6)));
+  s("text", { x: 12, y: two ? 16 : high / 2 + 4, class: "id" }, `${GLYPHS[node.state] || "·"} ${cut(node.id, (wide - 24) / (two ? 7.8 : 7.2))}`));
+  if (two) group.append(s("text", { x: 12, y: 31, class: "title" }, cut(node.title, (wide - 18) / 6.4)));
   return group;
 }

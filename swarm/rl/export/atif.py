@@ -4,6 +4,10 @@ A step is a message of the system or the user, or a model's answer with what its
 call that asked for it, however late it came: `extra.first_seen_by` names the call that it was first told to. What ATIF
 has no place for (rewards, group, versions) stands in `extra`. One run goes into the file `out`; several, and the
 sessions of a gateway, go into the folder `out`, one file each. A document is written piece by piece.
+
+`metrics.prompt_token_ids` is by its definition the whole prompt with all history: ATIF has no form for what is new in
+it alone, and names no step that it goes on from. So a conversation of n turns takes n^2 of them; verifiers' and verl's
+forms do not.
 """
 
 from __future__ import annotations
@@ -28,6 +32,7 @@ SCHEMA = "ATIF-v1.8"
 
 
 def export(folders: Sequence[Path], out: Path) -> Exported:
+    """See `swarm.rl.export.catalog`."""
     done = Exported()
     for folder in folders:
         log = RunLog(folder)
@@ -190,7 +195,8 @@ def _arguments(raw: str) -> dict[str, Any]:
 def _text(message: Message) -> str:
     content = message.get("content")
     if isinstance(content, list):
-        return "\n".join(str(part.get("text") or "") for part in content)
+        parts = ((part.get("text"), (part.get("image_url") or {}).get("url")) for part in content)
+        return "\n".join(str(text or address or "") for text, address in parts)
     return str(content or "")
 
 

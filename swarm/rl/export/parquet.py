@@ -11,6 +11,7 @@ from swarm.rl.export.outcome import Exported
 
 
 def export(folders: Sequence[Path], out: Path) -> Exported:
+    """See `swarm.rl.export.catalog`."""
     done = Exported()
     for folder in folders:
         target = out / folder.name if len(folders) > 1 else out

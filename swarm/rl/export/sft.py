@@ -21,6 +21,7 @@ _KEPT = ("role", "content", "name", "tool_call_id", "reasoning_content")
 
 
 def export(folders: Sequence[Path], out: Path) -> Exported:
+    """See `swarm.rl.export.catalog`."""
     done = Exported()
     with whole_file(out) as file:
         for folder in folders:

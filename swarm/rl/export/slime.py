@@ -25,6 +25,7 @@ _HOLE = "{rollout_id}"
 
 
 def export(folders: Sequence[Path], out: Path) -> Exported:
+    """See `swarm.rl.export.catalog`."""
     try:
         torch: Any = import_module("torch")
     except ImportError:

@@ -20,6 +20,7 @@ from swarm.whole_file import whole_file
 
 
 def export(folders: Sequence[Path], out: Path) -> Exported:
+    """See `swarm.rl.export.catalog`."""
     done = Exported()
     with whole_file(out) as file:
         for folder in folders:

@@ -16,6 +16,7 @@ from swarm.rl.rows import Row
 
 
 def export(folders: Sequence[Path], out: Path) -> Exported:
+    """See `swarm.rl.export.catalog`."""
     return write_rows(folders, out, _output)
 
 
