@@ -26,7 +26,7 @@ from swarm.sandboxes.limits import cgroups
 from swarm.sandboxes.limits import known as known_limits
 from swarm.sandboxes.limits.known import LIMITS
 from swarm.sandboxes.proof import Expected, prove
-from swarm.types import SandboxLimits, SandboxRequest
+from swarm.types import ExecResult, SandboxLimits, SandboxRequest
 
 pytestmark = pytest.mark.anyio
 
@@ -206,6 +206,19 @@ async def test_the_folder_that_it_starts_in(lease: Path) -> None:
         expected = Expected(lease.parent / "workspace", "/elsewhere", isolated=False)
         with pytest.raises(SandboxError, match=r"starts in .*, not in '/elsewhere'"):
             await prove(sandbox.exec, expected)
+
+
+async def test_a_full_disk_is_told_as_one(lease: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root may still write on it, what runs in the sandbox may not."""
+    none_left = os.statvfs_result((4096, 4096, 100, 5, 0, 100, 5, 5, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda path: none_left)
+
+    async def exec(command: str, **given: Any) -> ExecResult:
+        return ExecResult(0, b"", b"")
+
+    (lease.parent / "workspace").mkdir(exist_ok=True)
+    with pytest.raises(SandboxError, match=r"workspace: No space left on device; free some space"):
+        await prove(exec, Expected(lease.parent / "workspace", "/workspace", isolated=False))
 
 
 async def test_known_limits_bear_names_that_there_are(lease: Path) -> None:

@@ -7,6 +7,7 @@ import resource
 import shutil
 import ssl
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from anyio.abc import ByteStream
 
 from swarm.calls import StreamLimits
 from swarm.embedded.server import running_endpoint
-from swarm.errors import EndpointFault
+from swarm.errors import EndpointFault, UsageError
 from swarm.models.wire import transport
 from swarm.models.wire.client import OpenAIModel
 from swarm.models.wire.transport import DirectTransport, _Connection
@@ -171,6 +172,16 @@ async def test_certificates_are_checked(certificate: Path, monkeypatch: pytest.M
         async with model_at(url.replace("127.0.0.1", "localhost")) as model:
             assert (await fault(model)).kind is EndpointFault.UNTRUSTED  # another name than the certificate's
     assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "gopher://127.0.0.1:9"])
+async def test_a_proxy_that_cannot_be_used_is_named(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "socksio", None)
+    monkeypatch.setenv("all_proxy", proxy)
+    with pytest.raises(UsageError, match="the proxy that the environment names") as raised:
+        async with model_at("http://model.invalid/v1"):
+            pass
+    assert "ALL_PROXY" in raised.value.remedy
 
 
 async def test_proxies_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

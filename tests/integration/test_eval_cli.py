@@ -110,7 +110,7 @@ def test_plain_lines_and_what_is_refused(start: Run, tmp_path: Path) -> None:
         (("--synthetic", "2", "--slice", "x"), "--slice 'x' is no part"),
         (("--synthetic", "2", "--modes", "many"), "there is no mode many"),
         (("--synthetic", "2", "--out", ""), "--out is missing"),
-        (("--synthetic", "2", "--out", "new", "--budget-usd", "nan"), "a limit that is not a number is none"),
+        (("--synthetic", "2", "--out", "new", "--budget-usd", "nan"), "a limit that is no number"),
     ):
         process = start(*args)
         _, stderr = process.communicate(timeout=300)

@@ -126,6 +126,10 @@ async def test_those_that_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"its files are in .*files") as raised:
         await find_repository(tmp_path / "elsewhere")
     assert raised.value.remedy
+    make_repository(tmp_path / "not\udcff", FILES)
+    with pytest.raises(UsageError, match=r"the path of .*not\\xff is not UTF-8") as raised:
+        await find_repository(tmp_path / "not\udcff")
+    assert raised.value.remedy
     if os.geteuid() == 0:
         others = make_repository(tmp_path / "others", FILES)
         for path in (others, *others.rglob("*")):

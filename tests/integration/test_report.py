@@ -14,6 +14,8 @@ import pytest
 
 from swarm.evals.compare.build import Wanted, compare
 from swarm.evals.compare.render import page as render_comparison
+from swarm.events import StageStarted
+from swarm.types import Plan, SubTask
 from tests.big_run import big_run, write_run
 from tests.chromium import Browser, chromium
 from tests.evaluations import Made, arm, ids, write
@@ -217,6 +219,21 @@ def test_two_runs_stand_side_by_side(cli: Cli, browser: Browser, tmp_path: Path)
     assert browser.do("document.querySelector('h1').innerText") == "swarm second"
     assert "Status" in tab(browser, "overview")
     assert len(browser.call("Page.printToPDF")["data"]) > 10_000
+
+
+def test_words_of_the_plan_stay_in_their_boxes(cli: Cli, browser: Browser, tmp_path: Path) -> None:
+    name = "07-debugutils-wrap-method-of-modules"
+    plan = Plan(rationale="one", subtasks=(SubTask(id=name, title=name.replace("-", " "), instructions="Do it."),))
+    write_run(cli.home / "runs/words", [next(big_run(2, 1)), StageStarted(stage=1, plan=plan, trajectory_id="o")])
+    page = tmp_path / "words.html"
+    assert cli("report", "words", "--html", str(page)).code == 0
+    browser.open(page.as_uri())
+    tab(browser, "plan")
+    spilt = (
+        "(() => { const right = (e) => e.getBoundingClientRect().right; const node = document.querySelector('.node');"
+        "return [...node.querySelectorAll('text')].map((text) => right(text) - right(node.querySelector('rect'))); })()"
+    )
+    assert [by for by in browser.do(spilt) if by > 0] == []
 
 
 def test_arms_of_evaluations_stand_beside_each_other(browser: Browser, tmp_path: Path) -> None:

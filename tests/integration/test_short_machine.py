@@ -110,7 +110,7 @@ async def test_a_journal_is_written_where_no_thread_can_be_started(
 async def test_a_run_ends_in_order_where_there_is_no_room_for_the_libraries_of_parquet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, require: Callable[[object, str], None]
 ) -> None:
-    pytest.importorskip("pyarrow")
+    pytest.importorskip("pyarrow", reason="run by tests/interop/test_arrow.py")
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     with limited(resource.RLIMIT_AS, pages * resource.getpagesize() + (128 << 20)):
         assert "Cannot allocate memory" in await on_close(tmp_path)

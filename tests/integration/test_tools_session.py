@@ -11,6 +11,7 @@ import pytest
 
 from swarm.errors import SandboxError
 from swarm.sandboxes.process import ProcessBackend
+from swarm.stopping import companions
 from swarm.tools.jobs import Bench, open_bench
 from swarm.tools.registry import Toolset
 from swarm.tools.toolsets import EXTRA, Kit, coding
@@ -101,6 +102,15 @@ async def test_jobs_end_with_the_block_and_errors_come_out_as_they_are(fresh: Ca
         assert not found.timed_out
         refused = await TOOLS.call("bash", '{"command": "true", "background": true}', sandbox)
         assert refused.error is ToolErrorKind.UNAVAILABLE
+
+
+async def test_jobs_of_agents_in_one_group_end_each_with_its_own_agent(fresh: Callable[[], Path]) -> None:
+    request = SandboxRequest("run", "test", fresh(), fresh(), "/workspace")
+    async with ProcessBackend().open(request) as sandbox, companions() as group, Bench(sandbox, group) as stays:
+        await stays.start("sleep 86394", "stays")
+        async with Bench(sandbox, group) as leaves:
+            await leaves.start("sleep 86395", "leaves")
+        assert [leaves.running(), stays.running()] == [0, 1]
 
 
 SCHEMA = {

@@ -211,3 +211,13 @@ def test_answers_that_shrink_with_the_room_pass_no_limit_and_only_what_does_not_
     anyio.run(all_at_once)
     assert run.used.tokens <= limit
     assert (run.held.tokens, run.held.steps) == (0, 0)
+
+
+def test_limits_and_terms_that_change_later_hold_for_those_below() -> None:
+    root = Budget(Limits())
+    child = root.child(Limits(), "child")
+    assert child.room().unlimited
+    root.allow(Limits(tokens=100))
+    assert child.room().tokens == 100
+    child.agree(Terms(part=0.25))
+    assert child.room().tokens == 75

@@ -88,7 +88,7 @@ def test_version(swarm: Swarm) -> None:
         (("run", "@nowhere.txt"), "nowhere.txt"),
         (("run", "x", "--no-repo", "--apply"), "--apply"),
         (("run", "x", "--no-repo", "--patch", "p"), "--patch"),
-        (("run", "x", "--no-repo", "--max-agents", "0"), "max_agents"),
+        (("run", "x", "--no-repo", "--max-agents", "0"), "--max-agents"),
         (("run", "x", "--test", " "), "--test is empty"),
         (("run", "x", "--no-repo", "--test", "true"), "--test needs a repository"),
         (("show", "nothing"), "no run nothing"),

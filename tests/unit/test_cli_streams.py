@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from swarm.cli.own_end import own_end
+
 
 @pytest.fixture
 def env(tmp_path: Path) -> dict[str, str]:
@@ -31,6 +33,14 @@ def test_output_that_cannot_be_written(env: dict[str, str], tmp_path: Path) -> N
     done = shell("runs --json >/dev/full", env)
     assert done.returncode == 3
     assert done.stderr.startswith("swarm: No space left on device; free some space") and done.stderr.count("\n") == 1
+
+
+def test_characters_that_the_locale_lacks(env: dict[str, str], tmp_path: Path) -> None:
+    repo = tmp_path / "\u6f22"
+    subprocess.run(["git", "init", "-q", repo], check=True)
+    done = shell(f"init --repo '{repo}'", env | {"PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, done.stderr) == (0, "test: none\n")
+    assert "/\\u6f22/swarm.toml\n" in done.stdout
 
 
 def shell(command: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -98,3 +108,15 @@ def test_a_second_signal_ends_a_run_that_is_stuck(env: dict[str, str]) -> None:
     assert process.returncode == 130
     kept = f"the record so far: {env['SWARM_HOME']}/runs/stuck; go on: swarm resume stuck"
     assert said.splitlines() == [f"swarm: stopped at once; {kept}"]
+
+
+@pytest.mark.parametrize("kind", ["terminal", "pipe"])
+def test_what_an_event_loop_does_to_what_it_waits_for_is_done_to_nobody_else(kind: str) -> None:
+    ours, theirs = os.openpty() if kind == "terminal" else os.pipe()
+    try:
+        with own_end(theirs, os.O_WRONLY) as own:
+            os.set_blocking(own, False)  # as uvloop does
+            assert os.get_blocking(theirs)
+    finally:
+        os.close(ours)
+        os.close(theirs)

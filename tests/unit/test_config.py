@@ -30,6 +30,7 @@ def test_flag_beats_environment_beats_project_beats_user_beats_default(tmp_path:
         ("colour = 1", "colour in .*swarm.toml: there is no such key"),
         ("max_agent = 1", "max_agent in .*swarm.toml: there is no such key; the nearest is 'max_agents'"),
         ("budget-usd = 1", "the nearest is 'budget_usd'"),
+        ("modle = 1", "the nearest is 'model'"),
         ("prices.m.promt = 1", r"prices\.m\.promt in .*; the nearest is 'prompt'"),
         ('concurrency = "many"', "concurrency in .*swarm.toml"),
         ("concurrency = 0", "greater than or equal to 1"),
@@ -51,6 +52,11 @@ def test_what_is_wrong_is_named_with_its_place(tmp_path: Path, text: str, words:
     with pytest.raises(UsageError, match=words) as caught:
         load_config({}, {"HOME": str(tmp_path)}, tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_wrong_option_is_named_as_it_was_typed(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"^--max-agents: it should be greater than or equal to 1"):
+        load_config({"max_agents": 0}, {"XDG_CONFIG_HOME": str(tmp_path)})
 
 
 @pytest.mark.parametrize("kind", ["fifo", "zero", "folder"])

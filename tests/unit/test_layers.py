@@ -17,9 +17,9 @@ PACKAGE = ROOT / "swarm"
 # From the bottom up. Rooms of one row do not know each other. A new module must be given its place here.
 ROWS: tuple[tuple[str, ...], ...] = (
     # values
-    ("errors", "steering", "preview", "misnamed", "addresses", "shortage", "whole_file", "tuning"),
+    ("errors", "values", "steering", "preview", "misnamed", "addresses", "shortage", "whole_file", "tuning"),
     ("types", "removal", "toml_file", "legible", "hunks", "stopping", "retry", "mishap", "held_folder"),
-    ("keys",),
+    ("keys", "foreign", "hosting"),
     ("calls", "stages", "result", "approval"),
     ("events",),
     ("protocols",),
@@ -27,7 +27,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     # record, bounds
     ("journal",),
     ("prompts", "scheduling", "verdict", "discovery"),
-    ("budgets",),
+    ("budgets", "documents"),
     ("models", "sandboxes"),
     ("tools",),
     # core: what it needs of the rooms named in GIVEN, it is given
@@ -35,6 +35,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("agents", "gating"),
     ("merging",),
     ("orchestrators", "aggregators", "executors", "parts", "crew"),
+    ("hiring",),
     ("teams", "loop", "wiring", "ground"),
     ("mission", "stores"),
     ("node",),
@@ -45,13 +46,13 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("runtime",),
     # edges
     ("embedded", "rl", "langgraph"),
-    ("testing", "report", "serving", "tracing"),
+    ("testing", "report", "serving", "tracing", "workers"),
     ("evals",),
     ("cli",),
     ("__main__",),
 )
 ROW = {room: height for height, row in enumerate(ROWS) for room in row}
-COMPOSITION = {"wiring", "ground", "stores"}
+COMPOSITION = {"wiring", "ground", "stores", "hiring"}
 """Rooms where names become objects: what is imported inside their functions may stand anywhere."""
 
 CORE = {room for row in ROWS[ROW["tools"] + 1 : ROW["runtime"] + 1] for room in row} - COMPOSITION

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from swarm.agents.line import Line
@@ -15,12 +16,13 @@ from swarm.budgets.levels import Limits
 from swarm.calls import ModelReply, ModelRequest
 from swarm.config import RunConfig
 from swarm.errors import EndpointError, EndpointFault
-from swarm.events import Event
+from swarm.events import Notice
 from swarm.ground import open_grounds
 from swarm.models.admission.governor import Governor
 from swarm.models.router import RoutedModel
 from swarm.models.service import GovernedModel
 from swarm.retry import RetryPolicy
+from swarm.testing import RecordingSink
 from swarm.types import Outcome
 from swarm.verdict import orchestrators_end
 
@@ -57,17 +59,9 @@ class Never(Giver):
         return False
 
 
-class Sink:
-    def emit(self, event: Event) -> None:
-        pass
-
-    async def flush(self) -> None:
-        pass
-
-
-def line(*models: Giver) -> Line:
+def line(*models: Giver, sink: RecordingSink | None = None) -> Line:
     services = [GovernedModel(each, Governor(4), RetryPolicy(base=0.0)) for each in models]
-    return Line(RoutedModel(services) if len(models) > 1 else services[0], Budget(Limits()), Sink())
+    return Line(RoutedModel(services) if len(models) > 1 else services[0], Budget(Limits()), sink or RecordingSink())
 
 
 async def test_an_endpoint_that_fails_is_asked_again() -> None:
@@ -83,6 +77,17 @@ async def test_one_that_cannot_be_asked_ends_the_run_and_is_not_taken_for_one_th
     learning = await line(Giver(99, gone), Giver(0)).learning(replayed=False, stop=anyio.Event())
     assert learning is not None
     assert learning.learns, "one of two replicas tells"
+
+
+async def test_a_long_wait_for_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("swarm.agents.line.QUIET_S", 0.0)
+    sink, stop = RecordingSink(), anyio.Event()
+    async with anyio.create_task_group() as group:
+        group.start_soon(lambda: line(Never(0), sink=sink).learning(replayed=False, stop=stop))
+        while not sink.events:
+            await anyio.lowlevel.checkpoint()
+        stop.set()
+    assert [event.message for event in sink.of(Notice)] == ["no answer yet from m at h: what fails is tried again"]
 
 
 async def test_a_stop_meanwhile_decides_nothing() -> None:

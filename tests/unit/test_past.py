@@ -254,7 +254,8 @@ def test_a_text_that_did_not_reach_its_model_is_told_again() -> None:
     past = Past(numbered(*beginning("a"), began("a"), call("a", 1), told))
     [turn] = past.turns(1)
     assert (turn.told, turn.unheard) == (True, ("finish",))
-    past.observe(call("a", 2, new_messages=[{"role": "user", "content": "finish"}]))
+    picture = {"role": "user", "content": [{"type": "text", "text": "x"}]}
+    past.observe(call("a", 2, new_messages=[picture, {"role": "user", "content": "finish"}]))
     assert past.turns(1)[0].unheard == ()
 
 

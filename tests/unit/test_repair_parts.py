@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from swarm.embedded.repair import command, hotswap, mutations
+from swarm.embedded.repair.lines import Ours, Tracer
 from swarm.embedded.repair.mutations import Mutator
 
 
@@ -86,6 +87,18 @@ def test_loaded_functions_get_the_code_of_a_mutant(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_the_test_command_is_taken_apart(text: str, expected: command.TestCommand) -> None:
     assert command.parse(text) == expected
+
+
+def test_each_tracer_of_a_process_sees_its_own_lines(tmp_path: Path) -> None:
+    """From Python 3.12 on all tracers share one tool of `sys.monitoring`, which holds one callback."""
+    path = tmp_path / "m.py"
+    code = compile("def f():\n    return 1\n", str(path), "exec")
+    for _ in range(2):
+        tracer, names = Tracer(Ours(str(tmp_path))), dict[str, types.FunctionType]()
+        tracer.start()
+        exec(code, names)
+        names["f"]()
+        assert tracer.take() == {str(path.resolve()): [1, 2]}
 
 
 def test_the_program_needs_nothing_of_swarm() -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import re
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -240,14 +238,3 @@ def test_a_group_without_spread_or_mates_teaches_nothing() -> None:
     assert advantages([1.0]) == [0.0] and advantages([1.0, 1.0], scale=True) == [0.0, 0.0]
     assert advantages([0.0, 2.0], scale=True) == [-1.0, 1.0]
     assert SubAgentFacts("s", 1, Outcome.COMPLETED, 1, 1, said=True).valid
-
-
-def test_the_block_of_the_documentation_runs() -> None:
-    text = (Path(__file__).parents[2] / "docs/rewards.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    judged = RewardGiven(
-        scope="run", target_id="r1", name="r_perf", value=0.5, weight=1, source="judge", formula_version=1
-    )
-    runs = {n: [*log([(Outcome.COMPLETED, 1, 1)] * n), judged] for n in (0, 4)}
-    said: dict[str, object] = {"group": list(runs)}
-    exec(compile(block.replace("events_of(folder)", "runs[folder]"), "docs/rewards.md", "exec"), said | {"runs": runs})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,9 +14,11 @@ from anyio.lowlevel import checkpoint
 from swarm.errors import SandboxError
 from swarm.events import AgentTold, Notice, SubTaskSkipped
 from swarm.scheduling.controls import Controls
+from swarm.scheduling.ordering import Durations
 from swarm.scheduling.scheduler import SPARE, Scheduler, StageOutcome
 from swarm.scheduling.stragglers import FINISH, StragglerPolicy
 from swarm.stages import spare
+from swarm.testing.simulated_loop import SimulatedLoop
 from swarm.types import AgentLimits, AgentResult, AgentSpec, Outcome, Plan, SubTask
 from tests.unit.test_scheduler import Player, Sink, task
 
@@ -145,6 +148,41 @@ async def test_a_straggler_is_told_to_finish_by_what_its_siblings_took() -> None
     assert (event.trajectory_id, event.reason) == ("late.1", "straggler")
     assert event.seconds >= event.limit_s > 0
     assert stage.player.started == ["late.1", "a.1", "b.1", "c.1"]
+
+
+def test_a_crowd_of_stragglers_is_looked_at_seldom() -> None:
+    """Each is late at a time of its own: a look for each would be as many looks at all."""
+    looks = 0
+
+    class Counting(StragglerPolicy):
+        def limit(self, finished: Durations, kind: str) -> float | None:
+            nonlocal looks
+            looks += 1
+            return super().limit(finished, kind)
+
+    async def work(spec: AgentSpec) -> Outcome:
+        clock = spec.steering.clock
+        clock.stop()
+        if spec.subtask.id.startswith("quick"):
+            clock.start()
+            await anyio.sleep(10.0)
+            clock.stop()
+            return Outcome.COMPLETED
+        await anyio.sleep(int(spec.subtask.id) / 50)
+        clock.start()
+        while not await spec.steering.before_call():  # noqa: ASYNC110  the sleep is a call
+            await anyio.sleep(5.0)
+        return Outcome.FAILED  # else the limit were another one
+
+    crowd = 500
+    names = [*(f"quick{n}" for n in range(5)), *map(str, range(crowd))]
+    stage = Stage(Player(work), *map(task, names), policy=Counting(least_s=0.0, enough=5), concurrency=len(names))
+    results = anyio.run(stage.run, backend_options={"loop_factory": SimulatedLoop})
+    assert Counter(result.outcome for result in results.values()) == {Outcome.COMPLETED: 5, Outcome.FAILED: crowd}
+    told = [event for event in stage.sink.events if isinstance(event, AgentTold)]
+    assert len(told) == crowd
+    assert all(event.limit_s <= event.seconds <= 1.3 * event.limit_s for event in told)
+    assert looks <= 60 * crowd, "every straggler was looked at for every other"
 
 
 async def test_a_hedge_wins_and_the_other_is_cancelled() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.simulate.policies import Policy
 from benchmarks.simulate.replica import Hardware, Trouble
+from benchmarks.simulate.scenes import scene
 from benchmarks.simulate.workload import Workload
 from benchmarks.simulate.world import Outcome, Scene, simulate
 from swarm.models.router import RoutedModel
@@ -72,3 +73,12 @@ def test_the_products_governor_admits_and_its_router_chooses(
         patch.setattr(RoutedModel, "_choose", lambda router, ask, refused: router._places[1])
         answered = [replica.tally.answered for replica in simulate(small).replicas]
         assert answered[1] > 0 == answered[0] + answered[2] + answered[3]
+
+
+@pytest.mark.parametrize("setting", ["slow", "dead", "errors"])
+def test_our_policies_are_no_slower_than_the_usual_ones(setting: str) -> None:
+    """With a slow replica, one that dies, and one call in twenty refused; the least busy replica may be a dead one."""
+    ours = simulate(scene(setting, 200, Policy(), 1))
+    least_busy = simulate(scene(setting, 200, Policy("least busy", "unbounded"), 1))
+    assert ours.makespan_s <= least_busy.makespan_s
+    assert ours.log.answered == least_busy.log.answered

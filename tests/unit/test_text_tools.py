@@ -44,6 +44,16 @@ FORMS = {
     '{"command": "ls"}<|tool_call_end|><|tool_calls_section_end|>',
     "deepseek": f"<{BAR}tool{LOW}calls{LOW}begin{BAR}><{BAR}tool{LOW}call{LOW}begin{BAR}>shell<{BAR}tool{LOW}sep{BAR}>"
     f'{{"command": "ls"}}<{BAR}tool{LOW}call{LOW}end{BAR}><{BAR}tool{LOW}calls{LOW}end{BAR}>',
+    "granite": '<|tool_call|>[{"name": "shell", "arguments": {"command": "ls"}}]',
+    "phi": '<|tool_call|>{"name": "shell", "arguments": {"command": "ls"}}<|/tool_call|>',
+    "minimax": '<minimax:tool_call>\n<invoke name="shell">\n<parameter name="command">ls</parameter>\n</invoke>\n'
+    "</minimax:tool_call>",
+    "gpt-oss": "<|start|>assistant<|channel|>commentary to=functions.shell <|constrain|>json<|message|>"
+    '{"command": "ls"}<|call|>',
+    "gpt-oss, open": '<|channel|>commentary to=functions.shell code<|message|>{"command": "ls"}',
+    "deepseek, DSML": f'<{BAR}DSML{BAR}function_calls><{BAR}DSML{BAR}invoke name="shell">'
+    f'<{BAR}DSML{BAR}parameter name="command" string="true">ls</{BAR}DSML{BAR}parameter></{BAR}DSML{BAR}invoke>'
+    f"</{BAR}DSML{BAR}function_calls>",
     "deepseek, old": f"<{BAR}tool{LOW}call{LOW}begin{BAR}>function<{BAR}tool{LOW}sep{BAR}>shell\n```json\n"
     f'{{"command": "ls"}}\n```<{BAR}tool{LOW}call{LOW}end{BAR}>',
 }

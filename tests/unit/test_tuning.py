@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -37,3 +39,12 @@ def test_a_collector_that_was_turned_off_stays_off() -> None:
     gc.set_threshold(0, 10, 10)
     with quiet_collector():
         assert gc.get_threshold()[0] == 0
+
+
+def test_arrow_takes_its_memory_from_the_c_library_unless_somebody_says_otherwise() -> None:
+    pytest.importorskip("pyarrow", reason="run by tests/interop/test_arrow.py")
+    told = "import os; os.environ.pop(NAME, 0); {}; from swarm.tuning import spare_arrow as s; s(); import pyarrow as a"
+    for said, backend in (("0", "system"), ("os.environ[NAME] = 'mimalloc'", "mimalloc")):
+        code = f"NAME = 'ARROW_DEFAULT_MEMORY_POOL'; {told.format(said)}; print(a.default_memory_pool().backend_name)"
+        found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert found.stdout.strip() == backend
