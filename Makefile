@@ -57,7 +57,7 @@ soak: setup
 
 docs:
 	@scripts/setup docs
-	@NO_MKDOCS_2_WARNING=1 $(bin)/mkdocs build --strict --quiet && echo 'docs: .cache/site/index.html'
+	@NO_MKDOCS_2_WARNING=1 $(bin)/mkdocs build --strict --quiet && echo 'docs: .cache/site/index.html (with its search: python3 -m http.server -d .cache/site)'
 
 clean:
 	@rm -rf .venv .cache build dist demo-out .mypy_cache .ruff_cache .pytest_cache .hypothesis
