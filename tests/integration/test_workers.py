@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -210,19 +210,16 @@ async def test_a_result_is_wanted_in_its_form(make_repo: MakeRepo) -> None:
     assert (ends["bad"].outcome, ends["bad"].stop) == (Outcome.FAILED, "no_result")
 
 
-async def test_an_attempt_that_was_cut_is_made_again_and_no_answer_is_paid_twice(repo: Path) -> None:
-    seen, stop, asked = Seen(), anyio.Event(), anyio.Event()
+SINGLE = RunConfig(mode="single", sandbox="process", worker=COMMAND)
 
-    async def first(request: ModelRequest) -> Turn:
-        if len(request.messages) == 1:
-            return "echo b >> a.txt"
-        asked.set()
-        await anyio.sleep_forever()
-        return ""
 
-    config = RunConfig(mode="single", sandbox="process", worker=COMMAND)
+async def cut_when(
+    asked: anyio.Event, answer: Callable[[ModelRequest], Awaitable[Turn]], repo: Path, seen: Seen
+) -> RunResult:
+    """A run that is stopped as soon as its agent has `asked`."""
+    stop = anyio.Event()
     async with (
-        Swarm(config=config, parts=Parts(model=ScriptedModel(first))) as swarm,
+        Swarm(config=SINGLE, parts=Parts(model=ScriptedModel(answer))) as swarm,
         anyio.create_task_group() as group,
     ):
 
@@ -233,8 +230,22 @@ async def test_an_attempt_that_was_cut_is_made_again_and_no_answer_is_paid_twice
         group.start_soon(until_asked)
         cut = await swarm.run("Add a line to a.txt", repo=repo, on_event=seen.append, stop=stop)
     assert cut.status is RunStatus.CANCELLED
+    return cut
+
+
+async def test_an_attempt_that_was_cut_is_made_again_and_no_answer_is_paid_twice(repo: Path) -> None:
+    seen, asked = Seen(), anyio.Event()
+
+    async def first(request: ModelRequest) -> Turn:
+        if len(request.messages) == 1:
+            return "echo b >> a.txt"
+        asked.set()
+        await anyio.sleep_forever()
+        return ""
+
+    cut = await cut_when(asked, first, repo, seen)
     again = turns("end went on")
-    async with Swarm(config=config, parts=Parts(model=again)) as swarm:
+    async with Swarm(config=SINGLE, parts=Parts(model=again)) as swarm:
         result = await swarm.resume(Path(cut.run_dir).name, on_event=seen.append)
     assert (result.status, len(again.requests)) == (RunStatus.COMPLETED, 1)
     assert Path(str(result.patch_path)).read_text().count("+b") == 1
@@ -244,7 +255,7 @@ async def test_an_attempt_that_was_cut_is_made_again_and_no_answer_is_paid_twice
 
 
 async def test_an_agent_that_asks_otherwise_after_a_resume_has_its_calls_made_anew(repo: Path) -> None:
-    seen, stop, asked = Seen(), anyio.Event(), anyio.Event()
+    seen, asked = Seen(), anyio.Event()
 
     async def first(request: ModelRequest) -> Turn:
         if len(request.messages) == 1:
@@ -255,20 +266,9 @@ async def test_an_agent_that_asks_otherwise_after_a_resume_has_its_calls_made_an
         await anyio.sleep_forever()
         return ""
 
-    config = RunConfig(mode="single", sandbox="process", worker=COMMAND)
-    async with (
-        Swarm(config=config, parts=Parts(model=ScriptedModel(first))) as swarm,
-        anyio.create_task_group() as group,
-    ):
-
-        async def until_asked() -> None:
-            await asked.wait()
-            stop.set()
-
-        group.start_soon(until_asked)
-        cut = await swarm.run("Add a line to a.txt", repo=repo, on_event=seen.append, stop=stop)
+    cut = await cut_when(asked, first, repo, seen)
     again = turns("echo b >> a.txt", "end went on")
-    async with Swarm(config=config, parts=Parts(model=again)) as swarm:
+    async with Swarm(config=SINGLE, parts=Parts(model=again)) as swarm:
         result = await swarm.resume(Path(cut.run_dir).name, on_event=seen.append)
     assert (result.status, result.usage.calls) == (RunStatus.COMPLETED, 4)
     assert [event.action for event in seen.of(ContextEdited)] == ["rewritten"]

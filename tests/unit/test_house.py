@@ -23,7 +23,7 @@ HOSTS = (
     "npmjs" + ".org",
 )
 FOLDERS = ("work", "root/\\.", "tmp/t", "opt/" + "pypi", "opt/" + "wheels")
-FORBIDDEN = re.compile("|".join([*map(re.escape, HOSTS), *(rf"(?<![\w.~$}}])/{folder}/" for folder in FOLDERS)]))
+FORBIDDEN = re.compile("|".join([*map(re.escape, HOSTS), *(rf"(?<![\w.$}}])/{folder}/" for folder in FOLDERS)]))
 
 
 @pytest.fixture(scope="module")
