@@ -177,11 +177,12 @@ async def open_model(
     places = told if told is not None else await _places(stack, name, config)
     for where, knowledge in places:
         key = where.key.get_secret_value() if where.key else None
-        governor = (admission or open_governor)(where.base_url, key, config.max_in_flight, config.park)
-        client = await stack.enter_async_context(open_client(where.base_url, key))
+        admitting = (admission or open_governor)(where.base_url, key, config.max_in_flight, config.park)
+        governor = await stack.enter_async_context(admitting)
+        client = await stack.enter_async_context(open_client(where.base_url, key, governor.reached))
         plain = OpenAIModel(client, where.model, where.quirks)
         model = FittedModel(plain, knowledge, where.quirks, plain.declared)
-        service = GovernedModel(model, await stack.enter_async_context(governor), RetryPolicy(park=config.park > 0))
+        service = GovernedModel(model, governor, RetryPolicy(park=config.park > 0))
         caches = config.warm_prefix and where.model != EMBEDDED
         replicas.append(WarmedModel(service) if caches else service)
     window = window_of([knowledge for _, knowledge in places])

@@ -9,6 +9,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -23,7 +24,7 @@ from swarm.calls import StreamLimits
 from swarm.embedded.server import running_endpoint
 from swarm.errors import EndpointFault, UsageError
 from swarm.models.wire import transport
-from swarm.models.wire.client import OpenAIModel
+from swarm.models.wire.client import OpenAIModel, open_client
 from swarm.models.wire.transport import DirectTransport, _Connection
 from tests.integration.raw_server import POLICIES, answers, ask, fault, hangs_after, model_at, raw_server, whole
 
@@ -130,6 +131,17 @@ async def test_a_crowd_does_not_wait_in_turn_for_a_connection_that_is_never_made
                 for _ in range(12):
                     group.start_soon(call)
             assert len(tried) == 4 * rounds
+
+
+async def test_whoever_admits_calls_hears_how_long_each_connection_took() -> None:
+    told: list[float] = []
+    async with raw_server(answers(whole(b"{}"))) as (url, server), open_client(url, None, told.append) as client:
+        for _ in range(2):
+            async with aclosing(await client.send("/chat/completions", [b"{}"], httpx2.Timeout(5.0))) as opened:
+                assert b"".join([part async for part in opened.parts]) == b"{}"
+    assert len(server.requests) == 2
+    assert len(told) == 1, "the second call took the connection of the first"
+    assert 0 < told[0] < 5
 
 
 async def test_a_redirection_is_not_followed_with_the_key() -> None:

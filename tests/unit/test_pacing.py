@@ -30,6 +30,20 @@ def test_the_window_doubles_until_congestion_and_then_grows_by_one_for_a_window_
     assert window.size == 45
 
 
+def test_the_window_doubles_as_fast_as_a_refusal_could_come() -> None:
+    def seconds_to_a_thousand(connected_in: float | None) -> float:
+        window, now = Window(ceiling=1000), 0.0
+        if connected_in is not None:
+            window.reached(connected_in)
+        while (wait := window.full(now)) is not None:
+            now += wait
+        return now
+
+    unknown, near, across_the_sea, very_far = map(seconds_to_a_thousand, (None, 0.001, 0.08, 3.0))
+    assert near < across_the_sea < unknown == very_far
+    assert near < 0.7, "a thousand agents on a near endpoint are not held up"
+
+
 def test_a_refusal_now_and_then_is_no_congestion_and_some_in_a_row_are() -> None:
     window = Window(ceiling=START)
     for n in range(1, 200):

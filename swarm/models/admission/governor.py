@@ -161,6 +161,11 @@ class Governor:
             self._halt.reached()
         self._dispatch()
 
+    @locked
+    def reached(self, seconds: float) -> None:
+        """A connection to the endpoint was made in so many seconds."""
+        self._window.reached(seconds)
+
     def _limited(self, error: EndpointError, now: float, sent_at: float, admission: Admission | None) -> None:
         self._refused += 1
         pause = error.retry_after

@@ -96,6 +96,9 @@ class LeasedGovernor:
         held, fault = self._held(), f"waiting: {self._fault.message}" if self._fault is not None else ""
         return GovernorStatistics(flying, places, self._count, held, None, fault, self._admitted, self._refused)
 
+    def reached(self, seconds: float) -> None:
+        """See `Governor.reached`. How many calls are let go is the authority's, which has connections of its own."""
+
     def tell_all(self, text: str) -> None:
         """Tell every run that has calls here."""
         self._news.announce(text, (*self._waiting, *self._alone.values(), *self._in_flight), self._clock(), again=True)

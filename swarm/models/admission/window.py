@@ -17,6 +17,9 @@ _STEP_S = (0.1, 0.5)
 """Bounds of the time in which the window doubles at first, in seconds. Answers may take a minute; refusals are quick.
 It grows call by call, so that the first refusal finds few others on their way."""
 
+_TRIPS = 4
+"""A refusal comes within so many times what it took to make a connection."""
+
 
 class Window:
     """The window doubles while it is full and nobody complains; from the first congestion on it grows by one for each
@@ -28,7 +31,7 @@ class Window:
         self._doubling = True
         self._full_at: float | None = None
         self._cut_at = float("-inf")
-        self._fastest = _STEP_S[1]
+        self._quickest = _STEP_S[1]  # in which a refusal would have come
         self._refused = 0.0  # the share of the last calls
 
     def __repr__(self) -> str:
@@ -48,7 +51,7 @@ class Window:
         where only an answer helps."""
         if not self._doubling or self._size >= self.ceiling:
             return None
-        step = max(_STEP_S[0], min(_STEP_S[1], 2 * self._fastest))
+        step = max(_STEP_S[0], self._quickest)
         if self._full_at is not None:
             self._size = min(float(self.ceiling), self._size * 2 ** (min(now - self._full_at, step / 4) / step))
         self._full_at = now
@@ -56,10 +59,14 @@ class Window:
 
     def answered(self, seconds: float, pressed: bool) -> None:
         """A call was answered after so many seconds. It counts where the window is what others wait for."""
-        self._fastest = min(self._fastest, seconds)
+        self._quickest = min(self._quickest, 2 * seconds)
         self._refused -= _NEWEST * self._refused
         if pressed and not self._doubling:
             self._size = min(float(self.ceiling), self._size + 1 / self._size)
+
+    def reached(self, seconds: float) -> None:
+        """A connection was made in so many seconds."""
+        self._quickest = min(self._quickest, _TRIPS * seconds)
 
     def congested(self, now: float, sent_at: float, in_flight: int, *, surely: bool = True) -> bool:
         """A call that was sent at `sent_at` met congestion, beside `in_flight` others; not `surely`: or a fault of the

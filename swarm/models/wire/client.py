@@ -13,7 +13,7 @@ import re
 import ssl
 import time
 import urllib.request
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import cast
 from urllib.parse import urlsplit
@@ -226,15 +226,18 @@ def _proxied() -> httpx2.AsyncClient:
 
 
 @asynccontextmanager
-async def open_client(base_url: str | None, api_key: str | None) -> AsyncIterator[LeanOpenAI]:
-    """A client for one endpoint, always closed: a dropped one can hang a call of a later one.
+async def open_client(
+    base_url: str | None, api_key: str | None, reached: Callable[[float], None] | None = None
+) -> AsyncIterator[LeanOpenAI]:
+    """A client for one endpoint, always closed: a dropped one can hang a call of a later one. `reached` is told the
+    seconds that each connection took to be made.
 
     Where the environment names a proxy for the endpoint, the HTTP library's own transport is used.
     """
     url = base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
     through = _proxied() if behind_proxy(url) else None
     async with (
-        through or LeanClient(DirectTransport(), _LIMITS) as http,
+        through or LeanClient(DirectTransport(reached=reached), _LIMITS) as http,
         LeanOpenAI(
             base_url=url,
             api_key=api_key or NO_KEY,

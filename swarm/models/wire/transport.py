@@ -198,10 +198,12 @@ class Body(httpx2.AsyncByteStream):
 class DirectTransport(httpx2.AsyncBaseTransport):
     """Connections to the hosts of requests, kept for the next. Use as an async context manager.
 
-    Of the time limits of a request it keeps the one for connecting; the others are the caller's.
+    Of the time limits of a request it keeps the one for connecting; the others are the caller's. `reached` is told the
+    seconds that each connection took to be made.
     """
 
-    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None, reached: Callable[[float], None] | None = None) -> None:
+        self._reached = reached
         self._tls = tls
         self._idle: dict[Origin, deque[_Connection]] = {}
         self._open: set[_Connection] = set()
@@ -289,6 +291,8 @@ class DirectTransport(httpx2.AsyncBaseTransport):
                 with anyio.fail_after(limit):
                     connection = await self._open_connection(origin)
                 connection.connect_s = time.monotonic() - began
+                if self._reached is not None:
+                    self._reached(connection.connect_s)
                 self._no_way.pop(origin, None)
                 return connection
             except TimeoutError as error:
