@@ -1,7 +1,7 @@
 """Runs the sub-tasks of a plan: each as soon as its own dependencies are done, so many at once, never at a barrier.
 
 The scheduler owns the one task group in which agents run, and it alone acts: what goes first, what is made again, who
-is late and what is not needed any more are decisions of `ordering`, `attempts`, `stragglers` and `plan_graph`.
+is late and what is not needed any more are decisions of `ordering`, `attempts`, `lateness` and `plan_graph`.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ import anyio
 from anyio.abc import TaskGroup
 
 from swarm.errors import BudgetExhausted, EndpointError, JournalError, MachineError
-from swarm.events import AgentTold, Notice, SubTaskSkipped
+from swarm.events import Notice, SubTaskSkipped
 from swarm.journal.course import Turn
 from swarm.protocols import EventSink, Executor
 from swarm.retry import FATAL
 from swarm.scheduling.attempts import Attempt, Job, Verdict, without_work
 from swarm.scheduling.controls import Command, Controls
+from swarm.scheduling.lateness import Lateness
 from swarm.scheduling.ordering import Durations, Queue
 from swarm.scheduling.plan_graph import Progress
-from swarm.scheduling.stragglers import FINISH, StragglerPolicy
+from swarm.scheduling.stragglers import StragglerPolicy
 from swarm.scheduling.width import Loan, Width
 from swarm.types import AgentResult, AgentSpec, Outcome, Plan, SubTask
 
@@ -32,8 +33,6 @@ SPARE = "spare"
 
 UNPAID = "unpaid"
 """The `stop` of an attempt that was not begun, because it could not be paid."""
-
-_SHORTEST_LOOK = 0.001
 
 
 class Prepare(Protocol):
@@ -75,15 +74,13 @@ class Scheduler:
         self._prepare = prepare
         self._sink = sink
         self._width = Width(concurrency) if isinstance(concurrency, int) else concurrency
-        self._policy = stragglers or StragglerPolicy()
         self._controls = controls or Controls()
         self._took = Durations()  # from start to end: what a place is occupied for
-        self._worked = Durations()  # seconds of work: what stragglers are measured by
         self._jobs: dict[str, Job] = {}
         self._at_work: dict[Attempt, Job] = {}
+        self._lateness = Lateness(stragglers or StragglerPolicy(), self._at_work, self._controls, sink, self._hedge)
         self._hedges: deque[Job] = deque()
         self._changed = anyio.Event()
-        self._completed = anyio.Event()
         self._left = 0
         self._fault: MachineError | None = None
         self._stage = 0
@@ -121,7 +118,7 @@ class Scheduler:
         with self._width.heard_by(self._look_up), self._controls.heard_by(self._obey):
             async with anyio.create_task_group() as agents:
                 agents.start_soon(_cancel_when, stop, agents)
-                agents.start_soon(self._watch)
+                agents.start_soon(self._lateness.watch)
                 self._enqueue(self._progress.first())
                 await self._recall(before, agents)
                 while self._left and self._fault is None:
@@ -153,6 +150,10 @@ class Scheduler:
                     continue
                 self._notice(job.running[0], f"{job.subtask.id} is late: a second attempt is made beside it", "info")
             agents.start_soon(self._work, job, self._begin(job))
+
+    def _hedge(self, job: Job) -> None:
+        self._hedges.append(job)
+        self._changed.set()
 
     def _begin(self, job: Job, turn: Turn | None = None) -> Attempt:
         self._width.take()
@@ -202,8 +203,7 @@ class Scheduler:
         result = result or without_work(job.subtask, "", Outcome.CANCELLED, "cancelled")  # None: it alone was
         if result.outcome is Outcome.COMPLETED:
             self._took.observe(job.subtask.kind, anyio.current_time() - attempt.began)
-            self._worked.observe(job.subtask.kind, attempt.seconds)
-            self._completed.set()
+            self._lateness.completed(attempt, job.subtask.kind)
         verdict = job.end(attempt, replace(result, trajectory_id=result.trajectory_id or attempt.trajectory_id))
         if verdict is Verdict.AGAIN:
             if self._fault is None:
@@ -291,7 +291,7 @@ class Scheduler:
         for attempt, job in self._at_work.items():
             if (attempt.trajectory_id or job.subtask.id) == agent:
                 if soft and attempt.trajectory_id:  # else there is nothing to finish with
-                    self._tell_to_finish(attempt, "asked", 0.0)
+                    self._lateness.tell_to_finish(attempt, "asked")
                 else:
                     attempt.stop()
                 return
@@ -299,47 +299,6 @@ class Scheduler:
         if waiting is not None and not waiting.over and not waiting.running:
             self._give(waiting, Outcome.CANCELLED, "it was stopped before it was started")
             self._settle(waiting)
-
-    async def _watch(self) -> None:
-        """Looks for stragglers as long as the stage goes on."""
-        while self._policy.factor > 0:
-            if self._policy.limit(self._worked, "") is None:
-                self._completed = anyio.Event()
-                await self._completed.wait()
-            else:
-                await anyio.sleep(self._look())
-
-    def _look(self) -> float:
-        """Tell every straggler; gives the seconds after which it is time to look again."""
-        again = (self._policy.limit(self._worked, "") or 0.0) / 4  # the limit moves as more of them finish
-        soonest = max(_SHORTEST_LOOK, again / 16)  # or a thousand stragglers were a thousand looks at all
-        for attempt, job in self._at_work.items() if not self._controls.paused else ():
-            limit = self._policy.limit(self._worked, job.subtask.kind)
-            if limit is None or attempt.told or job.over or not attempt.trajectory_id:
-                continue
-            left = limit - attempt.seconds
-            if left > 0:
-                again = min(again, left)
-                continue
-            self._tell_to_finish(attempt, "straggler", limit)
-            if self._policy.hedge and not job.hedged:
-                job.hedged = True
-                self._hedges.append(job)
-                self._changed.set()
-        return max(soonest, again)
-
-    def _tell_to_finish(self, attempt: Attempt, reason: Literal["straggler", "asked"], limit: float) -> None:
-        attempt.told = True
-        attempt.steering.tell(FINISH)
-        self._sink.emit(
-            AgentTold(
-                trajectory_id=attempt.trajectory_id,
-                reason=reason,
-                text=FINISH,
-                seconds=attempt.seconds,
-                limit_s=limit,
-            )
-        )
 
     def _notice(self, attempt: Attempt, message: str, level: Literal["info", "warning"]) -> None:
         self._sink.emit(Notice(level=level, message=message, trajectory_id=attempt.trajectory_id))
