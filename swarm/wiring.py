@@ -124,10 +124,10 @@ async def open_models(config: RunConfig, given: Model | None = None) -> AsyncIte
         opened: dict[str, ModelService] = {}
         windows = dict.fromkeys(named, given_window(config.context_tokens))
         for name in named:
-            if given is not None:
-                opened[name] = _admitted(given, config)
-            else:
+            if given is None:
                 opened[name], windows[name] = await open_model(stack, name, config)
+            else:  # a model of the caller's own, with an admission of its own
+                opened[name] = GovernedModel(Pictured(given), Governor(config.max_in_flight, config.park))
         roles = {_ROLES[role]: name for role, name in names.items() if name}
         by_role = {role: opened[name] for role, name in roles.items()}
         if config.record is not None:
@@ -142,11 +142,6 @@ async def open_models(config: RunConfig, given: Model | None = None) -> AsyncIte
             _ratios(roles),
             {role: windows[name] for role, name in roles.items()},
         )
-
-
-def _admitted(given: Model, config: RunConfig) -> ModelService:
-    """A model of the caller's own, with an admission of its own."""
-    return GovernedModel(Pictured(given), Governor(config.max_in_flight, config.park))
 
 
 def _ratios(names: Mapping[Role, str]) -> dict[Role, TokenRatio]:
@@ -177,8 +172,8 @@ async def open_model(
     places = told if told is not None else await _places(stack, name, config)
     for where, knowledge in places:
         key = where.key.get_secret_value() if where.key else None
-        admitting = (admission or open_governor)(where.base_url, key, config.max_in_flight, config.park)
-        governor = await stack.enter_async_context(admitting)
+        opening = (admission or open_governor)(where.base_url, key, config.max_in_flight, config.park)
+        governor = await stack.enter_async_context(opening)
         client = await stack.enter_async_context(open_client(where.base_url, key, governor.reached))
         plain = OpenAIModel(client, where.model, where.quirks)
         model = FittedModel(plain, knowledge, where.quirks, plain.declared)

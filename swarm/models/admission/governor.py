@@ -19,7 +19,7 @@ from swarm.models.admission.pace import OVERLOAD_S, Pace, jitter_of
 from swarm.models.admission.place import Place
 from swarm.models.admission.rates import pause_told
 from swarm.models.admission.statistics import GovernorStatistics
-from swarm.models.admission.waiting import Admission, Loop, Waiter, WaitingCalls, running_loop
+from swarm.models.admission.waiting import Admission, Lead, Loop, Waiter, WaitingCalls, running_loop
 from swarm.models.admission.window import Window
 from swarm.models.announcements import Announcements
 from swarm.models.locking import locked
@@ -48,8 +48,8 @@ class Governor:
         """Called whenever something changed that bears on who is admitted, with the lock held."""
         self._held_until = -inf
         self._rate_bound_at = -inf
-        self._leader: Waiter | None = None
-        self._leader_until = self._due = inf
+        self._lead = Lead()
+        self._due = inf
         self._answer_s = 1.0
         self._answered_at = clock()
         self._news = Announcements()
@@ -234,7 +234,7 @@ class Governor:
         return waiter
 
     async def _wait(self, waiter: Waiter) -> Admission:
-        """Until admitted. One of the waiters, the leader, also waits for the time at which the next may be."""
+        """Until admitted."""
         try:
             while (woken := self._look(waiter)) is not None:
                 event, seconds = woken
@@ -256,11 +256,7 @@ class Governor:
         self._dispatch()
         if waiter.refused is not None or waiter.admission is not None:
             return None
-        waiter.event = anyio.Event()
-        if self._leader is not None and self._leader is not waiter:
-            return waiter.event, None
-        self._leader, self._leader_until = waiter, self._due
-        return waiter.event, max(0.0, self._due - self._clock())
+        return self._lead.wait(waiter, self._due, self._clock())
 
     @locked
     def _withdraw(self, waiter: Waiter) -> None:
@@ -270,11 +266,7 @@ class Governor:
 
     @locked
     def _hand_on(self, waiter: Waiter) -> None:
-        """Let another lead, also where this one was to lead next, and was admitted before it woke."""
-        if self._leader is waiter:
-            self._leader = None
-        if self._leader is None and (following := self._waiting.first()) is not None:
-            following.wake()
+        self._lead.leave(waiter, self._waiting)
 
     def _dispatch(self) -> None:
         """Admit whoever may go now; then see when the next may."""
@@ -297,8 +289,7 @@ class Governor:
                 self._due = inf if wait is None else now + wait
                 break
             self._admit(waiter, now)
-        if self._leader is not None and self._due < self._leader_until:
-            self._leader.wake()
+        self._lead.hasten(self._due)
 
     def _delay(self, waiter: Waiter, now: float) -> float | None:
         """Seconds until `waiter` may be admitted; None: not before a call ends."""

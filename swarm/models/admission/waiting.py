@@ -7,6 +7,7 @@ import heapq
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import inf
 
 import anyio
 
@@ -72,6 +73,34 @@ class Waiter:
     def wake(self) -> None:
         if self.event is not None:
             in_loop(self.loop, self.event.set)
+
+
+class Lead:
+    """One of the waiters, the leader, also waits for the time at which the next may be admitted."""
+
+    def __init__(self) -> None:
+        self._leader: Waiter | None = None
+        self._until = inf
+
+    def wait(self, waiter: Waiter, due: float, now: float) -> tuple[anyio.Event, float | None]:
+        """What a waiter waits for, and how many seconds at most, where the next may be admitted when it is `due`."""
+        waiter.event = anyio.Event()
+        if self._leader is not None and self._leader is not waiter:
+            return waiter.event, None
+        self._leader, self._until = waiter, due
+        return waiter.event, max(0.0, due - now)
+
+    def hasten(self, due: float) -> None:
+        """The next may be admitted when it is `due`, which may be sooner than the leader waits for."""
+        if self._leader is not None and due < self._until:
+            self._leader.wake()
+
+    def leave(self, waiter: Waiter, waiting: WaitingCalls) -> None:
+        """Let another lead, also where this one was to lead next, and was admitted before it woke."""
+        if self._leader is waiter:
+            self._leader = None
+        if self._leader is None and (following := waiting.first()) is not None:
+            following.wake()
 
 
 class WaitingCalls:
