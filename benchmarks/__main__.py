@@ -34,7 +34,7 @@ def measure(options: argparse.Namespace) -> None:
     """`run`."""
     rows = chosen(options.rows)
     if options.rounds:
-        rows = [replace(row, rounds=options.rounds) for row in rows]
+        rows = [replace(row, rounds=min(row.rounds, options.rounds)) for row in rows]
     if options.only:
         kept = [(row, tuple(each for each in row.competitors if each.name in options.only)) for row in rows]
         rows = [replace(row, competitors=competitors) for row, competitors in kept if competitors]
@@ -75,7 +75,7 @@ def main() -> None:
     take = commands.add_parser("run", help="measure")
     take.add_argument("rows", nargs="?", default="", help="names, separated by commas (default: all)")
     take.add_argument("--quick", action="store_true", help="small, two rounds: does it work?")
-    take.add_argument("--rounds", type=int, help="in place of what each row asks for")
+    take.add_argument("--rounds", type=int, help="so many at most; each row has its own number")
     take.add_argument("--only", nargs="+", metavar="NAME", help="these competitors alone")
     take.add_argument("--out", metavar="FILE", help="the raw results")
     for name in ("table", "pictures", "publish"):

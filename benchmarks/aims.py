@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from benchmarks.record import Figure, Heading, Results
 from benchmarks.sums import failures, short, summed
 
+_STEADY = ("makespan-1000", "makespan-long")
+
 
 @dataclass(frozen=True)
 class Aim:
@@ -26,7 +28,7 @@ def found_in(rows: Sequence[tuple[Heading, Results]]) -> list[Aim]:
         aims += _calls(*by_name["calls"])
     if "memory" in by_name:
         aims += _memory(*by_name["memory"])
-    for name in ("thousand", "makespan-1000"):
+    for name in ("thousand", *_STEADY):
         if name in by_name:
             aims += _thousand(*by_name[name])
     return aims
@@ -97,6 +99,6 @@ def _thousand(row: Heading, results: Results) -> list[Aim]:
     aims = [Aim(f"{row.title}: not one failure", f"{failed} of {of} failed", failed == 0)] if of else []
     ratio = next(figure for figure in row.figures if figure.key == "ratio")
     found = summed(results, row, "swarm-given", ratio)
-    if found and row.name == "makespan-1000":
+    if found and row.name in _STEADY:
         aims.append(Aim(f"{row.title}: within 3 %", f"{found.median:.3f} times the ideal", found.median <= 1.03))
     return aims
