@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from swarm.agents.checkpoints import Keeper
 from swarm.agents.context import Context
 from swarm.agents.conversation import Conversation
-from swarm.agents.gathering import Gathering
+from swarm.agents.gathering import as_gathering
 from swarm.agents.repetition import Repetition
 from swarm.agents.trajectory import sha256
 from swarm.calls import ModelReply
@@ -95,7 +95,7 @@ class ToolUser:
     ) -> None:
         self._conversation = conversation
         self._tools = tools
-        self._gathering = tools if isinstance(tools, Gathering) else None
+        self._gathering = as_gathering(tools)
         self._sink = sink
         self._keeper = keeper
         self._reviewer = reviewer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 from swarm.types import ToolCall, ToolResult
 
@@ -29,3 +29,8 @@ class Gathering(Protocol):
     async def gather(self, calls: Sequence[ToolCall], recorded: Sequence[ToolResult | None]) -> Sequence[Gathered]:
         """Answer all such calls of one turn, in their order. `recorded` are the answers that the journal holds."""
         ...
+
+
+def as_gathering(tools: object) -> Gathering | None:
+    """A tool box, if it has such tools. Its class is asked, which Python does once; an object it asks each time."""
+    return cast(Gathering, tools) if issubclass(type(tools), Gathering) else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Protocol, cast
 
 from swarm.agents.agent import AgentLoop, LoopEnd, ToolBox, ToolKit, ToolUser
 from swarm.agents.checkpoints import Keeper, Pace
@@ -73,7 +73,8 @@ class LocalExecutor:
             open_trajectory(self.line.sink, self.started(spec, tools)) as trajectory,
             open_place(self.pool, spec.trajectory_id, spec.base, now=self.worker is not None) as place,
         ):
-            spec.steering.sandbox = place.sandbox if isinstance(place.sandbox, Pausable) else None
+            if issubclass(type(place.sandbox), Pausable):  # of a class it is known, of an object looked for each time
+                spec.steering.sandbox = cast(Pausable, place.sandbox)
             if self.worker is not None:
                 ended = await self._hand_over(self.worker, spec, place.sandbox, trajectory)
             else:
