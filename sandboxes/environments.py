@@ -66,8 +66,10 @@ def path_without(repo: Path, path: str) -> str:
     top = _real(repo)
     kept = []
     for folder in path.split(os.pathsep):
-        programs = (_real(Path(folder, name)) for name in _NAMES)
-        if not _is_in(top, Path(folder)) and not any(program.is_relative_to(top) for program in programs):
+        # Where a program is no link, it lies where its folder does.
+        programs = [Path(folder, name) for name in _NAMES]
+        links = (_real(program) for program in programs if program.is_symlink())
+        if not _is_in(top, Path(folder)) and not any(program.is_relative_to(top) for program in links):
             kept.append(folder)
     return os.pathsep.join(kept)
 
@@ -78,7 +80,8 @@ def lies_in(repo: Path, file: Path) -> bool:
 
 
 def _is_in(top: Path, file: Path) -> bool:
-    return any(each.is_relative_to(top) for each in (_real(file), _real(file.parent) / file.name))
+    real = _real(file)
+    return real.is_relative_to(top) or (file.is_symlink() and (_real(file.parent) / file.name).is_relative_to(top))
 
 
 def holds_module(environment: Environment, module: str) -> bool:

@@ -6,7 +6,7 @@ Only what programs need to run. Never /home, /root, /var, /run, nor any file of 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +37,7 @@ ETC = (
     "ssl/openssl.cnf",
     "timezone",
 )
-"""What may be seen of /etc, as patterns; what is not there is left out."""
+"""What may be seen of /etc, as patterns (one star at most, in a name of /etc itself); what is not there is left out."""
 
 USER = "agent"
 """The name of the user inside."""
@@ -68,9 +68,21 @@ def find_host_root(root: Path = Path("/")) -> HostRoot:
             links[str(path)] = str(path.readlink())
         elif path.is_dir():
             binds.append(path)
-    etc = root / "etc"
-    binds.extend(path for pattern in ETC for path in sorted(etc.glob(pattern)) if path.exists())
+    binds += _matching(root / "etc", ETC)
     return HostRoot(tuple(binds), links)
+
+
+def _matching(folder: Path, patterns: Sequence[str]) -> Iterator[Path]:
+    """What is there of some patterns; only those with a star take a look at the folder. It is done for each sandbox."""
+    there: list[str] | None = None
+    for pattern in patterns:
+        names = [pattern]
+        start, star, end = pattern.partition("*")
+        if star:
+            if there is None:
+                there = sorted(os.listdir(folder)) if folder.is_dir() else []  # noqa: PTH208  names are wanted
+            names = [name for name in there if name.startswith(start) and name.endswith(end)]
+        yield from (folder / name for name in names if os.path.exists(f"{folder}/{name}"))  # noqa: PTH110  as above
 
 
 def linked(path: Path, shown: Sequence[Path]) -> Path | None:

@@ -109,6 +109,7 @@ class ProcessBackend:
             )
             try:
                 command = cgroup.enter(agent_command(str(channel.folder), channel.mark))
+                channel.prepare()
                 child = _start(request, workspace, private, channel.mark, command)
                 try:
                     with anyio.move_on_after(_STARTS_S):

@@ -7,7 +7,7 @@ import os
 import re
 import secrets
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import anyio.to_thread
 
@@ -95,10 +95,8 @@ async def prove(exec: Exec, expected: Expected) -> None:
     await anyio.to_thread.run_sync(ours.write_text, f"{nonce}\n")
     try:
         result = await exec(_script(ours.name, theirs.name, nonce), timeout=_TIMEOUT)
-        answered = await anyio.to_thread.run_sync(_read, theirs)
-        full = answered != nonce and await anyio.to_thread.run_sync(_is_full, expected.workspace)
     finally:
-        await anyio.to_thread.run_sync(_forget, ours, theirs)
+        answered, full = await anyio.to_thread.run_sync(_collect, ours, theirs, nonce)
     if result.timed_out or result.exit_code != 0:
         reason = result.stderr.decode(errors="replace").strip() or f"exit code {result.exit_code}"
         raise SandboxError(f"the sandbox could not be looked at from inside: {reason}", remedy=remedy_told(reason))
@@ -223,17 +221,22 @@ def _mounts(text: str, workdir: str) -> None:
     if engine := _ENGINES.search(text):
         raise SandboxError(f"a container engine's socket is mounted in the sandbox ({engine[0]})")
     seen = False
+    allowed = tuple(f"{one.rstrip('/')}/" for one in (*_MAY_WRITE, _plain(workdir)))
     for line in text.splitlines():
-        fields = line.split()
-        place = PurePosixPath(_OCTAL.sub(lambda match: chr(int(match[1], 8)), fields[4]))
-        seen = seen or place == PurePosixPath("/")
-        allowed = (*_MAY_WRITE, _OCTAL.sub(lambda match: chr(int(match[1], 8)), workdir))
-        if "ro" in fields[5].split(",") or str(place) == _CGROUP_ROOT:
+        _, _, _, _, shown, options, *_ = line.split()
+        seen = seen or shown == "/"
+        if "ro" in options.split(",") or shown == _CGROUP_ROOT:
             continue
-        if not any(place.is_relative_to(one) for one in allowed):
+        place = _plain(shown)
+        if not f"{place}/".startswith(allowed):
             raise SandboxError(f"{place} is mounted writable in the sandbox")
     if not seen:
         raise SandboxError("the sandbox does not show what is mounted at /")
+
+
+def _plain(shown: str) -> str:
+    """A path that the kernel shows with some characters as numbers."""
+    return _OCTAL.sub(lambda match: chr(int(match[1], 8)), shown)
 
 
 def _rlimits(text: str, wanted: Rlimits) -> None:
@@ -273,6 +276,11 @@ def _is_full(folder: Path) -> bool:
     return (found.f_bavail == 0 and found.f_blocks > 0) or (found.f_favail == 0 and found.f_files > 0)
 
 
-def _forget(*paths: Path) -> None:
-    for path in paths:
-        path.unlink(missing_ok=True)
+def _collect(ours: Path, theirs: Path, nonce: str) -> tuple[str, bool]:
+    """What was answered, and whether there was no room for it; both files are gone then."""
+    try:
+        answered = _read(theirs)
+        return answered, answered != nonce and _is_full(theirs.parent)
+    finally:
+        for path in (ours, theirs):
+            path.unlink(missing_ok=True)

@@ -32,7 +32,8 @@ COMMANDS = (
     "cat pkg/mod_7.py",
     "grep -rn 'def ' pkg | head -50",
     "sed -i 's/^VALUE = 7/VALUE = 8/' pkg/mod_7.py",
-    "python3 -c 'import pkg.mod_7'",
+    # By its path: ours shows the user's own Python inside, theirs the machine's, and one may start far slower.
+    "/usr/bin/python3 -c 'import pkg.mod_7'",
 )
 
 

@@ -20,6 +20,7 @@ import os
 import secrets
 import shutil
 import socket
+import stat
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import replace
@@ -30,7 +31,7 @@ import anyio.to_thread
 from swarm.errors import SandboxError
 from swarm.sandboxes.bubblewrap import seccomp
 from swarm.sandboxes.bubblewrap.family import Family
-from swarm.sandboxes.bubblewrap.namespace import FILTER, STATUS, namespace
+from swarm.sandboxes.bubblewrap.namespace import CONTENT, FILTER, STATUS, Contents, namespace
 from swarm.sandboxes.channel.agent import CONTROL, agent_command
 from swarm.sandboxes.channel.channel import Channel
 from swarm.sandboxes.folders import hand_over, private_folder
@@ -49,6 +50,8 @@ from swarm.types import SandboxLimits, SandboxRequest
 
 UID = 1000
 _SHM_BYTES = 64 << 20
+_SMALL = 1 << 14
+"""Bytes of a file of this machine's /etc that each sandbox gets as a copy of its own, in memory."""
 
 
 class BubblewrapSandbox(ChannelSandbox):
@@ -119,17 +122,19 @@ class BubblewrapBackend:
         ):
             uid = self._uid if self.owner or not root else _some_uid()
             after = [*_setpriv(uid)] if root else []
-            made = await anyio.to_thread.run_sync(_prepare, private, request.workspace, uid)
+            await anyio.to_thread.run_sync(hand_over, request.workspace, uid, uid)
             disk = DiskWatch([request.workspace], request.limits.disk_bytes)
             rlimits = Rlimits.beside(cgroup.holds(), request.limits)
             first_words = exports(_environment(request)) + rlimits.shell()
             channel = Channel(private / "control", name, limits=first_words, watch=disk.watch)
             try:
-                argv += [*_base(host, made, request.limits), *_mounts(request, host)]
+                contents = _contents(host, uid)
+                argv += [*_base(host, contents, request.limits), *_mounts(request, host)]
                 argv += ["--ro-bind", str(channel.folder), CONTROL, "--remount-ro", "/", "--"]
                 command = cgroup.enter([*argv, *after, *agent_command(CONTROL, channel.mark)])
+                channel.prepare()
                 async with (
-                    namespace(command, OUTSIDE, channel) as first,
+                    namespace(command, OUTSIDE, channel, contents) as first,
                     open_gateway(request.network, first, name, refused=request.refused),
                     _family(first, channel) as family,
                     disk.guarded(channel.clear),
@@ -220,27 +225,29 @@ def _program(name: str, package: str) -> str:
     return found
 
 
-def _prepare(private: Path, workspace: Path, uid: int) -> Mapping[str, Path]:
-    """Lay out the private folder; gives the made files of /etc by their path inside."""
-    made: dict[str, Path] = {}
-    for path, content in made_files(uid, uid).items():
-        made[path] = private / Path(path).name
-        made[path].write_bytes(content)
-    hand_over(workspace, uid, uid)
-    return made
-
-
-def _base(host: HostRoot, made: Mapping[str, Path], limits: SandboxLimits) -> list[str]:
-    argv: list[str] = []
-    inside = {Path(path): file for path, file in made.items()}
-    for folder in dict.fromkeys(path.parent for path in (*host.binds, *inside)):
-        argv += _folders(folder)
+def _contents(host: HostRoot, uid: int) -> Contents:
+    """The files of the root that are made anew in each sandbox, by their paths inside: those that are not the machine's
+    and its own small ones, since bubblewrap takes longer to mount a file than to copy it."""
+    found: dict[str, Path | bytes] = {**made_files(uid, uid)}
     for path in host.binds:
-        argv += ["--ro-bind", str(path), str(path)]
+        about = path.stat()
+        if stat.S_ISREG(about.st_mode) and about.st_size <= _SMALL:
+            found[str(path)] = path
+    return found
+
+
+def _base(host: HostRoot, contents: Contents, limits: SandboxLimits) -> list[str]:
+    argv: list[str] = []
+    binds = [path for path in map(str, host.binds) if path not in contents]
+    above = dict.fromkeys(path.rpartition("/")[0] for path in (*binds, *contents))
+    for folder in dict.fromkeys(folder for each in above for folder in _down_to(each)):
+        argv += _folder(folder)
+    for path in binds:
+        argv += ["--ro-bind", path, path]
     for link, target in host.links.items():
         argv += ["--symlink", target, link]
-    for path, file in inside.items():
-        argv += ["--ro-bind", str(file), str(path)]
+    for inside in contents:
+        argv += ["--perms", "0644", "--file", CONTENT + inside, inside]
     argv += ["--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev"]
     for hidden in filter(os.path.exists, HIDDEN):
         argv += ["--ro-bind", "/dev/null", hidden]
@@ -266,7 +273,16 @@ def _mounts(request: SandboxRequest, host: HostRoot) -> list[str]:
 
 
 def _folders(folder: Path) -> list[str]:
-    """Make a folder and those above it so that everyone may pass: bubblewrap's own are for their owner alone."""
-    return [
-        word for path in (*reversed(folder.parents), folder)[1:] for word in ("--perms", "0755", "--dir", str(path))
-    ]
+    """Make a folder and those above it."""
+    return [word for path in _down_to(str(folder)) for word in _folder(path)]
+
+
+def _down_to(folder: str) -> list[str]:
+    """A folder after those above it, without the root."""
+    parts = folder.split("/")
+    return ["/".join(parts[: n + 1]) for n in range(1, len(parts)) if parts[n]]
+
+
+def _folder(path: str) -> list[str]:
+    """Make a folder so that everyone may pass: bubblewrap's own are for their owner alone."""
+    return ["--perms", "0755", "--dir", path]

@@ -8,6 +8,8 @@ import signal
 import subprocess
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
+from pathlib import Path
+from types import MappingProxyType
 
 import anyio
 
@@ -27,6 +29,14 @@ STATUS = "\0status"
 FILTER = "\0filter"
 """Stands in a command line for the option that filters system calls (`swarm.sandboxes.bubblewrap.seccomp`)."""
 
+CONTENT = "\0content "
+"""With the path of a file inside, stands in a command line for the handle of what is to be in it."""
+
+Contents = Mapping[str, Path | bytes]
+"""What is to be in files inside, by their paths: the same as in a file of this machine, or this."""
+
+_NONE: Contents = MappingProxyType({})
+
 _BOUND = 15.0
 _KILLED = (
     "try again; where nobody did that, the machine ran out of memory (`dmesg`): give it more, or lower --concurrency"
@@ -35,11 +45,14 @@ REMEDY = "install it with `sudo apt-get install bubblewrap`, or choose --sandbox
 
 
 @asynccontextmanager
-async def namespace(argv: Sequence[str], env: Mapping[str, str], channel: Channel) -> AsyncIterator[int]:
+async def namespace(
+    argv: Sequence[str], env: Mapping[str, str], channel: Channel, contents: Contents = _NONE
+) -> AsyncIterator[int]:
     """Run bubblewrap with an agent in it for the length of the block, and end every process inside.
 
     Gives the first process inside by its id on the host. `argv` is what comes to be bubblewrap in the end, with
-    `STATUS` where the options go by which it tells us, and `FILTER`, if wanted, where those of the filter do.
+    `STATUS` where the options go by which it tells us, `FILTER`, if wanted, where those of the filter do, and `CONTENT`
+    with a path for each of the `contents`.
 
     Raises:
         SandboxError: it cannot be started; the message is bubblewrap's own.
@@ -48,7 +61,7 @@ async def namespace(argv: Sequence[str], env: Mapping[str, str], channel: Channe
         told, tell = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         stack.callback(os.close, told)
         try:
-            process = _start(argv, env, tell)
+            process = _start(argv, env, tell, contents)
         finally:
             os.close(tell)
         stack.enter_context(process)
@@ -80,33 +93,46 @@ async def namespace(argv: Sequence[str], env: Mapping[str, str], channel: Channe
                 process.kill()
 
 
-def _start(argv: Sequence[str], env: Mapping[str, str], tell: int) -> subprocess.Popen[bytes]:
-    fds = {STATUS: ("--json-status-fd", tell)}
-    try:
-        if (machine := seccomp.machine()) and FILTER in argv:
-            fds[FILTER] = ("--seccomp", _filter(machine))
-        words = [[fds[word][0], str(fds[word][1])] if word in fds else [word] for word in argv]
-        return subprocess.Popen(
-            [*with_all_signals(), *(one for word in words for one in word)],
-            bufsize=0,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env=dict(env),
-            start_new_session=True,
-            pass_fds=[fd for _, fd in fds.values()],
-        )
-    except OSError as error:
-        raise SandboxError(f"bubblewrap could not be started: {error}", remedy=remedy_for(error) or REMEDY) from error
-    finally:
-        if FILTER in fds:
-            os.close(fds[FILTER][1])
+def _start(argv: Sequence[str], env: Mapping[str, str], tell: int, contents: Contents) -> subprocess.Popen[bytes]:
+    with ExitStack() as stack:
+        try:
+            given = {STATUS: ["--json-status-fd", str(tell)]}
+            fds = [tell]
+            if (machine := seccomp.machine()) and FILTER in argv:
+                fds.append(_nameless(seccomp.program(machine), stack))
+                given[FILTER] = ["--seccomp", str(fds[-1])]
+            for path, content in contents.items():
+                fds.append(_opened(content, stack))
+                given[CONTENT + path] = [str(fds[-1])]
+            return subprocess.Popen(
+                [*with_all_signals(), *(one for word in argv for one in given.get(word, (word,)))],
+                bufsize=0,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env=dict(env),
+                start_new_session=True,
+                pass_fds=fds,
+            )
+        except OSError as error:
+            remedy = remedy_for(error) or REMEDY
+            raise SandboxError(f"bubblewrap could not be started: {error}", remedy=remedy) from error
 
 
-def _filter(machine: str) -> int:
-    """The filter as a file without a name, at its beginning."""
-    file = os.memfd_create("filter")
-    os.write(file, seccomp.program(machine))
+def _opened(content: Path | bytes, stack: ExitStack) -> int:
+    """A handle on it at its beginning, until the stack is left."""
+    if isinstance(content, bytes):
+        return _nameless(content, stack)
+    file = os.open(content, os.O_RDONLY | os.O_CLOEXEC)
+    stack.callback(os.close, file)
+    return file
+
+
+def _nameless(content: bytes, stack: ExitStack) -> int:
+    """The same as a file without a name."""
+    file = os.memfd_create("swarm")
+    stack.callback(os.close, file)
+    os.write(file, content)
     os.lseek(file, 0, os.SEEK_SET)
     return file
 

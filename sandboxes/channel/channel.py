@@ -120,7 +120,7 @@ class Channel:
         # With this end closed, an order to an agent that is gone is an error and not lost.
         os.close(self._reader)
         self._reader = -1
-        self._prepare()
+        self.prepare()
         return True
 
     async def exec(
@@ -171,7 +171,7 @@ class Channel:
                 with anyio.move_on_after(_BOUND, shield=True):
                     await self._end_quietly(slot)
             self._ended.append(slot)
-        self._prepare()  # only now, so that the two do not compete for the processor
+        self.prepare()  # only now, so that the two do not compete for the processor
         code = TIMED_OUT if timed_out else _KILLED if refused or slot.code is None else slot.code
         return ExecResult(code, out.value(), err.value(), timed_out, out.truncated or err.truncated, seconds)
 
@@ -236,7 +236,9 @@ class Channel:
                 os.close(fd)
         self._answers = self._orders = self._reader = -1
 
-    def _prepare(self) -> None:
+    def prepare(self) -> None:
+        """Let a shell wait for the next command. Before the agent is there, it is its first order: only where nobody
+        else could read that."""
         if not self._idle:
             self._idle.append(self._begin())
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +30,9 @@ _CONFIG = """[core]
 
 _LARGEST = 512 << 20
 """Bytes of files beyond which a checkout gets no repository of its own."""
+
+_SMALL, _MANY = 4 << 20, 4
+"""Bytes of a pack that is kept in memory, and how many are."""
 
 _REF = "refs/heads/main"
 _EMAIL = "swarm@localhost"
@@ -54,7 +57,7 @@ class LocalGit:
         for path in (objects / "pack", objects / "info", inside / "refs/heads", inside / "refs/tags", inside / "info"):
             path.mkdir(parents=True)
         local = self._commit(git, commit)
-        _pack(git, f"{local}\n", objects / "pack")
+        _KEPT.lay(local, objects / "pack", lambda: _pack(git, f"{local}\n", objects / "pack"))
         long = len(local) > 40
         config = _CONFIG.format(version=1 if long else 0)
         (inside / "config").write_text(config + ("[extensions]\n\tobjectFormat = sha256\n" if long else ""))
@@ -99,6 +102,32 @@ class LocalGit:
 
     def _identity(self) -> tuple[tuple[str, str], ...]:
         return ("NAME", "swarm"), ("EMAIL", _EMAIL), ("DATE", f"@{self.date} +0000")
+
+
+class _Kept:
+    """Small packs of the last few commits without history: runs of one process often begin with the same files, and
+    what a commit's name names never changes."""
+
+    def __init__(self) -> None:
+        self._packs: dict[str, dict[str, bytes]] = {}
+
+    def lay(self, commit: str, folder: Path, make: Callable[[], Sequence[Path]]) -> None:
+        """Put the pack of a commit into a folder, where `make` does if it is not here."""
+        known = self._packs.pop(commit, None)
+        if known is None:
+            made = make()
+            if sum(path.stat().st_size for path in made) > _SMALL:
+                return
+            known = {path.name: path.read_bytes() for path in made}
+        else:
+            for name, content in known.items():
+                (folder / name).write_bytes(content)
+        self._packs[commit] = known
+        for oldest in list(self._packs)[:-_MANY]:
+            self._packs.pop(oldest, None)
+
+
+_KEPT = _Kept()
 
 
 def _pack(git: Git, revisions: str, folder: Path) -> list[Path]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from swarm.errors import UsageError
+from swarm.sandboxes.git.bare import make_store
 from swarm.sandboxes.git.command import own_git
 from swarm.sandboxes.git.repository import GitRepository, remembered
 
@@ -57,9 +58,7 @@ def unbundle(sent: Bundle, store: Path) -> GitRepository:
         MachineError: git failed, or the pack is damaged.
         OSError: it cannot be written.
     """
-    store.mkdir(parents=True)
-    git = own_git(store)
-    git.run("init", "-q", "--bare", "--template=", "-b", "base", f"--object-format={sent.form}")
+    git = make_store(store, sent.form)
     for name, content in sent.files.items():
         path = store / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ from swarm.sandboxes.copies.checkouts import Checkouts
 from swarm.sandboxes.copies.staging import Uncapturable
 from swarm.sandboxes.git import objects, picking, reading
 from swarm.sandboxes.git.attributes import NO_CONVERSION
+from swarm.sandboxes.git.bare import make_store
 from swarm.sandboxes.git.command import Git, one_line, own_git
 from swarm.sandboxes.git.local import exclude_lines
 from swarm.sandboxes.git.objects import Commit
@@ -247,9 +248,7 @@ def remembered(store: Path) -> GitRepository:
 
 def plain_store(store: Path) -> GitRepository:
     """A new store that borrows from nobody, for folders that are no repository; its base is empty. Blocks."""
-    store.mkdir(parents=True)
-    git = own_git(store)
-    git.run("init", "-q", "--bare", "--template=", "-b", "base")
+    git = make_store(store)
     (store / "info").mkdir(exist_ok=True)
     (store / "info/exclude").write_text(exclude_lines())
     (store / "info/attributes").write_text(NO_CONVERSION)

@@ -12,8 +12,9 @@ from swarm.errors import MachineError, UsageError
 from swarm.sandboxes.git import lfs, objects
 from swarm.sandboxes.git.apart import keep_apart
 from swarm.sandboxes.git.attributes import conversions
+from swarm.sandboxes.git.bare import make_store
 from swarm.sandboxes.git.branch import UNCOMMITTED
-from swarm.sandboxes.git.command import Finished, Git, own_git, require_version, user_git
+from swarm.sandboxes.git.command import Finished, Git, require_version, user_git
 from swarm.sandboxes.git.ignoring import ignored, ignored_below
 from swarm.sandboxes.git.local import exclude_lines
 from swarm.sandboxes.git.objects import Commit
@@ -194,9 +195,7 @@ def _about(own: Git, user: Opened, store: Path, name: str) -> tuple[int, Commit]
 
 def _make_store(user: Opened, store: Path) -> Git:
     """A bare repository for the user's objects."""
-    store.mkdir(parents=True, exist_ok=True)
-    own = own_git(store)
-    own.run("init", "-q", "--bare", "--template=", "-b", "base", f"--object-format={user.form}")
+    own = make_store(store, user.form)
     (store / "info").mkdir(exist_ok=True)
     (store / "info/exclude").write_bytes(exclude_lines().encode() + ignored(user))
     return own

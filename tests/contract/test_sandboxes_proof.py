@@ -18,7 +18,6 @@ from swarm.errors import SandboxError
 from swarm.sandboxes import process
 from swarm.sandboxes.bubblewrap import backend as bubblewrap
 from swarm.sandboxes.bubblewrap.namespace import FILTER, namespace
-from swarm.sandboxes.channel.channel import Channel
 from swarm.sandboxes.conformance import suite as conformance
 from swarm.sandboxes.docker import backend as docker
 from swarm.sandboxes.docker.engine import connect
@@ -146,8 +145,8 @@ async def test_bubblewrap(
         require(cgroups.usable(lease), "no cgroup may be used here")
     doctor, said = (NARROWED | AS_ROOT)[what]
 
-    def doctored(argv: Sequence[str], env: dict[str, str], channel: Channel) -> AbstractAsyncContextManager[int]:
-        return namespace(doctor(list(argv)), env, channel)
+    def doctored(argv: Sequence[str], *others: Any) -> AbstractAsyncContextManager[int]:
+        return namespace(doctor(list(argv)), *others)
 
     monkeypatch.setattr(bubblewrap, "namespace", doctored)
     with pytest.raises(SandboxError, match=said):

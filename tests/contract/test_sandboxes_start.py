@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from swarm.errors import SandboxError
+from swarm.sandboxes.bubblewrap import backend as bubblewrap
 from swarm.sandboxes.bubblewrap.namespace import namespace
 from swarm.sandboxes.channel.channel import Channel
+from swarm.sandboxes.host_root import find_host_root
 from swarm.shortage import remedy_told
+from swarm.types import SandboxRequest
 
 pytestmark = pytest.mark.anyio
 BWRAP = "exec bwrap --die-with-parent --unshare-pid --ro-bind / / true"
@@ -43,3 +50,50 @@ def test_only_a_shortage_is_taken_for_one() -> None:
     assert "df -h" in remedy_told("bwrap: Can't write: No space left on device")
     for other in ("", "bwrap: setting up uid map: Permission denied", "No such file or directory"):
         assert remedy_told(other) == ""
+
+
+async def test_small_files_of_the_root_are_copied_and_nobody_writes_them(
+    tmp_path: Path, bubblewrap_box: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o711)
+    (tmp_path / "workspace").mkdir()
+    commands: list[list[str]] = []
+
+    def noted(argv: Sequence[str], *others: Any) -> AbstractAsyncContextManager[int]:
+        commands.append(list(argv))
+        return namespace(argv, *others)
+
+    monkeypatch.setattr(bubblewrap, "namespace", noted)
+    request = SandboxRequest("start", "test", tmp_path, tmp_path / "workspace", "/workspace")
+    async with bubblewrap.BubblewrapBackend().open(request) as sandbox:
+        small = [path for path in find_host_root().binds if path.is_file() and path.stat().st_size < 1 << 14]
+        for path in (*small, Path("/etc/passwd"), Path("/etc/hosts")):
+            shown = await sandbox.exec(f"cat {path}; stat -c %a {path}; true >>{path}")
+            assert shown.exit_code != 0
+            assert path.name in ("passwd", "hosts") or shown.stdout == path.read_bytes() + b"644\n"
+    for name in (*map(str, small), "/etc/passwd"):
+        assert ["--ro-bind", name] not in [words[i : i + 2] for words in commands for i in range(len(words))]
+
+
+async def test_the_first_shell_is_ordered_before_the_agent_is_there(tmp_path: Path) -> None:
+    channel = Channel(tmp_path / "control", "box")
+    try:
+        channel.prepare()
+        order = os.read(channel._reader, 100).split()
+        assert (order[0], [path.name for path in channel.folder.glob("*/go")]) == (b"shell", ["go"])
+        assert (channel.folder / order[1].decode()).is_dir()
+    finally:
+        channel.close()
+
+
+def test_the_root_shows_what_is_there_and_matches(tmp_path: Path) -> None:
+    etc = tmp_path / "etc"
+    for name in ("python3", "python3.11", "python2", "shadow", "java-17-openjdk", "java-17-other", "ssl"):
+        (etc / name).mkdir(parents=True)
+    (etc / "ssl/openssl.cnf").touch()
+    (etc / "localtime").symlink_to("nowhere")
+    (etc / "timezone").touch()
+    shown = [str(path.relative_to(etc)) for path in find_host_root(tmp_path).binds]
+    assert shown == ["java-17-openjdk", "python3", "python3.11", "ssl/openssl.cnf", "timezone"]
+    assert find_host_root(tmp_path / "nothing").binds == ()
