@@ -1,7 +1,8 @@
 """What carries over between the commands of one agent, kept as files in its sandbox: no shell lives between them.
 
 A command's working directory and exported variables are written down when its shell ends, and taken over by the next.
-Whatever happens to a command, the state before it stays good: only a shell that ended by itself leaves a new one.
+Whatever happens to a command, the state before it stays good: only a shell that ended by itself leaves a new one. There
+are two of them in turn, `env.a` and `env.b`, and `now` tells which counts: no program must be started to change it.
 """
 
 from __future__ import annotations
@@ -13,14 +14,18 @@ FOLDER = '"${TMPDIR:-/tmp}/.swarm"'
 
 # On one line, so that line numbers in a command's own errors stay true. $1 is the folder. A working directory that is
 # gone must not make the tool unusable; OLDPWD is kept for `cd -`.
+# Whoever was killed as `now` was being written had both of them whole.
 _RESTORE = (
-    'if [ -f "$1/env" ]; then __swarm_dir=$PWD; {clear} . "$1/env" 2>/dev/null; __swarm_old=${{OLDPWD-}}; '
+    '__swarm_at=; if [ -f "$1/now" ]; then read -r __swarm_at <"$1/now"; '
+    '__swarm_at=${{__swarm_at:-a}}; __swarm_dir=$PWD; {clear} . "$1/env.$__swarm_at" 2>/dev/null; '
+    "__swarm_old=${{OLDPWD-}}; "
     'if cd -- "${{PWD:-/}}" 2>/dev/null; then OLDPWD=$__swarm_old; '
     'else cd -- "$__swarm_dir"; echo "[the working directory is gone; now in $PWD]"; fi; '
     "unset __swarm_dir __swarm_old; fi; "
 )
 _KEEP = (
-    '__swarm=$1; __swarm_keep() { export PWD; export -p >"$__swarm/env.new"; }; '
+    "__swarm=$1; case $__swarm_at in a) __swarm_at=b ;; *) __swarm_at=a ;; esac; __swarm_keep() { export PWD; "
+    'export -p >"$__swarm/env.$__swarm_at" && echo "$__swarm_at" >"$__swarm/now"; }; '
     "trap '{ __swarm_keep; } 2>/dev/null' EXIT; "
 )
 _TYPED = 'eval "set --; $__swarm_text"'
@@ -35,22 +40,15 @@ def script(body: str = "", *, name: str = "", keep: bool = False) -> str:
     empty.
     """
     store = f'cat >"$d/{name}" || exit 1; ' if body else ""
-    before, after = "", ""
-    if keep:
-        before, after = (
-            '[ ! -f "$d/env.new" ] || rm -f "$d/env.new"; ',
-            '[ ! -f "$d/env.new" ] || mv "$d/env.new" "$d/env"; ',
-        )
     runs = {}
     for shell, read, clear in (("bash", "IFS= read -rd '' __swarm_text", _CLEAR), ("sh", "__swarm_text=$(cat)", "")):
         # Read before the variables are restored, which may leave no PATH to find `cat`.
         load = "" if body else f"{read}; exec </dev/null; "
         inner = load + _RESTORE.format(clear=clear) + (_KEEP if keep else "") + (body or _TYPED)
-        runs[shell] = f'{shell} -c {shlex.quote(inner)} {shell} "$d"' + (" </dev/null" if body else "")
+        runs[shell] = f'exec {shell} -c {shlex.quote(inner)} {shell} "$d"' + (" </dev/null" if body else "")
     return (
-        f'd={FOLDER}; [ -d "$d" ] || mkdir -p -m 700 "$d"; {store}{before}'
-        f"{{ if command -v bash >/dev/null 2>&1; then {runs['bash']}; else {runs['sh']}; fi; }} 2>&1; c=$?; "
-        f"{after}exit $c"
+        f'd={FOLDER}; [ -d "$d" ] || mkdir -p -m 700 "$d"; {store}exec 2>&1; '
+        f"if command -v bash >/dev/null; then {runs['bash']}; else {runs['sh']}; fi"
     )
 
 

@@ -1,0 +1,59 @@
+"""The script around a command of an agent, in the shells of this machine."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from swarm.tools.session import script
+
+
+@pytest.fixture(params=["bash", "sh"])
+def programs(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A folder with no program but the shell, and what takes its input where it is no bash."""
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    for name in ("bash",) if request.param == "bash" else ("sh", "cat"):
+        found = shutil.which(name)
+        if found is None:
+            pytest.skip(f"no {name} here")
+        (folder / name).symlink_to(found)
+    return folder
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    (tmp_path / ".swarm").mkdir()
+    return tmp_path / ".swarm"
+
+
+def run(command: str, programs: Path, state: Path) -> tuple[int, str]:
+    shell = next(str(programs / name) for name in ("bash", "sh") if (programs / name).exists())
+    env = {"PATH": str(programs), "TMPDIR": str(state.parent)}
+    done = subprocess.run([shell, "-c", script(keep=True)], input=command, env=env, capture_output=True, text=True)
+    assert done.stderr == ""
+    return done.returncode, done.stdout
+
+
+def test_a_command_that_needs_no_program_starts_none(programs: Path, state: Path) -> None:
+    """There is nothing to be started: neither to read what was left off, nor to keep it."""
+    for number in range(5):
+        assert run(f"export SEEN={number}; cd {state.parent}", programs, state) == (0, "")
+        assert run('echo "$SEEN $PWD"; exit 3', programs, state) == (3, f"{number} {state.parent}\n")
+
+
+def test_what_was_kept_before_stays_whole(programs: Path, state: Path) -> None:
+    assert run("export KEPT=1", programs, state) == (0, "")
+    assert run("export KEPT=2; kill -9 $$", programs, state)[0] != 0
+    assert run("echo $KEPT", programs, state) == (0, "1\n")
+
+
+def test_whoever_is_killed_as_it_says_which_counts_leaves_both_whole(programs: Path, state: Path) -> None:
+    for number in range(2):
+        assert run(f"export KEPT={number}", programs, state) == (0, "")
+        (state / "now").write_text("")
+        code, said = run("echo $KEPT", programs, state)
+        assert (code, said.strip() in {str(each) for each in range(number + 1)}) == (0, True)
