@@ -7,6 +7,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,7 +18,7 @@ from swarm.budgets.levels import Limits
 from swarm.config import Price, RunConfig
 from swarm.errors import MachineError
 from swarm.events import Notice
-from swarm.executors.ray.messages import Supplies, Word
+from swarm.executors.ray.messages import Supplies
 from swarm.executors.ray.outpost import ADMISSION
 from swarm.executors.ray.relay import RecordedService, Relay, RelayedArtifacts, SentRepository
 from swarm.executors.ray.station import Station
@@ -80,8 +81,7 @@ async def open_station(supplies: Supplies, relay: Relay) -> AsyncIterator[Statio
 
         @asynccontextmanager
         async def admitted(url: str, key: str | None, ceiling: int, park: float) -> AsyncIterator[LeasedGovernor]:
-            channel = ADMISSION + url
-            governors[url] = LeasedGovernor(lambda message: relay.put(Word(channel, message)))
+            governors[url] = LeasedGovernor(partial(relay.outbox.say, ADMISSION + url))
             yield governors[url]
 
         models = await stack.enter_async_context(

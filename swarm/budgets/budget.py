@@ -175,6 +175,11 @@ class Budget:
         purse = self._path[-1].purse
         return self._path if purse is None else (*self._path, *purse.payers())
 
+    @property
+    def limited(self) -> bool:
+        """Whether anything bounds what may be used here."""
+        return bool(self._all_bounds())
+
     def _all_bounds(self) -> Bounds:
         """Those of the path, and of the purse."""
         purse = self._path[-1].purse

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from swarm.budgets.levels import Gauge, Room
+from swarm.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Standing:
     """How a budget stood for one attempt after so many of its calls had been settled. `room` is what that attempt may
     use, and of it `free` what nobody else has set aside; `gauges` are those of all limits, each with how many use it
@@ -19,7 +18,7 @@ class Standing:
     gauges: tuple[tuple[Gauge, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Lease:
     """With what an attempt begins elsewhere. `soft` is the part of a limit after which one is told to come to an
     end."""
@@ -32,7 +31,7 @@ class Lease:
 # from those who draw
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Wanted:
     """A grant of so much is wanted for one call. `seen` are the tokens and dollars that were known to be left: who
     wants more than that cannot do with less."""
@@ -43,14 +42,14 @@ class Wanted:
     seen: tuple[float, float]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Unwanted:
     """A grant is wanted no more."""
 
     number: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Took:
     """A call is sent for which so much is set aside, out of a grant; where nothing is limited, without one: then the
     number is a new negative one."""
@@ -60,7 +59,7 @@ class Took:
     usd: float
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Settled:
     """A call used so much, and so many steps."""
 
@@ -70,7 +69,7 @@ class Settled:
     steps: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Returned:
     """Grants that are not needed."""
 
@@ -83,7 +82,7 @@ Drawn = Wanted | Unwanted | Took | Settled | Returned
 # from the budget
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Granted:
     """So much is set aside for one call. `wanted` is the number of the wish that it fulfils, 0 of none: it is for the
     next call, so that this one need not ask."""
@@ -95,7 +94,7 @@ class Granted:
     standing: Standing
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Refused:
     """It does not fit: `BudgetExhausted`, as the budget said it."""
 
@@ -105,7 +104,7 @@ class Refused:
     what: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Told:
     """How the budget stands now. `wanted`: that wish is of more than is left; ask for less."""
 
@@ -113,7 +112,7 @@ class Told:
     wanted: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Recalled:
     """Somebody waits: grants that no call needs now are to come back."""
 

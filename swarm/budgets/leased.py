@@ -74,6 +74,11 @@ class _Grants:
         self._settled = 0
         self._standing, self._stood_at = lease.standing, clock()
 
+    @property
+    def limited(self) -> bool:
+        """Whether the tree limits anything, as far as is known."""
+        return self._standing.limited
+
     def room(self) -> Room:
         """What is left in the tree, as far as is known."""
         room, held, (tokens, usd) = self._standing.room, self._root.held, self._more()
@@ -93,8 +98,10 @@ class _Grants:
 
     def take(self, tokens: int, usd: float) -> int:
         """A call is sent: the grant that it is paid out of, the smallest that does."""
-        fitting = [idle for idle in self._idle if idle.fits(tokens, usd)]
-        chosen = min(fitting, key=lambda idle: (idle.tokens, idle.usd), default=None)
+        chosen = None
+        if self._idle:
+            fitting = [idle for idle in self._idle if idle.fits(tokens, usd)]
+            chosen = min(fitting, key=lambda idle: (idle.tokens, idle.usd), default=None)
         if chosen is None:
             assert not self._standing.limited
             number = -next(self._own)
@@ -200,6 +207,8 @@ class _Below(Budget):
 
     def room(self, *, own: bool = False) -> Room:
         """See `Budget.room`."""
+        if not self.grants.limited:
+            return super().room(own=own)
         here, there = super().room(own=own), self.grants.room()
         return Room(
             min(here.tokens, there.tokens),
@@ -211,7 +220,8 @@ class _Below(Budget):
     def shared_gauges(self) -> Iterator[tuple[Gauge, int]]:
         """See `Budget.shared_gauges`."""
         yield from super().shared_gauges()
-        yield from self.grants.gauges()
+        if self.grants.limited:
+            yield from self.grants.gauges()
 
 
 class LeasedBudget(_Below):

@@ -27,7 +27,7 @@ from swarm.budgets.lease_messages import (
     Unwanted,
     Wanted,
 )
-from swarm.budgets.levels import Limits, Room
+from swarm.budgets.levels import Room
 from swarm.budgets.sizes import PLENTY
 from swarm.errors import BudgetExhausted
 
@@ -39,9 +39,6 @@ _SCARCE_S = 5.0
 
 _MORE = 1.5
 """The next call is taken to need so many times what the last one did."""
-
-
-_NONE = Limits()
 
 
 @dataclass(slots=True)
@@ -64,7 +61,7 @@ class Lessor:
         self._asked = anyio.Event()
         self._serving: tuple[int, anyio.CancelScope] | None = None
         self._settled = 0
-        self._told: Standing | None = None
+        self._told = self._standing()
         self._recalled = False
         self._scarce_until = 0.0
         self._open = True
@@ -76,7 +73,7 @@ class Lessor:
 
     def first(self) -> Lease:
         """What the attempt begins with."""
-        return Lease(self._budget.name, self._budget.soft, self._standing())
+        return Lease(self._budget.name, self._budget.soft, self._stand())
 
     def hear(self, message: Drawn) -> None:
         """A message of the attempt; what comes after its end is of no account."""
@@ -198,7 +195,7 @@ class Lessor:
 
     def _ahead(self, last: Settled) -> None:
         """After a call: set aside what the next may need, or tell how the budget stands."""
-        if not self._limited():
+        if not self._budget.limited:
             return
         room = self._budget.room()
         tokens, usd = int(_MORE * last.tokens) + 1, _MORE * last.usd
@@ -230,6 +227,8 @@ class Lessor:
         if any(node.waiting for node in self._payers):
             self._recalled = False
             self._give_back()
+        if not self._told.limited and not self._budget.limited:
+            return
         standing = self._standing()
         if standing != self._told:
             self._told = standing
@@ -241,15 +240,12 @@ class Lessor:
 
     def _standing(self) -> Standing:
         room = self._budget.room()
-        if not self._limited():
+        if not self._budget.limited:
             return Standing(self._settled, False, room, ())
         tokens = sum(grant.reservation.tokens for grant in self._grants.values())
         usd = sum(grant.reservation.usd for grant in self._grants.values())
         mine = Room(room.tokens, room.usd, room.free_tokens + tokens, room.free_usd + usd)
         return Standing(self._settled, True, mine, tuple(self._budget.shared_gauges()))
-
-    def _limited(self) -> bool:
-        return any(node.limits != _NONE for node in self._payers)
 
 
 class _TooMuchError(Exception):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from swarm.budgets.levels import Gauge, Room
 from swarm.calls import Tokens
 from swarm.errors import EndpointError, EndpointFault
 from swarm.events import AgentEnded, CallFinished, ToolStarted
-from swarm.executors.ray.messages import Ended, Flush, Steered, Word, fault_from
+from swarm.executors.ray.messages import Answer, Ended, Flush, Steered, fault_from
 from swarm.executors.ray.packing import pack, unpack
 from swarm.models.admission.lease_messages import Answered, Call
 from swarm.models.admission.lease_messages import Ended as CallEnded
@@ -57,16 +58,16 @@ MESSAGES: tuple[Any, ...] = (
     called(),
     ToolStarted(trajectory_id="a", call_id="a/1", tool_call_id="t", name="bash", arguments="{}"),
     AgentEnded(trajectory_id="a", outcome=Outcome.COMPLETED, stop="done", terminated=True, truncated=False),
-    Word("budget a", Settled(-1, 3, 0.5, 1)),
-    Word("budget a", Standing(1, True, Room(1, 2.0, 3, 4.0), ((Gauge("run", "tokens", 1, 2), 3),))),
-    Word("admission u", CallEnded(1, Answered(0.1, 0.2, 3, None), True, False, 0)),
+    ("budget a", Settled(-1, 3, 0.5, 1)),
+    ("budget a", Standing(1, True, Room(1, 2.0, 3, 4.0), ((Gauge("run", "tokens", 1, 2), 3),))),
+    ("admission u", CallEnded(1, Answered(0.1, 0.2, 3, None), True, False, 0)),
     Call("m", Role.SUBAGENT, 1, 2, None, "a", 1, 0.5),
     Ended("a", fault=fault_from(EndpointError(EndpointFault.UNREACHABLE, "slow down", retry_after=1.0))),
     Flush(),
     Steered("a", "come to an end"),
     SubTask(id="s", title="t", instructions="i"),
     Open.model_validate({"number": 1, "other": [2]}),
-    (Outcome, CallFinished, len, None),
+    Answer(1, (Outcome, CallFinished, len, None)),
 )
 
 
@@ -93,5 +94,5 @@ def test_what_is_no_field_arrives_as_well() -> None:
 
 
 def test_it_is_shorter_than_pickled_as_a_whole() -> None:
-    messages = [each for _ in range(20) for each in MESSAGES[3:7]]
+    messages = [deepcopy(each) for _ in range(20) for each in MESSAGES[3:7]]
     assert len(pack(messages)) < len(pickle.dumps(messages, protocol=5))

@@ -17,7 +17,7 @@ from swarm.executors.ray.cluster import Node
 from swarm.executors.ray.fleet import Fleet
 from swarm.executors.ray.link import Link
 from swarm.executors.ray.mail import Bundle
-from swarm.executors.ray.messages import Answer, Arrived, Commits, Fault, Steered, Supplies, Word, Work
+from swarm.executors.ray.messages import Answer, Arrived, Commits, Fault, Steered, Supplies, Work
 from swarm.executors.ray.outpost import BUDGET, Outpost
 from swarm.executors.ray.packing import pack
 from swarm.executors.ray.relay import Relay
@@ -88,13 +88,13 @@ async def test_what_is_said_to_an_attempt_that_waits_for_commits_is_kept(monkeyp
         group.start_soon(actor.serve, SUPPLIES, None)
         await actor.arrived()
         work, channel = Work({"trajectory_id": "a"}, "", None), BUDGET + "a"
-        words = [Word(channel, 1), Steered("a", cancelled=True), Word(channel, 2), Word(BUDGET + "other", 3)]
+        words = [(channel, 1), Steered("a", cancelled=True), (channel, 2), (BUDGET + "other", 3)]
         await actor.hear((1, pack([Commits(b""), work, *words])))
         await anyio.wait_all_tasks_blocked()
         assert begun == []
         go_on.set()
         await anyio.wait_all_tasks_blocked()
-        await actor.hear((2, pack([Word(channel, 4)])))
+        await actor.hear((2, pack([(channel, 4)])))
         assert begun[0].budget.heard == [1, 2, 4] and begun[0].scope.cancel_called
         await actor.leave()
 

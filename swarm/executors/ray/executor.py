@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from functools import partial
 
 import anyio
 
@@ -14,7 +15,7 @@ from swarm.executors.local import LocalExecutor, recorded
 from swarm.executors.ray.errand import LOST, Errand
 from swarm.executors.ray.fleet import Fleet
 from swarm.executors.ray.link import Link
-from swarm.executors.ray.messages import Steered, Word, Work, error_of
+from swarm.executors.ray.messages import Steered, Work, error_of
 from swarm.executors.ray.outpost import BUDGET
 from swarm.stopping import companions
 from swarm.types import AgentResult, AgentSpec, Outcome
@@ -65,7 +66,7 @@ class RayExecutor:
         line = self.local.line
         subtask = subtask_budget(stage_budget(line.budget, spec.stage), spec.subtask.id)
         budget = subtask.child(Limits(), errand.id)  # the limits of the attempt itself are kept there
-        lessor = Lessor(budget, lambda message: link.post(Word(BUDGET + errand.id, message)))
+        lessor = Lessor(budget, partial(link.say, BUDGET + errand.id))
         errand.lessor = lessor
         self.fleet.took(link)
         try:

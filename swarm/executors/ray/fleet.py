@@ -19,7 +19,7 @@ from swarm.events import Notice
 from swarm.executors.ray.cluster import Cluster, Node, open_cluster
 from swarm.executors.ray.freight import Shipment, ship
 from swarm.executors.ray.link import Link, Packing
-from swarm.executors.ray.messages import Arrived, BoardUsed, Expected, Fault, Supplies, Word, error_of
+from swarm.executors.ray.messages import Arrived, BoardUsed, Expected, Fault, Supplies, error_of
 from swarm.executors.ray.outpost import ADMISSION, Outpost
 from swarm.executors.ray.placement import Placement
 from swarm.executors.ray.station import OpenStation
@@ -225,12 +225,7 @@ class Fleet:
         self._links[link.node.id] = link
         self._placement.join(link.node.id, link.arrived.slots)
         for url, authority in self.home.authorities.items():
-            channel = ADMISSION + url
-
-            def send(message: Any, channel: str = channel) -> None:
-                link.post(Word(channel, message))
-
-            authority.join(link.node.id, send)
+            authority.join(link.node.id, partial(link.say, ADMISSION + url))
         for text in link.arrived.notices:
             self.home.notice(Notice(message=text))
         for each in self._links.values():

@@ -27,7 +27,6 @@ from swarm.executors.ray.messages import (
     Flush,
     Steered,
     Taken,
-    Word,
 )
 from swarm.executors.ray.outpost import ADMISSION, BUDGET
 from swarm.executors.ray.packing import unpack
@@ -92,6 +91,10 @@ class Link:
         """Tell the outpost something."""
         self._outbox.put(message)
 
+    def say(self, channel: str, message: Any) -> None:
+        """Say a word of a channel there."""
+        self._outbox.say(channel, message)
+
     async def supply(self, commits: Sequence[str]) -> None:
         """Let it have commits."""
         store = self._desk.store
@@ -146,6 +149,8 @@ class Link:
         for message in messages:
             if isinstance(message, EventBase):
                 self._happened(message)
+            elif isinstance(message, tuple):
+                self._hear(*message)
             else:
                 flush = flush or isinstance(message, Flush)
                 await self._take(message)
@@ -154,14 +159,15 @@ class Link:
         if flush:
             group.start_soon(self._flush, self._taken)
 
+    def _hear(self, channel: str, message: Any) -> None:
+        """A word of a channel, of which there are some for each call."""
+        if not channel.startswith(BUDGET):
+            self._desk.admission(self.node.id, channel.removeprefix(ADMISSION), message)
+        elif (errand := self._errands.get(channel.removeprefix(BUDGET))) is not None and errand.lessor is not None:
+            errand.lessor.hear(message)
+
     async def _take(self, message: Any) -> None:
         match message:
-            case Word(channel=channel) if channel.startswith(BUDGET):
-                errand = self._errands.get(channel.removeprefix(BUDGET))
-                if errand is not None and errand.lessor is not None:
-                    errand.lessor.hear(message.message)
-            case Word(channel=channel):
-                self._desk.admission(self.node.id, channel.removeprefix(ADMISSION), message.message)
             case Clocks():
                 for name, (seconds, running) in message.seconds.items():
                     if (errand := self._errands.get(name)) is not None:

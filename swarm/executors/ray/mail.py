@@ -34,7 +34,8 @@ class Outbox:
 
     def __init__(self) -> None:
         self._items: list[Any] = []
-        self._number = 0
+        self.number = 0
+        """Of the last bundle that was closed."""
         self._closed_at = time.monotonic()
         self._linger_s = LINGER_S
         self._some = anyio.Event()
@@ -50,12 +51,17 @@ class Outbox:
 
     def put(self, item: Any) -> None:
         """Send a message with the next bundle."""
-        self._items.append(item)
+        items = self._items
+        items.append(item)
         self.count += 1
-        if len(self._items) == 1:
+        if len(items) == 1:
             self._some.set()
-        elif len(self._items) == MOST:
+        elif len(items) == MOST:
             self._many.set()
+
+    def say(self, channel: str, message: Any) -> None:
+        """Send a word of a channel with the next bundle."""
+        self.put((channel, message))
 
     async def filled(self) -> None:
         """Wait until there is a message."""
@@ -73,11 +79,11 @@ class Outbox:
         items, self._items = self._items, []
         if items:  # else whoever waits for the first would wait for an event that nobody sets
             self._some, self._many = anyio.Event(), anyio.Event()
-        self._number += 1
+        self.number += 1
         now = time.monotonic()
         self._linger_s = GATHER_S if len(items) > _MUCH * (now - self._closed_at) else LINGER_S
         self._closed_at = now
-        return self._number, pack(items) if items else b""
+        return self.number, pack(items) if items else b""
 
 
 class Inbox:

@@ -11,6 +11,7 @@ from swarm.errors import EndpointError, EndpointFault, JournalError, MachineErro
 from swarm.journal.past import Past
 from swarm.protocols import Tool
 from swarm.types import AgentResult, BoardAction, JsonObject
+from swarm.values import value
 
 # ── at the beginning ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -85,7 +86,7 @@ class Expected:
     commit: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Taken:
     """So many of the outpost's messages were taken: its events are with the kernel. `synced`: on disk."""
 
@@ -112,12 +113,8 @@ class Commits:
     pack: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
-    """Something about the budget of an attempt, or the admission to an endpoint."""
-
-    channel: str
-    message: Any
+Word = tuple[str, Any]
+"""Something about the budget of an attempt, or the admission to an endpoint: by which channel, and what."""
 
 
 # ── from an outpost ─────────────────────────────────────────────────────────────────────────────────────────────────

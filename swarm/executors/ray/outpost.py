@@ -9,12 +9,14 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
 
+from swarm.budgets.lease_messages import Granting
 from swarm.budgets.leased import LeasedBudget
 from swarm.executors.local import LocalExecutor
 from swarm.executors.ray.freight import Shipment, Store
@@ -30,7 +32,6 @@ from swarm.executors.ray.messages import (
     Steered,
     Supplies,
     Taken,
-    Word,
     Work,
     fault_from,
 )
@@ -80,7 +81,7 @@ class Outpost:
         self._over = anyio.Event()
         self._running: dict[str, _Attempt] = {}
         self._waiting: deque[Commits | Work] = deque()  # what comes from home, in its order
-        self._early: dict[str, list[Word | Steered]] = {}  # what is said to attempts among it
+        self._early: dict[str, list[Granting | Steered]] = {}  # what is said to attempts among it
         self._some = anyio.Event()
         self._station: Station | None = None
         self._board = False
@@ -167,10 +168,10 @@ class Outpost:
             match message:
                 case Taken() | Answer():
                     self._relay.hear(message)
-                case Word(channel=channel) if channel.startswith(BUDGET):
-                    self._reach(channel.removeprefix(BUDGET), message)
-                case Word() if self._station is not None:
-                    self._station.told(message.channel, message.message)
+                case (str(channel), said) if channel.startswith(BUDGET):
+                    self._reach(channel.removeprefix(BUDGET), said)
+                case (str(channel), said) if self._station is not None:
+                    self._station.told(channel, said)
                 case Steered():
                     self._reach(message.trajectory_id, message)
                 case Expected() if self._station is not None:
@@ -183,16 +184,16 @@ class Outpost:
                 case _:  # nothing is here yet that it is about
                     pass
 
-    def _reach(self, name: str, message: Word | Steered) -> None:
+    def _reach(self, name: str, message: Granting | Steered) -> None:
         """Say something to an attempt, as soon as it has begun; one that is over hears nothing."""
         if (attempt := self._running.get(name)) is not None:
             self._say(attempt, message)
         elif (early := self._early.get(name)) is not None:
             early.append(message)
 
-    def _say(self, attempt: _Attempt, message: Word | Steered) -> None:
-        if isinstance(message, Word):
-            attempt.budget.hear(message.message)
+    def _say(self, attempt: _Attempt, message: Granting | Steered) -> None:
+        if not isinstance(message, Steered):
+            attempt.budget.hear(message)
             return
         if message.text is not None:
             attempt.steering.tell(message.text)
@@ -219,8 +220,7 @@ class Outpost:
             steering.tell(text)
         if work.held:
             steering.hold()
-        channel = BUDGET + name
-        budget = LeasedBudget(work.lease, lambda message: self._relay.put(Word(channel, message)))
+        budget = LeasedBudget(work.lease, partial(self._relay.outbox.say, BUDGET + name))
         self._running[name] = _Attempt(steering, anyio.CancelScope(), budget)
         for message in self._early.pop(name, ()):
             self._say(self._running[name], message)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from contextlib import asynccontextmanager
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import anyio
@@ -26,21 +28,18 @@ class Relay:
 
     def __init__(self) -> None:
         self.outbox = Outbox()
+        self.emit: Callable[[Event], None] = self.outbox.put
+        """See `swarm.protocols.EventSink`."""
+        self.put: Callable[[Any], None] = self.outbox.put
+        """Send a message."""
         self._taken = self._synced = 0
+        self._waiting: deque[_Waiting] = deque()
         self._moved = anyio.Event()
         self._asked: dict[int, tuple[anyio.Event, list[Answer]]] = {}
         self._number = 0
 
     def __repr__(self) -> str:
         return f"<Relay: {self._taken} of {self.outbox.count} messages taken>"
-
-    def emit(self, event: Event) -> None:
-        """See `swarm.protocols.EventSink`."""
-        self.outbox.put(event)
-
-    def put(self, message: Any) -> None:
-        """Send a message."""
-        self.outbox.put(message)
 
     async def flush(self) -> None:
         """See `swarm.protocols.EventSink`."""
@@ -50,10 +49,16 @@ class Relay:
             await self._moved.wait()
 
     async def taken(self) -> None:
-        """Wait until all so far is in the journal, though perhaps not on disk: it survives this process."""
-        target = self.outbox.count
-        while self._taken < target:
-            await self._moved.wait()
+        """Wait until all so far is in the journal, though perhaps not on disk: it survives this process. Those whose
+        messages go home in one bundle wait together, for it is taken as a whole."""
+        outbox, waiting = self.outbox, self._waiting
+        if self._taken >= outbox.count:
+            return
+        if not waiting or waiting[-1].number != outbox.number:
+            waiting.append(_Waiting(outbox.number, anyio.Event()))
+        last = waiting[-1]
+        last.count = outbox.count
+        await last.taken.wait()
 
     async def ask(self, question: Callable[[int], Any]) -> Any:
         """What is answered at home.
@@ -82,10 +87,22 @@ class Relay:
                 asked[0].set()
             return
         self._taken = max(self._taken, message.count)
+        while self._waiting and self._waiting[0].count <= self._taken:
+            self._waiting.popleft().taken.set()
         if message.synced:
             self._synced = max(self._synced, message.count)
-        self._moved.set()
-        self._moved = anyio.Event()
+            self._moved.set()
+            self._moved = anyio.Event()
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """Those who wait until all messages up to a count are taken, the last of which was put in after the bundle of this
+    number was closed."""
+
+    number: int
+    taken: anyio.Event
+    count: int = 0
 
 
 class RelayedArtifacts(Artifacts):
@@ -141,11 +158,27 @@ class RecordedService:
         self._service = service
         self._relay = relay
 
-    @asynccontextmanager
-    async def admit(self, ask: Ask) -> AsyncIterator[Model]:
+    def admit(self, ask: Ask) -> AbstractAsyncContextManager[Model]:
         """See `swarm.protocols.ModelService.admit`."""
-        async with self._service.admit(ask) as model:
-            yield _Recorded(model, self._relay)
+        return _Admitted(self._service.admit(ask), self._relay)
+
+
+class _Admitted(AbstractAsyncContextManager[Model]):
+    """One admission, from the wait for it to its end."""
+
+    __slots__ = ("_place", "_relay")
+
+    def __init__(self, place: AbstractAsyncContextManager[Model], relay: Relay) -> None:
+        self._place = place
+        self._relay = relay
+
+    async def __aenter__(self) -> Model:
+        return _Recorded(await self._place.__aenter__(), self._relay)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return await self._place.__aexit__(kind, error, trace)
 
 
 class _Recorded:

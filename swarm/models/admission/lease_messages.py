@@ -3,14 +3,13 @@ it can be pickled. Times are ages, or on the clock of whoever sends: no two mach
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from swarm.calls import Ask
 from swarm.errors import EndpointError, EndpointFault, RateLimits
 from swarm.types import Role
+from swarm.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Call:
     """A call that wants to be made. With `trajectory_id`, `since` names it. It is told `at` this time."""
 
@@ -28,7 +27,7 @@ class Call:
         return cls(model, ask.role, ask.tokens, ask.turn, ask.since, ask.trajectory_id, ask.attempt, now)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Fault:
     """An `EndpointError`."""
 
@@ -54,7 +53,7 @@ class Fault:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Answered:
     """How a call was answered that was sent `age` seconds ago, and took so many of them."""
 
@@ -67,7 +66,7 @@ class Answered:
 # from those who admit; `waiting` is how many calls wait there
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Wanted:
     """A place is wanted for this call, or for another of that kind."""
 
@@ -76,7 +75,7 @@ class Wanted:
     waiting: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Unwanted:
     """Places are wanted no more."""
 
@@ -84,7 +83,7 @@ class Unwanted:
     waiting: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Began:
     """This call has a place: one that was kept, or one that was given for another."""
 
@@ -93,7 +92,7 @@ class Began:
     waiting: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Failed:
     """A call failed that was sent `age` seconds ago, in this place, or beside them all (0)."""
 
@@ -102,7 +101,7 @@ class Failed:
     age: float
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Ended:
     """A call is over, or was never `sent`; its place is `kept` for another, or free."""
 
@@ -113,7 +112,7 @@ class Ended:
     waiting: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Returned:
     """Places that were kept are free."""
 
@@ -126,7 +125,7 @@ Report = Wanted | Unwanted | Began | Failed | Ended | Returned
 # from the authority
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Given:
     """A place for the call that was `wanted` under this number."""
 
@@ -134,7 +133,7 @@ class Given:
     wanted: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Refused:
     """A call will not be admitted."""
 
@@ -142,7 +141,7 @@ class Refused:
     fault: Fault
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Conditions:
     """What holds from now on. `free`: a place may be taken by one call after the other; else each call needs its own.
     `most`: so many places may be kept, None: all there are. `heard` counts the failures that were told. `wait_s` is
@@ -154,7 +153,7 @@ class Conditions:
     wait_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class News:
     """A line for the users whose calls wait."""
 

@@ -7,9 +7,10 @@ As long as the authority says so, one call follows the other in a place, and nob
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from math import inf
 
@@ -35,8 +36,9 @@ from swarm.models.admission.lease_messages import (
     Unwanted,
     Wanted,
 )
+from swarm.models.admission.place import Place
 from swarm.models.admission.statistics import GovernorStatistics
-from swarm.models.admission.waiting import Admission, Waiter, WaitingCalls
+from swarm.models.admission.waiting import Admission, Loop, Waiter, WaitingCalls
 from swarm.models.announcements import Announcements
 
 AHEAD = 64
@@ -112,9 +114,28 @@ class LeasedGovernor:
         rounds = (len(self._waiting) + 1) / max(1, len(self._in_flight) + len(self._kept))
         return rounds * self._answer_s if self._in_flight else 0.0
 
-    @asynccontextmanager
-    async def admit(self, ask: Ask, model: str = "") -> AsyncIterator[Admission]:
+    def admit(self, ask: Ask, model: str = "") -> AbstractAsyncContextManager[Admission]:
         """See `Governor.admit`."""
+        return Place(partial(self._admitted_to, ask, model), self._leave)
+
+    async def _admitted_to(self, ask: Ask, model: str) -> Admission:
+        return self._at_once(ask, model) or await self._wait(ask, model)
+
+    def _at_once(self, ask: Ask, model: str) -> Admission | None:
+        """What `_wait` comes to at once for most calls: a place is kept, nobody waits, and nothing holds this one
+        back."""
+        if not self._kept or self._waiting.count or not self._free or self._too_many:
+            return None
+        if self._limited and (ask.trajectory_id, ask.since) in self._limited:
+            return None
+        now, place = self._clock(), self._kept.pop()
+        admission = self._begin(ask, model, now, None, place)
+        self._waiting.taken += 1
+        self._news.tell(admission, now)
+        self._send(Began(place, Call.of(ask, model, now), self._count))
+        return admission
+
+    async def _wait(self, ask: Ask, model: str) -> Admission:
         now = self._clock()
         waiter = Waiter(ask, model, now if ask.since is None else ask.since, entered=now)
         waiter.event = anyio.Event()
@@ -126,15 +147,15 @@ class LeasedGovernor:
                 await waiter.event.wait()
             if waiter.refused is not None:
                 raise again(waiter.refused)
-            admission = waiter.admission
-            assert isinstance(admission, _Admitted)
-            yield admission
-        finally:
+            assert waiter.admission is not None
+            return waiter.admission
+        except BaseException:
             self._withdraw(waiter)
-            if isinstance(waiter.admission, _Admitted):
+            if waiter.admission is not None:
                 self._leave(waiter.admission)
             else:
                 self._go_on()
+            raise
 
     def succeeded(self, reply: ModelReply, admission: Admission | None = None) -> None:
         """Learn from an answer: it is told with the end of the call."""
@@ -142,7 +163,8 @@ class LeasedGovernor:
         self._answer_s += 0.1 * (seconds - self._answer_s)
         self._fault = None
         if isinstance(admission, _Admitted):
-            self._limited.pop((admission.ask.trajectory_id, admission.ask.since or 0.0), None)
+            if self._limited:
+                self._limited.pop((admission.ask.trajectory_id, admission.ask.since or 0.0), None)
             age = self._clock() - admission.at
             admission.answered = Answered(age, seconds, reply.usage.total_tokens, reply.limits)
 
@@ -196,7 +218,7 @@ class LeasedGovernor:
 
     @property
     def _count(self) -> int:
-        return len(self._waiting) + len(self._alone)
+        return self._waiting.count + len(self._alone)
 
     # places
 
@@ -240,21 +262,26 @@ class LeasedGovernor:
 
     def _admit(self, waiter: Waiter, place: int) -> None:
         self._waiting.take(waiter)
-        admission = _Admitted(waiter.ask, waiter.model, self._clock(), loop=waiter.loop, place=place)
-        self._in_flight.add(admission)
-        self._admitted += 1
-        waiter.admission = admission
+        waiter.admission = self._begin(waiter.ask, waiter.model, self._clock(), waiter.loop, place)
         waiter.wake()
 
-    def _leave(self, admission: _Admitted) -> None:
+    def _begin(self, ask: Ask, model: str, now: float, loop: Loop | None, place: int) -> _Admitted:
+        admission = _Admitted(ask, model, now, loop=loop, place=place)
+        self._in_flight.add(admission)
+        self._admitted += 1
+        return admission
+
+    def _leave(self, admission: Admission) -> None:
         """A call is over, or was never made."""
+        assert isinstance(admission, _Admitted)
         kept = self._free and not self._too_many
         self._in_flight.discard(admission)
         if kept:
             self._kept.append(admission.place)
         self._admitted -= not admission.sent
         self._send(Ended(admission.place, admission.answered, admission.sent, kept, self._count))
-        self._go_on()
+        if not kept or self._count or self._wanted:  # else nothing waits for the place, and nothing is to be asked for
+            self._go_on()
 
     def _go_on(self) -> None:
         """Do what may be done now, and ask for what is missing."""
