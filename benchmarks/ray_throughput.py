@@ -6,6 +6,10 @@
 To be run with a Python that has the extra `ray`. All nodes are raylets on this machine. Measured is the middle of a
 run, from a fifth of its calls to nine tenths: no start, no end. What the cluster's processes use when they have nothing
 to do is measured first, told, and taken off what they use in a run. The executors take turns.
+
+A call costs more in a process with fewer agents, whatever makes it: there is less to be done each time that it wakes.
+So beside one process with all agents there are as many local runs at once as there are nodes, each with as many agents
+as an outpost has (`beside`). All are on uvloop where that is installed, as in `swarm run` and in Ray's own actors.
 """
 
 from __future__ import annotations
@@ -71,7 +75,7 @@ def one(executor: Any, address: str, url: str, agents: int, turns: int) -> None:
 
     from swarm import RunConfig, Swarm
     from swarm.config import Capabilities
-    from swarm.tuning import quiet_collector
+    from swarm.tuning import has_fast_loop, quiet_collector
 
     config = RunConfig(
         model="load",
@@ -100,7 +104,7 @@ def one(executor: Any, address: str, url: str, agents: int, turns: int) -> None:
             with quiet_collector():  # as `swarm run` does
                 return await swarm.run(f"Look up {agents} items.", on_event=note)
 
-    result = anyio.run(whole)
+    result = anyio.run(whole, backend_options={"use_uvloop": has_fast_loop()})
     _say({"failed": agents - result.outcomes.get("completed", 0), "of": agents})
 
 
@@ -155,6 +159,30 @@ def sample(given: argparse.Namespace, meter: Meter, idle: float, executor: str, 
     return {"figures": figures, "failed": end["failed"], "of": end["of"], "error": ""}
 
 
+def beside(given: argparse.Namespace, url: str) -> dict[str, Any]:
+    """A call's cost in the middle of local runs that go on at once, each with an outpost's share of the agents."""
+    agents = given.agents // given.nodes
+    command = [sys.executable, "-m", "benchmarks.ray_throughput", "--one", "local", "", url]
+    command += ["--agents", str(agents), "--turns", str(given.turns)]
+    runs = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(given.nodes)]
+    told = [[json.loads(line) for line in run.communicate()[0].splitlines()] for run in runs]
+    if any(run.returncode for run in runs) or any(len(marks) != 3 for marks in told):
+        return {"figures": {}, "failed": given.agents, "of": given.agents, "error": "a run failed"}
+    calls, seconds, rate = 0, 0.0, 0.0
+    for first, last, _ in told:
+        calls += last["calls"] - first["calls"]
+        seconds += last["driver"] - first["driver"]
+        rate += (last["calls"] - first["calls"]) / (last["at"] - first["at"])
+    cost = seconds / calls * 1000
+    figures = {"cpu_ms": cost, "calls_s": rate, "driver_ms": cost, "nodes_ms": 0.0, "others_ms": 0.0}
+    return {
+        "figures": figures,
+        "failed": sum(marks[2]["failed"] for marks in told),
+        "of": agents * given.nodes,
+        "error": "",
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nodes", type=int, default=4)
@@ -181,9 +209,12 @@ def main() -> None:
         idle = (meter.look()["others"] - before) / IDLE_S
         sys.stderr.write(f"the cluster when idle: {idle * 1000:.0f} ms of CPU a second\n")
         for number in range(given.rounds):
-            for executor in ("local", "ray"):
+            for executor in ("local", "beside", "ray"):
                 load = os.getloadavg()[0]
-                told = sample(given, meter, idle, executor, stands.split()[1], url)
+                if executor == "beside":
+                    told = beside(given, url)
+                else:
+                    told = sample(given, meter, idle, executor, stands.split()[1], url)
                 if executor == "ray" and told["figures"]:
                     told["figures"]["idle_ms_s"] = idle * 1000
                 samples.append({"row": "ray-throughput", "competitor": executor, "round": number, "load": load, **told})
@@ -211,6 +242,12 @@ def report(given: argparse.Namespace, samples: list[dict[str, Any]], wall: float
         "figures": [{"key": key, "title": title, "better": better} for key, title, better in figures],
         "competitors": [
             {"name": "local", "title": "swarm, one process", "kind": "ours", "left_out": ""},
+            {
+                "name": "beside",
+                "title": f"swarm, {given.nodes} processes with {given.agents // given.nodes} agents each",
+                "kind": "ours",
+                "left_out": "",
+            },
             {"name": "ray", "title": f"swarm on Ray, {given.nodes} outposts", "kind": "peer", "left_out": ""},
         ],
     }

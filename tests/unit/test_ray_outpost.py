@@ -22,6 +22,7 @@ from swarm.executors.ray.outpost import BUDGET, Outpost
 from swarm.executors.ray.packing import pack
 from swarm.executors.ray.relay import Relay
 from swarm.executors.ray.station import Station
+from swarm.executors.ray.wire import RayLine
 
 pytestmark = pytest.mark.anyio
 
@@ -116,12 +117,12 @@ async def test_a_bundle_that_is_lost_on_its_way_out_ends_the_line() -> None:
     nobody: Any = None
     cluster: Any = SimpleNamespace(lost=(Unavailable,))
     desk: Any = SimpleNamespace(store=None)
-    link = Link(Node("n", "n", 1.0), actor, Arrived("", 0.0, "x", 1), desk, set())
+    link = Link(Node("n", "n", 1.0), RayLine(actor), Arrived("", 0.0, "x", 1), desk, set())
     fleet, ended = Fleet(cluster, nobody, SUPPLIES, nobody), anyio.Event()
 
     async def converse() -> None:
         with pytest.raises(Unavailable):
-            await fleet._converse(link, None)
+            await fleet._converse(link, anyio.sleep_forever())
         ended.set()
 
     async with anyio.create_task_group() as group:

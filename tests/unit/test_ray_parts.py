@@ -25,6 +25,7 @@ from swarm.executors.ray.mail import Inbox, Outbox
 from swarm.executors.ray.messages import Arrived, error_of, fault_from
 from swarm.executors.ray.packing import unpack
 from swarm.executors.ray.relay import Relay, RelayedArtifacts
+from swarm.executors.ray.wire import RayLine
 from swarm.journal.artifacts import Artifacts
 from swarm.journal.redaction import Redactor
 from swarm.parts import Parts
@@ -76,7 +77,7 @@ async def test_an_artifact_from_elsewhere_is_masked_with_what_is_secret_here(tmp
     artifact = there.of("bash", "line\n" * 400 + f"deploying with {secret}\n")
     await there.keep(artifact)
     desk: Any = SimpleNamespace(store=None, artifacts=home, sink=None)
-    link = Link(Node("n", "n", 1.0), None, Arrived("", 0.0, "x", 1), desk, set())
+    link = Link(Node("n", "n", 1.0), RayLine(None), Arrived("", 0.0, "x", 1), desk, set())
     async with anyio.create_task_group() as group:
         await link._take_all(unpack(relay.outbox.close()[1]), group)
     kept = await home.read(artifact.handle)

@@ -23,6 +23,7 @@ from swarm.executors.ray.messages import Arrived, BoardUsed, Expected, Fault, Su
 from swarm.executors.ray.outpost import ADMISSION, Outpost
 from swarm.executors.ray.placement import Placement
 from swarm.executors.ray.station import OpenStation
+from swarm.executors.ray.wire import RayLine, open_line
 from swarm.journal.artifacts import Artifacts
 from swarm.protocols import EventSink
 from swarm.stopping import companions
@@ -173,9 +174,14 @@ class Fleet:
             if isinstance(greeting, Fault):
                 self._refused(node, error_of(greeting))
                 return
-            link = Link(node, actor, greeting, self.home, set(self._base))
-            self._join(link)
-            await self._converse(link, served)
+            async with open_line(actor, greeting.door, node.name) as line:
+                if greeting.door is not None and isinstance(line, RayLine):
+                    self.home.notice(
+                        Notice(message="nodes are spoken to by Ray alone, which takes more of the processor")
+                    )
+                link = Link(node, line, greeting, self.home, set(self._base))
+                self._join(link)
+                await self._converse(link, served)
         except TimeoutError:
             self._refused(node, MachineError(f"the node {node.name} was not ready within {ARRIVES_S:.0f} s"))
         except cluster.lost as error:
@@ -204,7 +210,7 @@ class Fleet:
         async with anyio.create_task_group() as group:
 
             async def follow(way: Callable[[], Awaitable[None]]) -> None:
-                """A bundle that is lost either way is waited for in vain: then the other way is of no use either."""
+                """A bundle that is lost either way is waited for in vain: then no way is of use any more."""
                 nonlocal failure
                 try:
                     await way()
@@ -212,8 +218,14 @@ class Fleet:
                     failure = failure or error
                 group.cancel_scope.cancel()
 
+            async def serves() -> None:
+                """Whether it is there is told by Ray, too: of a machine without power no connection tells."""
+                await served
+                raise MachineError(f"the outpost on {link.node.name} ended")
+
             group.start_soon(follow, partial(link.listen, group))
             group.start_soon(follow, link.talk)
+            group.start_soon(follow, serves)
         if failure is not None:
             raise failure
 

@@ -30,6 +30,7 @@ from swarm.executors.ray.messages import (
 )
 from swarm.executors.ray.outpost import ADMISSION, BUDGET
 from swarm.executors.ray.packing import unpack
+from swarm.executors.ray.wire import Ear
 from swarm.journal.artifacts import Artifacts
 from swarm.protocols import EventSink
 
@@ -66,12 +67,12 @@ class Desk(Protocol):
 class Link:
     """A line that stands. `talk` and `listen` run as long as it does."""
 
-    def __init__(self, node: Node, actor: Any, arrived: Arrived, desk: Desk, known: set[str]) -> None:
+    def __init__(self, node: Node, line: Ear, arrived: Arrived, desk: Desk, known: set[str]) -> None:
         self.node = node
         self.arrived = arrived
         self.known = known
         """The commits that are there."""
-        self._actor = actor
+        self._line = line
         self._desk = desk
         self._outbox = Outbox()
         self._errands: dict[str, Errand] = {}
@@ -127,9 +128,9 @@ class Link:
             errand.lose(why)
 
     async def listen(self, group: TaskGroup) -> None:
-        """Take what is said, for ever. Raises what Ray does where the outpost is gone."""
+        """Take what is said, for ever. Raises what the line does where the outpost is gone."""
         while True:
-            _, data = await self._actor.speak.remote(self._outbox.close())
+            _, data = await self._line.speak(self._outbox.close())
             if data:
                 await self._take_all(unpack(data), group)
 
@@ -138,7 +139,7 @@ class Link:
         while True:
             await self._outbox.filled()
             await self._outbox.lingered()
-            await self._actor.hear.remote(self._outbox.close())
+            await self._line.hear(self._outbox.close())
 
     async def _take_all(self, messages: Sequence[Any], group: TaskGroup) -> None:
         if self._desk.store is not None:  # before what names them

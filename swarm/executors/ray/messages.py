@@ -8,6 +8,7 @@ from typing import Any
 
 from swarm.config import Price, RunConfig
 from swarm.errors import EndpointError, EndpointFault, JournalError, MachineError, RateLimits, SandboxError, SwarmError
+from swarm.executors.ray.wire import Door
 from swarm.journal.past import Past
 from swarm.protocols import Tool
 from swarm.types import AgentResult, BoardAction, JsonObject
@@ -40,13 +41,15 @@ class Supplies:
 @dataclass(frozen=True, slots=True)
 class Arrived:
     """An outpost is ready. `boot` names the machine's uptime, `mono` is its clock; `sandbox` is the kind that is used
-    there, `slots` the agents that it has room for; `notices` are for the user."""
+    there, `slots` the agents that it has room for; `notices` are for the user. `door` is where it can be reached
+    beside Ray, None where it cannot."""
 
     boot: str
     mono: float
     sandbox: str
     slots: int
     notices: tuple[str, ...] = ()
+    door: Door | None = None
 
 
 # ── to an outpost ───────────────────────────────────────────────────────────────────────────────────────────────────

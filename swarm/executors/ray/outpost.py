@@ -37,6 +37,7 @@ from swarm.executors.ray.messages import (
 )
 from swarm.executors.ray.relay import Relay, RelayedBoard
 from swarm.executors.ray.station import OpenStation, Station
+from swarm.executors.ray.wire import address, open_door
 from swarm.journal.past import Past
 from swarm.steering import Steering
 from swarm.tuning import quiet_collector
@@ -107,7 +108,8 @@ class Outpost:
         """Be there until `leave`; what went wrong, if anything did."""
         try:
             self._board = supplies.board
-            async with self._open_station(replace(supplies, store=store), self._relay) as station:
+            opened = self._open_station(replace(supplies, store=store), self._relay)
+            async with opened as station, open_door(address(), self) as door:
                 self._station = station
                 self._greeting = Arrived(
                     boot=_BOOT.read_text() if _BOOT.exists() else "",
@@ -115,6 +117,7 @@ class Outpost:
                     sandbox=station.pool.workshop.backend.name,
                     slots=station.slots,
                     notices=station.notices,
+                    door=door,
                 )
                 self._arrived.set()
                 with quiet_collector():  # the process is its own

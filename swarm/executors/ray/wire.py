@@ -1,0 +1,210 @@
+"""How a run and an outpost exchange bundles: by a connection of their own where one can be made, else by calls of Ray.
+
+Ray's way of calling an actor takes some milliseconds of CPU on both sides, more than all of several model calls. The
+outpost opens the door, for whoever has the key that went to the run by Ray. Where Ray's own connections are encrypted
+no other is made.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import secrets
+import struct
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import anyio
+from anyio.abc import ByteStream, SocketAttribute
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+from swarm.errors import MachineError
+from swarm.executors.ray.mail import Bundle
+
+KNOCKS_S = 5.0
+"""Seconds in which a connection must stand, and in which whoever comes must show the key."""
+
+_HEAD = struct.Struct(">?QQ")  # whether an answer is wanted, the bundle's number and its length
+_KEY_BYTES = 32
+_ENDS = (anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError, anyio.ClosedResourceError)
+
+
+class Ear(Protocol):
+    """Who hears bundles, and speaks when asked: an outpost, or whatever leads to it."""
+
+    async def speak(self, bundle: Bundle) -> Bundle:
+        """Hear, and say what there is to be said as soon as there is something; nothing, after a while."""
+        ...
+
+    async def hear(self, bundle: Bundle) -> None:
+        """Hear something meanwhile."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Where an outpost lets in whoever has the key."""
+
+    host: str
+    port: int
+    key: bytes
+
+    def __repr__(self) -> str:
+        return f"Door({self.host}:{self.port})"
+
+
+# ── an outpost's side ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@asynccontextmanager
+async def open_door(host: str | None, ear: Ear) -> AsyncIterator[Door | None]:
+    """Let a run in, for the length of the block. None where there is no address, or nothing can be opened there."""
+    try:
+        listener = await anyio.create_tcp_listener(local_host=host) if host else None
+    except OSError:
+        listener = None
+    if listener is None:
+        yield None
+        return
+    key = secrets.token_bytes(_KEY_BYTES)
+    async with listener, anyio.create_task_group() as guests:
+        guests.start_soon(listener.serve, partial(_let_in, key, ear))
+        yield Door(str(host), listener.extra(SocketAttribute.local_port), key)
+        guests.cancel_scope.cancel()
+
+
+def address() -> str | None:
+    """Of this node, as Ray's other nodes reach it; None without Ray, or where Ray encrypts what it sends."""
+    ray = sys.modules.get("ray")
+    if ray is None or os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
+        return None
+    return str(ray.util.get_node_ip_address())
+
+
+async def _let_in(key: bytes, ear: Ear, stream: ByteStream) -> None:
+    """Hear whoever has the key, until the connection ends."""
+    async with stream:
+        frames, given = _Frames(stream), b""
+        try:
+            with anyio.move_on_after(KNOCKS_S):
+                given = await frames.exactly(_KEY_BYTES)
+            if not hmac.compare_digest(given, key):
+                return
+            async with anyio.create_task_group() as answers:
+                while True:
+                    try:
+                        answered, bundle = await frames.receive()
+                    except _ENDS:
+                        break
+                    if answered:
+                        answers.start_soon(_answer, ear, frames, bundle)
+                    else:
+                        await ear.hear(bundle)
+                answers.cancel_scope.cancel()
+        except _ENDS:
+            return
+
+
+async def _answer(ear: Ear, frames: _Frames, bundle: Bundle) -> None:
+    said = await ear.speak(bundle)
+    try:
+        await frames.send(said, answered=False)
+    except _ENDS:
+        return  # whoever reads finds out
+
+
+# ── a run's side ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@asynccontextmanager
+async def open_line(actor: Any, door: Door | None, name: str) -> AsyncIterator[Ear]:
+    """The line to the outpost of a node: by its door, or by Ray where it has none, or there is no way to it."""
+    stream: ByteStream | None = None
+    if door is not None:
+        try:
+            with anyio.fail_after(KNOCKS_S):
+                stream = await anyio.connect_tcp(door.host, door.port)
+                await stream.send(door.key)
+        except (OSError, TimeoutError, *_ENDS):
+            if stream is not None:
+                await anyio.aclose_forcefully(stream)
+                stream = None
+    if stream is None:
+        yield RayLine(actor)
+        return
+    try:
+        yield Wire(stream, name)
+    finally:
+        await anyio.aclose_forcefully(stream)
+
+
+class RayLine:
+    """A line of Ray's calls. What it raises is Ray's."""
+
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+
+    async def speak(self, bundle: Bundle) -> Bundle:
+        """See `Ear.speak`."""
+        said: Bundle = await self._actor.speak.remote(bundle)
+        return said
+
+    async def hear(self, bundle: Bundle) -> None:
+        """See `Ear.hear`."""
+        await self._actor.hear.remote(bundle)
+
+
+class Wire:
+    """A line of its own. One bundle at a time is answered.
+
+    Its methods raise:
+        MachineError: it ended.
+    """
+
+    def __init__(self, stream: ByteStream, name: str) -> None:
+        self._frames = _Frames(stream)
+        self._name = name
+
+    async def speak(self, bundle: Bundle) -> Bundle:
+        """See `Ear.speak`."""
+        try:
+            await self._frames.send(bundle, answered=True)
+            return (await self._frames.receive())[1]
+        except _ENDS:
+            raise self._lost() from None
+
+    async def hear(self, bundle: Bundle) -> None:
+        """See `Ear.hear`."""
+        try:
+            await self._frames.send(bundle, answered=False)
+        except _ENDS:
+            raise self._lost() from None
+
+    def _lost(self) -> MachineError:
+        return MachineError(f"the node {self._name} is lost (the connection to it ended)")
+
+
+class _Frames:
+    """Bundles over a stream of bytes."""
+
+    def __init__(self, stream: ByteStream) -> None:
+        self._stream = stream
+        self._read = BufferedByteReceiveStream(stream)
+        self._sending = anyio.Lock()
+
+    async def exactly(self, count: int) -> bytes:
+        return await self._read.receive_exactly(count) if count else b""
+
+    async def receive(self) -> tuple[bool, Bundle]:
+        """The next bundle, and whether an answer is wanted."""
+        answered, number, length = _HEAD.unpack(await self.exactly(_HEAD.size))
+        return answered, (number, await self.exactly(length))
+
+    async def send(self, bundle: Bundle, *, answered: bool) -> None:
+        number, data = bundle
+        async with self._sending:
+            await self._stream.send(_HEAD.pack(answered, number, len(data)) + data)

@@ -1,0 +1,126 @@
+"""The connection between a run and an outpost, without Ray."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import anyio
+import pytest
+
+from swarm.errors import MachineError
+from swarm.executors.ray.mail import Bundle
+from swarm.executors.ray.wire import Door, RayLine, Wire, address, open_door, open_line
+
+pytestmark = pytest.mark.anyio
+
+HERE = "127.0.0.1"
+LONG = b"x" * 3_000_000
+
+
+class Outpost:
+    """It hears, and answers when it is let."""
+
+    def __init__(self) -> None:
+        self.heard: list[Bundle] = []
+        self.may_answer = anyio.Event()
+        self.moved = anyio.Event()
+
+    async def speak(self, bundle: Bundle) -> Bundle:
+        await self.hear(bundle)
+        await self.may_answer.wait()
+        return bundle[0] + 100, LONG
+
+    async def hear(self, bundle: Bundle) -> None:
+        self.heard.append(bundle)
+        self.moved.set()
+        self.moved = anyio.Event()
+
+    async def until(self, count: int) -> None:
+        with anyio.fail_after(30):
+            while len(self.heard) < count:
+                await self.moved.wait()
+
+
+async def test_what_is_said_while_an_answer_is_awaited_arrives() -> None:
+    outpost, said = Outpost(), list[Bundle]()
+    async with open_door(HERE, outpost) as door, open_line(None, door, "n") as line:
+        assert isinstance(line, Wire)
+
+        async def speak() -> None:
+            said.append(await line.speak((1, b"")))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(speak)
+            await outpost.until(1)
+            await line.hear((2, LONG))
+            await outpost.until(2)
+            outpost.may_answer.set()
+    assert outpost.heard == [(1, b""), (2, LONG)]
+    assert said == [(101, LONG)]
+
+
+async def test_nobody_is_let_in_without_the_key() -> None:
+    outpost = Outpost()
+    outpost.may_answer.set()
+    async with open_door(HERE, outpost) as door:
+        assert door is not None
+        async with open_line(None, replace(door, key=b"?" * 32), "n") as stranger:
+            with pytest.raises(MachineError, match="the node n is lost"), anyio.fail_after(30):
+                await stranger.speak((1, b""))
+        async with open_line(None, door, "n") as line:
+            with anyio.fail_after(30):
+                assert await line.speak((1, b"")) == (101, LONG)
+    assert outpost.heard == [(1, b"")]
+    assert door.key.hex() not in repr(door) and repr(door.key) not in repr(door)
+
+
+async def test_the_end_of_the_other_side_is_noticed() -> None:
+    outpost, noticed = Outpost(), anyio.Event()
+    closing = anyio.Event()
+
+    async def serve(*, task_status: Any) -> None:
+        async with open_door(HERE, outpost) as door:
+            task_status.started(door)
+            await closing.wait()
+
+    async with anyio.create_task_group() as group:
+        door = await group.start(serve)
+        async with open_line(None, door, "n") as line:
+
+            async def speak() -> None:
+                with pytest.raises(MachineError, match="the node n is lost"):
+                    await line.speak((1, b""))
+                noticed.set()
+
+            group.start_soon(speak)
+            await outpost.until(1)
+            closing.set()
+            with anyio.fail_after(30):
+                await noticed.wait()
+            with pytest.raises(MachineError), anyio.fail_after(30):
+                while True:  # what is sent first may not meet the end yet
+                    await line.hear((2, LONG))
+
+
+@pytest.mark.parametrize("door", [None, Door(HERE, 1, b"k" * 32)])
+async def test_without_a_way_it_goes_by_ray(door: Door | None) -> None:
+    async def speak(bundle: Bundle) -> Bundle:
+        return 7, b"by Ray"
+
+    actor = SimpleNamespace(speak=SimpleNamespace(remote=speak))
+    async with open_line(actor, door, "n") as line:
+        assert isinstance(line, RayLine)
+        assert await line.speak((1, b"")) == (7, b"by Ray")
+
+
+async def test_where_ray_encrypts_no_other_connection_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(util=SimpleNamespace(get_node_ip_address=lambda: HERE)))
+    monkeypatch.delenv("RAY_USE_TLS", raising=False)
+    assert address() == HERE
+    monkeypatch.setenv("RAY_USE_TLS", "1")
+    assert address() is None
+    async with open_door(address(), Outpost()) as door:
+        assert door is None
