@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+
 import anyio
 import pytest
 
 from swarm.calls import Ask
 from swarm.errors import EndpointError, EndpointFault
 from swarm.models.admission.authority import AdmissionAuthority
+from swarm.models.admission.lease_messages import Began, Ended
 from swarm.models.admission.leased import LeasedGovernor
 from swarm.testing.simulated_loop import Simulation
 from swarm.types import Role
@@ -302,4 +305,32 @@ def test_news_are_told_once() -> None:
     sim.do(lambda: world.governor.tell_all("look out"))
     world.quiet()
     assert said == ["look out"]
+    sim.close()
+
+
+def test_a_call_whose_place_is_kept_is_admitted_at_once() -> None:
+    """It stands in no line: it begins, it ends, and the authority hears of both."""
+    sim = Simulation()
+    world = World(sim, 20)
+    node, workers = world.join(), Workers(world, 0.0)
+    sim.start(workers.call, "a", leased(node))
+    world.quiet(4.0, rounds=20)
+    sent, calls = len(node.up.sent), 0
+
+    def count(frame: object, event: str, arg: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    async def call() -> None:
+        sys.setprofile(count)
+        try:
+            async with leased(node).admit(Ask(Role.SUBAGENT, 10), "m") as admission:
+                admission.sent = True
+        finally:
+            sys.setprofile(None)
+
+    sim.start(call)
+    sim.settle()
+    assert [type(message) for message in node.up.sent[sent:]] == [Began, Ended]
+    assert 0 < calls <= 35, calls
     sim.close()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import sys
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -96,3 +98,31 @@ def test_what_is_no_field_arrives_as_well() -> None:
 def test_it_is_shorter_than_pickled_as_a_whole() -> None:
     messages = [deepcopy(each) for _ in range(20) for each in MESSAGES[3:7]]
     assert len(pack(messages)) < len(pickle.dumps(messages, protocol=5))
+
+
+def calls_of_python(work: Callable[[], Any]) -> int:
+    calls = 0
+
+    def count(frame: object, event: str, arg: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(count)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+def test_a_message_more_takes_no_call_of_python_but_its_own_making() -> None:
+    def words(count: int) -> list[Any]:
+        made = [("budget a", Settled(number, 3, 0.5, 1)) for number in range(count)]
+        return made + [ToolStarted(trajectory_id="a", call_id="c", tool_call_id="t", name="n", arguments="{}")] * count
+
+    unpack(pack(words(1)))  # how they are taken apart is found at the first
+    few, many = words(10), words(110)
+    assert calls_of_python(lambda: pack(many)) == calls_of_python(lambda: pack(few))
+    packed_few, packed_many = pack(few), pack(many)
+    more = calls_of_python(lambda: unpack(packed_many)) - calls_of_python(lambda: unpack(packed_few))
+    assert more <= 2 * 100 + 10

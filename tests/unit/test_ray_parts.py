@@ -22,7 +22,7 @@ from swarm.executors.ray.cluster import Cluster, Node
 from swarm.executors.ray.errand import LOST, Errand
 from swarm.executors.ray.link import Link
 from swarm.executors.ray.mail import Inbox, Outbox
-from swarm.executors.ray.messages import Arrived, error_of, fault_from
+from swarm.executors.ray.messages import Arrived, Taken, error_of, fault_from
 from swarm.executors.ray.packing import unpack
 from swarm.executors.ray.relay import Relay, RelayedArtifacts
 from swarm.executors.ray.wire import RayLine
@@ -67,6 +67,35 @@ async def test_who_waits_for_mail_is_woken_though_an_empty_bundle_was_closed() -
         await anyio.wait_all_tasks_blocked()
         assert woken == [1]
         group.cancel_scope.cancel()
+
+
+async def test_who_waits_until_all_is_taken_goes_on_with_the_bundle_that_it_went_with() -> None:
+    """And not before: a call is made when the record that it is made is in the journal."""
+    relay, gone_on = Relay(), list[str]()
+
+    async def wait(name: str) -> None:
+        relay.put(name)
+        await relay.taken()
+        gone_on.append(name)
+
+    async with anyio.create_task_group() as group:
+        for name in ("a", "b"):
+            group.start_soon(wait, name)
+        await anyio.wait_all_tasks_blocked()
+        relay.outbox.close()
+        group.start_soon(wait, "c")
+        await anyio.wait_all_tasks_blocked()
+        relay.hear(Taken(1))
+        await anyio.wait_all_tasks_blocked()
+        assert gone_on == []
+        relay.hear(Taken(2))
+        await anyio.wait_all_tasks_blocked()
+        assert gone_on == ["a", "b"]
+        relay.outbox.close()
+        relay.hear(Taken(3))
+        await anyio.wait_all_tasks_blocked()
+        assert gone_on == ["a", "b", "c"]
+        await relay.taken()  # nothing was said since
 
 
 async def test_an_artifact_from_elsewhere_is_masked_with_what_is_secret_here(tmp_path: Path) -> None:

@@ -176,9 +176,8 @@ class Fleet:
                 return
             async with open_line(actor, greeting.door, node.name) as line:
                 if greeting.door is not None and isinstance(line, RayLine):
-                    self.home.notice(
-                        Notice(message="nodes are spoken to by Ray alone, which takes more of the processor")
-                    )
+                    text = "nodes are spoken to by Ray alone, which takes more of the processor"
+                    self.home.notice(Notice(message=text))
                 link = Link(node, line, greeting, self.home, set(self._base))
                 self._join(link)
                 await self._converse(link, served)
