@@ -132,7 +132,7 @@ class Budget:
     def room(self, *, own: bool = False) -> Room:
         """What may still be used here, with all budgets above; `own`: as if nobody else drew on the purse."""
         tokens = usd = free_tokens = free_usd = math.inf
-        for node, limits in self._bounds() if own else self._all_bounds():
+        for node, limits in self._bounds() if own else self.all_bounds():
             used, held = node.used, node.held
             if limits.tokens is not None:
                 tokens = min(tokens, limits.tokens - used.tokens)
@@ -175,15 +175,10 @@ class Budget:
         purse = self._path[-1].purse
         return self._path if purse is None else (*self._path, *purse.payers())
 
-    @property
-    def limited(self) -> bool:
-        """Whether anything bounds what may be used here."""
-        return bool(self._all_bounds())
-
-    def _all_bounds(self) -> Bounds:
-        """Those of the path, and of the purse."""
+    def all_bounds(self) -> Bounds:
+        """The budgets with limits, and what of these may be used from here: of the path, and of the purse."""
         purse = self._path[-1].purse
-        return self._bounds() if purse is None else (*self._bounds(), *purse._all_bounds())
+        return self._bounds() if purse is None else (*self._bounds(), *purse.all_bounds())
 
     def _bounds(self) -> Bounds:
         """The budgets of the path with limits, and what of these may be used from here; found anew when one changes."""
@@ -211,7 +206,7 @@ class Budget:
             if not node._fits(limits, tokens, usd, steps, told):
                 full = full or node
         if root.purse is not None:
-            for node, limits in root.purse._all_bounds():
+            for node, limits in root.purse.all_bounds():
                 if not node._fits(limits, tokens, usd, (0, 0), told):
                     full = full or node
         return full

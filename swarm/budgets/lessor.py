@@ -195,7 +195,7 @@ class Lessor:
 
     def _ahead(self, last: Settled) -> None:
         """After a call: set aside what the next may need, or tell how the budget stands."""
-        if not self._budget.limited:
+        if not self._budget.all_bounds():
             return
         room = self._budget.room()
         tokens, usd = int(_MORE * last.tokens) + 1, _MORE * last.usd
@@ -227,7 +227,7 @@ class Lessor:
         if any(node.waiting for node in self._payers):
             self._recalled = False
             self._give_back()
-        if not self._told.limited and not self._budget.limited:
+        if not self._told.limited and not self._budget.all_bounds():
             return
         standing = self._standing()
         if standing != self._told:
@@ -240,7 +240,7 @@ class Lessor:
 
     def _standing(self) -> Standing:
         room = self._budget.room()
-        if not self._budget.limited:
+        if not self._budget.all_bounds():
             return Standing(self._settled, False, room, ())
         tokens = sum(grant.reservation.tokens for grant in self._grants.values())
         usd = sum(grant.reservation.usd for grant in self._grants.values())
