@@ -82,7 +82,8 @@ class Work:
 @dataclass(frozen=True, slots=True)
 class Trouble:
     """From one time to another: `limited` and `busy` refuse the share `part` of the calls, `dead` all, `slow` makes
-    steps `factor` times as long. `pause` is what a limit tells to wait, None: nothing."""
+    steps `factor` times as long, and `quota` lets so many calls a minute through. `pause` is what a limit tells to
+    wait, None: nothing; a quota tells when the next call will pass."""
 
     kind: str
     begin: float
@@ -90,6 +91,7 @@ class Trouble:
     part: float = 1.0
     factor: float = 1.0
     pause: float | None = None
+    a_minute: float = inf
 
 
 @dataclass(slots=True)
@@ -127,6 +129,7 @@ class Replica:
         self._kv_used = 0
         self._cache: OrderedDict[str, int] = OrderedDict()
         self._cached = 0
+        self._quota, self._quota_at = 1.0, self._at  # calls that it lets through now, and when that was so
         self._timer: asyncio.TimerHandle | None = None
         for trouble in troubles:
             if trouble.kind in ("slow", "dead"):
@@ -158,7 +161,19 @@ class Replica:
                 trouble = self.trouble(kind)
                 if trouble is not None and draw < trouble.part:
                     return refusal, trouble.pause
+            if (trouble := self.trouble("quota")) is not None and (pause := self._beyond(trouble.a_minute)) > 0:
+                return Refusal.LIMITED, pause
         return (Refusal.BUSY, None) if len(self._waiting) >= self.hardware.queue else None
+
+    def _beyond(self, a_minute: float) -> float:
+        """Seconds until a bucket of a second lets the next call through, 0 where it is this one."""
+        now, a_second = self._loop.time(), a_minute / 60
+        self._quota = min(max(1.0, a_second), self._quota + (now - self._quota_at) * a_second)
+        self._quota_at = now
+        if self._quota < 1:
+            return (1 - self._quota) / a_second
+        self._quota -= 1
+        return 0.0
 
     def take(self, work: Work) -> None:
         """A call arrives. Its `began` and `ended` are called as it goes on."""

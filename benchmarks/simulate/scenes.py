@@ -49,6 +49,8 @@ SETTINGS = {
                     troubles=_some(0.05, Trouble("dead", 15, inf))),
     "storm": Setting("half of the replicas refuse 80 % of the calls with 429 from 10 to 40 s, and tell to wait 2 s",
                      troubles=_some(0.5, Trouble("limited", 10, 40, part=0.8, pause=2.0))),
+    "quota": Setting("half of the replicas let 60 calls a minute through, and tell with a 429 when the next will pass",
+                     troubles=_some(0.5, Trouble("quota", 0, inf, a_minute=60))),
     "errors": Setting("5 % of all calls are answered with 503",
                       troubles=_some(1.0, Trouble("busy", 0, inf, part=0.05))),
 }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import random
 import statistics
@@ -151,7 +152,7 @@ async def _run(scene: Scene) -> Outcome:
         SimulatedModel(f"http://replica-{n}", replica, cores, log, scene.rtt_s, rng)
         for n, replica in enumerate(replicas)
     ]
-    made = client(scene.policy, models, anyio.current_time, rng)
+    made = client(scene.policy, models, asyncio.get_running_loop().time, rng)
     executor = SimulatedExecutor(made, scene.workload, log, rng)
     scheduler = Scheduler(executor, prepare, _Quiet(), scene.width or scene.agents, scene.stragglers)
     stage = await scheduler.run(plan_of(scene.agents), 1, anyio.Event())

@@ -39,13 +39,14 @@ SPILL_S = 1.0
 """Seconds that a call may have to wait longer at its replica than elsewhere."""
 
 SPILL_HOME_S = 15.0
-READ_PER_S = 5000.0
+READ_PER_S = 500.0
 """The same for one that is at home there, at most; else as long as its prompt is read anew elsewhere, so many tokens a
-second."""
+second: a busy replica reads ten times as many, but all whom it answers meanwhile wait longer for each token."""
 
-RECONSIDER_S = (2.0, 16.0)
-"""Seconds after which a call that waits for its admission looks again where it would go: at first, and at most. They
-double, or thousands that wait would do nothing else."""
+RECONSIDER_S = (2.0, 60.0)
+"""Seconds after which a call that waits for its admission looks again where it would go: at first, and at most. In
+between it is when it should have been admitted, and they double at least, or thousands that wait would do nothing
+else."""
 
 _AWAY = frozenset({EndpointFault.UNREACHABLE, EndpointFault.CONNECT_TIMED_OUT})
 _ILL = frozenset(
@@ -137,7 +138,7 @@ class RoutedModel:
                     if model is not None:
                         yield model
                         return
-                again = min(RECONSIDER_S[1], 2 * again)
+                again = min(RECONSIDER_S[1], max(2 * again, place.service.estimated_wait(ask)))
 
     @contextmanager
     def _counted(self, place: Place) -> Iterator[None]:

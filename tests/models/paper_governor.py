@@ -27,7 +27,7 @@ class Waiting:
 
 
 def first(waiting: Sequence[Waiting], taken: int) -> Waiting | None:
-    """Whose turn it is after so many were taken: of each four the last is the oldest of all."""
+    """Whose turn it is after so many were taken: of each two the second is the oldest of all."""
 
     def urgency(each: Waiting) -> tuple[int, int, float, int]:
         return CLASS.index(each.role), -len(bin(each.turn)[2:] if each.turn else ""), each.since, each.came
@@ -35,7 +35,7 @@ def first(waiting: Sequence[Waiting], taken: int) -> Waiting | None:
     def age(each: Waiting) -> tuple[float, int]:
         return each.since, each.came
 
-    return min(waiting, key=age if taken % 4 == 3 else urgency, default=None)
+    return min(waiting, key=age if taken % 2 else urgency, default=None)
 
 
 @dataclass

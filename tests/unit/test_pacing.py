@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
+from math import inf
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -237,6 +242,52 @@ def test_an_endpoint_that_asks_for_no_pause_and_refuses_again_is_left_alone_ever
         now += 1e-3
         tries += 1
     assert tries < 12
+
+
+def crowd(take: Callable[[float], float | None], seconds: float) -> tuple[int, int]:
+    """Let as many calls go as may; of one that is refused `take` gives what it is told to wait, which is heard 10 ms
+    later. Gives how many got through and how many not."""
+    rate, now, through, refused = LearntRate(), 0.0, 0, 0
+    unheard: deque[tuple[float, float, float]] = deque()
+    while now < seconds:
+        while unheard and unheard[0][0] <= now:
+            heard_at, sent_at, pause = unheard.popleft()
+            rate.refused(heard_at, sent_at, pause)
+        if (wait := rate.delay(now)) > 0:
+            now = min(now + wait + 1e-9, unheard[0][0] if unheard else inf)
+            continue
+        rate.sent(now, waited=True)
+        if (pause := take(now)) is None:
+            through += 1
+        else:
+            refused += 1
+            unheard.append((now + 0.01, now, pause))
+        now += 1e-4
+    return through, refused
+
+
+def test_where_chance_refuses_several_try_it_and_the_pauses_are_kept() -> None:
+    rng, tried_at = Random(1), list[float]()
+
+    def take(now: float) -> float | None:
+        tried_at.append(now)
+        return None if rng.random() < 0.2 else 2.0
+
+    through, refused = crowd(take, 120.0)
+    assert through > 80, "one at a time has about 20"
+    assert refused < 8 * through
+    pauses = [after - before for before, after in pairwise(tried_at) if after - before > 0.5]
+    assert all(pause > 1.9 for pause in pauses)
+    assert len(pauses) > 30
+
+
+@pytest.mark.parametrize("part", [0.5, 0.9])
+@pytest.mark.parametrize("a_minute", [6, 12, 60])
+def test_a_bucket_that_tells_too_short_a_pause_is_not_taken_for_chance(part: float, a_minute: int) -> None:
+    paper = Paper(a_minute, 60.0, bucket=True)
+    through, refused = crowd(lambda now: None if paper.take(now) else part * paper.pause(now), 600.0)
+    assert through > 10 * a_minute
+    assert refused < 400, "if several always tried it at once it would be many more"
 
 
 def test_a_low_limit_that_is_gone_is_found_to_be_gone_in_minutes() -> None:

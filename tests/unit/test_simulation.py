@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,9 @@ from benchmarks.simulate.replica import Hardware, Trouble
 from benchmarks.simulate.scenes import scene
 from benchmarks.simulate.workload import Workload
 from benchmarks.simulate.world import Outcome, Scene, simulate
+from swarm.calls import Ask
+from swarm.errors import EndpointError
+from swarm.models.replicas import Place
 from swarm.models.router import RoutedModel
 
 TROUBLES = {
@@ -75,10 +79,28 @@ def test_the_products_governor_admits_and_its_router_chooses(
         assert answered[1] > 0 == answered[0] + answered[2] + answered[3]
 
 
-@pytest.mark.parametrize("setting", ["slow", "dead", "errors"])
+@pytest.mark.parametrize("setting", ["slow", "dead", "storm", "quota", "errors"])
 def test_our_policies_are_no_slower_than_the_usual_ones(setting: str) -> None:
-    """With a slow replica, one that dies, and one call in twenty refused; the least busy replica may be a dead one."""
+    """With a slow replica, one that dies, two that refuse most calls or have a quota, one call in twenty refused. The
+    least busy replica may be a dead one."""
     ours = simulate(scene(setting, 200, Policy(), 1))
     least_busy = simulate(scene(setting, 200, Policy("least busy", "unbounded"), 1))
     assert ours.makespan_s <= least_busy.makespan_s
     assert ours.log.answered == least_busy.log.answered
+    assert sum(ours.log.failed.values()) <= 1.2 * sum(least_busy.log.failed.values())
+
+
+def test_a_call_that_waits_long_looks_seldom_where_else_it_would_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = 0
+    choose = RoutedModel._choose
+
+    def counted(router: RoutedModel, ask: Ask, refused: Mapping[Place, EndpointError]) -> Place:
+        nonlocal looks
+        looks += 1
+        return choose(router, ask, refused)
+
+    monkeypatch.setattr(RoutedModel, "_choose", counted)
+    crowd = simulate(Scene(1000, 4, Policy(ceiling=16)))
+    waited = crowd.log.spent["admission"] / crowd.log.answered
+    assert waited > 30
+    assert looks / crowd.log.sent < 3.3, "once in 16 seconds it was 4"

@@ -18,6 +18,11 @@ _SETTLES_S = 60.0  # and not longer than this: at a slow rate so many calls take
 _TRUST = 0.5  # of the calls of a measurement: for so many at least it is taken for true
 _ENOUGH_CALLS = 8  # for a measurement that stands by itself; one of fewer, with none before it, is a guess
 _RAMP_CALLS = 64  # calls after a pause that follow in doubling numbers, while the measurement is young
+_IN_VAIN = 0.7  # if so many tries after pauses that were asked for are refused, it is not our rate
+_MEANT_S = 1.0  # a shorter one may be what rounding left of it
+_NEWEST = 0.5  # the weight of the newest of them: two in a row are enough, every other one is not
+_MOST_TRIES = 32  # calls that try it at once then
+_WORTH = 1.25  # if as many of them pass on average: where a slow bucket tells too short a pause, it is one
 _BURST_S = 0.25  # what may be caught up after a late wake-up, in seconds of the rate
 _BACKOFF_S = (0.5, 30.0)
 _FLOOR_S = 0.25  # the least pause after one that ended too early, whatever the endpoint asks for; it doubles
@@ -32,6 +37,11 @@ class LearntRate:
     window. So each refusal measures the rate anew. It is then held for a while and passed, slowly first (a cubic curve
     over the calls that had to wait for it), until the next refusal. After a pause calls follow in doubling
     numbers, so that a wrong guess costs few.
+
+    Where calls are refused that tried it after the very pause that was asked for, time and again, others use up what
+    is let through, or chance decides: our rate is not what it is about, and of one try at a time our share would be
+    next to nothing. Then several try it at once; half as many where too few of them pass, twice as many else. The
+    pauses are kept by all.
     """
 
     def __init__(self) -> None:
@@ -42,6 +52,11 @@ class LearntRate:
         self._calls = 0  # that had to wait, since the last refusal
         self._steady = _FIRST_CALLS
         self._pause_told = False  # with the last refusal
+        self._meant = False  # and it was no trifle
+        self._vain = 0.0  # the share of refusals among the last tries after a pause that was told
+        self._tries = _MOST_TRIES  # calls that try it at once, where that is high
+        self._tried = 0  # calls between the last two refusals
+        self._passed = _MOST_TRIES / 8  # of these, on average
         self._stands_on = 0.0  # calls for which the measurement is taken for true, if they are more than `_steady`
         self._credit, self._credit_at = 1.0, 0.0
         self._from, self._let_through = 0.0, 0  # the measurement that is going on: since when, how many
@@ -54,7 +69,7 @@ class LearntRate:
         self._batch = 0  # calls between the last two refusals that were not refused so far
         self._paused_until = -inf
         self._since_pause = 0
-        self._tried_at = -inf  # when the first of them was sent
+        self._tried_at = -inf  # when the last of those that try it was sent
         self._reaction_s = 0.05  # how fast the endpoint refuses
 
     def __repr__(self) -> str:
@@ -70,6 +85,11 @@ class LearntRate:
         steady = max(min(self._steady, max(_ENOUGH_CALLS, _SETTLES_S * self._anchor)), self._stands_on)
         return self._anchor * (1 + _PROBE * max(0.0, (self._calls - steady) / steady) ** 3)
 
+    @property
+    def _at_once(self) -> int:
+        """Calls that try it after a pause."""
+        return self._tries if self._vain > _IN_VAIN else 1
+
     def delay(self, now: float) -> float:
         """Seconds until one more call may be sent."""
         if now < self._paused_until:
@@ -79,6 +99,8 @@ class LearntRate:
             return 0.0
         self._refill(now, rate)
         wait = 0.0 if self._credit >= 1 - 1e-9 else (1 - self._credit) / rate
+        if 0 < self._since_pause < self._at_once:
+            return 0.0
         if self._steady < _STEADY_CALLS and self._since_pause < _RAMP_CALLS:
             step = min(0.25, max(0.02, 2 * self._reaction_s))
             wait = max(wait, self._paused_until + self._since_pause.bit_length() * step - now)
@@ -94,7 +116,7 @@ class LearntRate:
             return
         self._refill(now, rate)
         self._credit -= 1
-        if self._since_pause == 0:
+        if self._since_pause < self._at_once:
             self._tried_at = now
         self._since_pause += 1
         if waited:
@@ -127,27 +149,34 @@ class LearntRate:
                 if self._since_pause == 0:
                     self._measure(now + pause)
             return False
+        meant = pause is not None and pause >= _MEANT_S
         if self._batch > 0:
             self.floor_s = 0.0
+        if self._tried >= min(4, self._at_once) > 1:
+            self._passed += _NEWEST * (self._batch - self._passed)
+            self._tries = min(_MOST_TRIES, 2 * self._tries) if self._passed > _WORTH else self._tries // 2
         # In a burst a refusal is seen late: the quickest is nearest to what the endpoint takes.
         self._reaction_s = min(now - sent_at, 0.7 * self._reaction_s + 0.3 * min(1.0, now - sent_at))
         if self._anchor is None:
             self._steady, self._prior = _FIRST_CALLS, None
+            self._vain, self._tries, self._passed = 0.0, _MOST_TRIES, _MOST_TRIES / 8
             self._start = self._sent[0] if self._sent else now
             self._count = max(0, len(self._sent) - 1)
             self._pause_s = _BACKOFF_S[0]
         elif sent_at <= self._tried_at:  # the call that tried it after a pause: a longer one
             self._pause_s = min(_BACKOFF_S[1], self._pause_s * 2)
             self._raise_floor()
+            self._vain += _NEWEST * (self._meant - self._vain)
             pause = None if pause is None else max(pause, self.floor_s)
         else:
+            self._vain -= _NEWEST * self._vain
             self._steady = min(_STEADY_CALLS, 2 * self._steady)
             self._prior = self._anchor
             self._pause_s = min(_BACKOFF_S[0], 1.5 / self._anchor)
             self._start, self._count = self._from, self._let_through
         self._trusted = self._whole or self._prior is None
-        self._pause_told = pause is not None
-        self._batch = self._since_pause - 1
+        self._pause_told, self._meant = pause is not None, meant
+        self._batch, self._tried = self._since_pause - 1, self._since_pause
         self._refused_at = now
         self._since_pause = 0
         self._paused_until = now + (self._pause_s if pause is None else pause) + jitter
