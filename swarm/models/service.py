@@ -68,41 +68,38 @@ class GovernedModel:
         return self.governor.estimated_wait(ask)
 
 
-class _Admitted(AbstractAsyncContextManager[Model]):
-    """One admission, from the wait for it to its end."""
+class _Admitted:
+    """One admission, from the wait for it to its end; and in between the model for one call, whose end the governor
+    learns."""
 
-    __slots__ = ("_governor", "_model", "_place")
+    __slots__ = ("_admission", "_governor", "_model", "_place", "endpoint", "name")
 
     def __init__(self, model: Model, governor: Admitting, ask: Ask) -> None:
+        self.name = model.name
+        self.endpoint = model.endpoint
         self._model = model
         self._governor = governor
         self._place = governor.admit(ask, model.name)
+        self._admission: Admission | None = None
 
     async def __aenter__(self) -> Model:
-        return _Reporting(self._model, self._governor, await self._place.__aenter__())
+        self._admission = await self._place.__aenter__()
+        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
         return await self._place.__aexit__(kind, error, trace)
 
-
-class _Reporting:
-    """The model for one call, whose end the governor learns."""
-
-    def __init__(self, model: Model, governor: Admitting, admission: Admission) -> None:
-        self.name = model.name
-        self.endpoint = model.endpoint
-        self._model = model
-        self._governor = governor
-        self._admission = admission
-
     async def complete(self, request: ModelRequest) -> ModelReply:
-        self._admission.sent = True
+        """See `swarm.protocols.Model.complete`."""
+        admission = self._admission
+        assert admission is not None
+        admission.sent = True
         try:
             reply = await self._model.complete(request)
         except EndpointError as error:
-            self._governor.failed(error, self._admission)
+            self._governor.failed(error, admission)
             raise
-        self._governor.succeeded(reply, self._admission)
+        self._governor.succeeded(reply, admission)
         return reply

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from functools import partial
 from math import inf
 
 import anyio
@@ -122,7 +121,7 @@ class Governor:
             EndpointError: a fault meets every call (a wrong key, a used-up quota), or this one alone time and again,
                 and waiting is no use.
         """
-        return Place(partial(self._admitted_to, ask, model), self._leave)
+        return Place(self, ask, model)
 
     def succeeded(self, reply: ModelReply, admission: Admission | None = None) -> None:
         """Learn from an answer."""
@@ -204,14 +203,15 @@ class Governor:
 
     # waiting
 
-    async def _admitted_to(self, ask: Ask, model: str) -> Admission:
+    async def enter(self, ask: Ask, model: str) -> Admission:
+        """See `swarm.models.admission.place.Places.enter`."""
         if (admission := self._at_once(ask, model)) is not None:
             return admission
         with self.lock:
             delay = self._apart.allowed_in(ask, self._clock())
         if delay:
             await anyio.sleep(delay)
-        return await self._wait(self._enter(ask, model))
+        return await self._wait(self._queued(ask, model))
 
     def _at_once(self, ask: Ask, model: str) -> Admission | None:
         """What `_wait` comes to at once for most calls: nobody waits or watches, and nothing holds this one back."""
@@ -226,7 +226,7 @@ class Governor:
             return admission
 
     @locked
-    def _enter(self, ask: Ask, model: str) -> Waiter:
+    def _queued(self, ask: Ask, model: str) -> Waiter:
         now = self._clock()
         waiter = Waiter(ask, model, now if ask.since is None else ask.since, entered=now)
         self._waiting.add(waiter)
@@ -262,7 +262,7 @@ class Governor:
     def _withdraw(self, waiter: Waiter) -> None:
         self._waiting.remove(waiter)
         if waiter.admission is not None:
-            self._leave(waiter.admission)
+            self.leave(waiter.admission)
 
     @locked
     def _hand_on(self, waiter: Waiter) -> None:
@@ -325,8 +325,8 @@ class Governor:
         waiter.refused = fault
         waiter.wake()
 
-    def _leave(self, admission: Admission) -> None:
-        """The call is over, or was never made."""
+    def leave(self, admission: Admission) -> None:
+        """See `swarm.models.admission.place.Places.leave`."""
         with self.lock:
             self._in_flight.discard(admission)
             self._idle -= admission.idle

@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
 from types import TracebackType
+from typing import Protocol
 
+from swarm.calls import Ask
 from swarm.models.admission.waiting import Admission
 
 
-class Place(AbstractAsyncContextManager[Admission]):
-    """Waits for a place by `enter`, and gives it back by `leave` in any case."""
+class Places(Protocol):
+    """Who has places to give."""
 
-    __slots__ = ("_admission", "_enter", "_leave")
+    async def enter(self, ask: Ask, model: str) -> Admission:
+        """Wait for a place. Raises: EndpointError, where waiting is no use."""
+        ...
 
-    def __init__(self, enter: Callable[[], Awaitable[Admission]], leave: Callable[[Admission], None]) -> None:
-        self._enter = enter
-        self._leave = leave
+    def leave(self, admission: Admission) -> None:
+        """The call is over, or was never made."""
+        ...
+
+
+class Place:
+    """Waits for a place, and gives it back in any case."""
+
+    __slots__ = ("_admission", "_ask", "_model", "_places")
+
+    def __init__(self, places: Places, ask: Ask, model: str) -> None:
+        self._places = places
+        self._ask = ask
+        self._model = model
         self._admission: Admission | None = None
 
     async def __aenter__(self) -> Admission:
-        self._admission = admission = await self._enter()
+        self._admission = admission = await self._places.enter(self._ask, self._model)
         return admission
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._admission is not None
-        self._leave(self._admission)
+        self._places.leave(self._admission)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from swarm.calls import ModelReply, ModelRequest
 from swarm.config import Capabilities, Quirks
@@ -50,13 +50,6 @@ _ABOUT: tuple[tuple[str, re.Pattern[str]], ...] = (
 
 
 _NO_MESSAGES: tuple[Message, ...] = ()
-
-
-@dataclass
-class _Story:
-    """What one call came to beside its answer, for the record."""
-
-    exchanges: list[JsonObject] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,19 +93,25 @@ class FittedModel:
 
     async def complete(self, request: ModelRequest) -> ModelReply:
         """See `swarm.protocols.Model.complete`. The usage is that of all that was exchanged for the answer."""
-        story = _Story()
-        story.exchanges, self._untold = self._untold, []
+        exchanges: list[JsonObject] = []  # beside the answer, for the record
+        if self._untold:
+            exchanges, self._untold = self._untold, exchanges
         if not self.knowledge.loaded or self._unknown(request, self.knowledge.current):
-            await self._find_out(request, story)
-        for _ in range(_DOWNGRADES):
+            await self._find_out(request, exchanges)
+        marks = any_has(request.messages, PARSED), any_has(request.messages, BROKEN)
+        downgrades = 0
+        while True:
             shape = self._shape(request)
+            sent, added = self._shaped(request, shape, marked=True in marks)
             try:
-                return await self._attempt(request, shape, story)
+                reply = await self._model.complete(sent)
             except EndpointError as error:
-                if not self._learn(error, request, shape):
+                downgrades += 1
+                if downgrades > _DOWNGRADES or not self._learn(error, request, shape):
                     raise
-                story.exchanges.append({"purpose": "refused", "error": f"{error.kind}: {error.message}"})
-        return await self._attempt(request, self._shape(request), story)
+                exchanges.append({"purpose": "refused", "error": f"{error.kind}: {error.message}"})
+            else:
+                return self._fitted(reply, request, shape, _told(request, shape, added, exchanges, marks))
 
     async def gives_tokens(self) -> bool:
         """Whether this endpoint gives the ids and logprobs of what it samples. Asked of it where nobody knows; what
@@ -122,16 +121,16 @@ class FittedModel:
             EndpointError: it cannot be asked now, which says nothing of what it gives.
         """
         if self.knowledge.current.token_ids is None:
-            story = _Story()
+            exchanges: list[JsonObject] = []
             try:
-                await self._find_out(ModelRequest(_NO_MESSAGES, tokens=True), story)
+                await self._find_out(ModelRequest(_NO_MESSAGES, tokens=True), exchanges)
             finally:
-                self._untold += story.exchanges
+                self._untold += exchanges
         return self.knowledge.current.token_ids != "none" and self.knowledge.current.logprobs is not False
 
     # ── before ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _find_out(self, request: ModelRequest, story: _Story) -> None:
+    async def _find_out(self, request: ModelRequest, exchanges: list[JsonObject]) -> None:
         """Ask the endpoint for what this request needs and nobody knows yet."""
         knowledge = self.knowledge
         if knowledge.loaded and not self._unknown(request, knowledge.current):
@@ -148,7 +147,7 @@ class FittedModel:
                     await probe(self._model, aspect, done)
             finally:
                 self._owed = self._owed + done.usage
-                story.exchanges += done.exchanges
+                exchanges += done.exchanges
                 knowledge.assume(done.assumed)
                 if done.found != Capabilities():
                     await knowledge.keep(done.found)
@@ -224,10 +223,8 @@ class FittedModel:
 
     # ── the call ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _attempt(self, request: ModelRequest, shape: _Shape, story: _Story) -> ModelReply:
-        parsed, broken = any_has(request.messages, PARSED), any_has(request.messages, BROKEN)
-        sent, added = self._shaped(request, shape, marked=parsed or broken)
-        reply = await self._model.complete(sent)
+    def _fitted(self, reply: ModelReply, request: ModelRequest, shape: _Shape, fitted: JsonObject) -> ModelReply:
+        """The answer as the request wanted it. `fitted` tells how that was changed."""
         if request.tools:
             reply = self._with_calls(reply, request, shape)
         schema = schema_of(request.response_format)
@@ -236,7 +233,6 @@ class FittedModel:
             self._misfit = content is None
             reply = reply if content is None else replace(reply, content=content)
         usage, self._owed = (reply.usage if self._owed is _NOTHING else self._owed + reply.usage), _NOTHING
-        fitted = _told(request, shape, added, story, (parsed, broken))
         return replace(reply, usage=usage, fitted=fitted) if fitted or usage is not reply.usage else reply
 
     def _with_calls(self, reply: ModelReply, request: ModelRequest, shape: _Shape) -> ModelReply:
@@ -279,7 +275,9 @@ class FittedModel:
         return True
 
 
-def _told(request: ModelRequest, shape: _Shape, added: str, story: _Story, marks: tuple[bool, bool]) -> JsonObject:
+def _told(
+    request: ModelRequest, shape: _Shape, added: str, exchanges: list[JsonObject], marks: tuple[bool, bool]
+) -> JsonObject:
     """How a request was changed on its way out, and what else was exchanged: with the messages, all that was sent.
     `marks`: whether any of these held calls that were read out of a text, and calls that cannot be sent back.
     What is added to the system prompt is told in full with the first call of a conversation, then by its hash."""
@@ -298,6 +296,6 @@ def _told(request: ModelRequest, shape: _Shape, added: str, story: _Story, marks
         told["system_added_sha256"] = hashlib.sha256(added.encode("utf-8", "surrogatepass")).hexdigest()
         if not any(message["role"] == "assistant" for message in request.messages):
             told["system_added"] = added
-    if story.exchanges:
-        told["exchanges"] = list(story.exchanges)
+    if exchanges:
+        told["exchanges"] = list(exchanges)
     return told

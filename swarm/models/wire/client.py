@@ -80,16 +80,44 @@ class OpenAIModel:
 
     async def complete(self, request: ModelRequest) -> ModelReply:
         """See `swarm.protocols.Model.complete`."""
-        try:
-            return await self._complete(request)
-        except EndpointError as error:
-            # A server that does not know an option says so before it does anything.
-            if error.kind is not EndpointFault.BAD_REQUEST or not self._adapt(request, error.message):
-                raise
-        return await self.complete(request)
+        while True:
+            watch = Watch(request.timeout, None if request.tokens else request.stream, CONNECT_S, request.began)
+            assembly = Assembly()
+            try:
+                with watch.scope:
+                    opened = await self._client.send("/chat/completions", self._body(request), _LIMITS, watch.sent)
+                    headers = of_rates(opened.headers)
+                    try:
+                        answer = await self._reader.read(opened, watch, assembly, headers)
+                        await opened.aclose()
+                    except BaseException:
+                        with anyio.move_on_after(CLOSE_S, shield=True):
+                            await opened.aclose()
+                        raise
+                    return self._reply(answer, watch, headers, opened.header(_VERSION) or answer.version)
+                raise watch.fault(self.endpoint)
+            except (openai.OpenAIError, httpx2.HTTPError, httpx2.InvalidURL, ssl.SSLError, anyio.EndOfStream) as error:
+                fault = self._told(fault_of(error, self.name, self.endpoint), assembly)
+                if not self._adapt(request, fault):
+                    raise fault from error
+            except EndpointError as fault:
+                if not self._adapt(request, self._told(fault, assembly)):
+                    raise
+            finally:
+                watch.close()
 
-    def _adapt(self, request: ModelRequest, refusal: str) -> bool:
-        """Whether a refusal names an option that can be sent in another way, which is done from now on."""
+    def _told(self, fault: EndpointError, assembly: Assembly) -> EndpointError:
+        """A fault without our key, and with what had come of the answer."""
+        fault.message = shown(fault.message, self._client.api_key)
+        fault.completion_tokens = fault.completion_tokens or assembly.completion_tokens()
+        return fault
+
+    def _adapt(self, request: ModelRequest, fault: EndpointError) -> bool:
+        """Whether a refusal names an option that can be sent in another way, which is done from now on: a server that
+        does not know an option says so before it does anything."""
+        if fault.kind is not EndpointFault.BAD_REQUEST:
+            return False
+        refusal = fault.message
         self._options.clear()
         if self._counts_streams and "stream_options" in refusal:
             self._counts_streams = False
@@ -99,38 +127,6 @@ class OpenAIModel:
             self._quirks = self._quirks.model_copy(update={"max_tokens_field": "max_completion_tokens"})
             return True
         return False
-
-    async def _complete(self, request: ModelRequest) -> ModelReply:
-        watch = Watch(request.timeout, None if request.tokens else request.stream, CONNECT_S, request.began)
-        assembly = Assembly()
-        try:
-            with watch.scope:
-                return await self._call(request, watch, assembly)
-            raise watch.fault(self.endpoint)
-        except (openai.OpenAIError, httpx2.HTTPError, httpx2.InvalidURL, ssl.SSLError, anyio.EndOfStream) as error:
-            fault = fault_of(error, self.name, self.endpoint)
-            fault.message = shown(fault.message, self._client.api_key)
-            fault.completion_tokens = assembly.completion_tokens()
-            raise fault from error
-        except EndpointError as fault:
-            fault.message = shown(fault.message, self._client.api_key)
-            fault.completion_tokens = fault.completion_tokens or assembly.completion_tokens()
-            raise
-        finally:
-            watch.close()
-
-    async def _call(self, request: ModelRequest, watch: Watch, assembly: Assembly) -> ModelReply:
-        opened = await self._client.send("/chat/completions", self._body(request), _LIMITS, watch.sent)
-        headers = of_rates(opened.headers)
-        try:
-            answer = await self._reader.read(opened, watch, assembly, headers)
-            await opened.aclose()
-        except BaseException:
-            with anyio.move_on_after(CLOSE_S, shield=True):
-                await opened.aclose()
-            raise
-        version = opened.header(_VERSION) or answer.version
-        return self._reply(answer, watch, headers, version)
 
     async def declared(self) -> Capabilities:
         """What the endpoint says in its list of models that this one can do; nothing where it says nothing, which is

@@ -112,6 +112,7 @@ class LeanOpenAI(openai.AsyncOpenAI):
         if not isinstance(self._client, LeanClient):
             return await self._send_by_library(way, b"".join(content), sent)
         data = [way.head, b"content-length: %d\r\n\r\n" % sum(map(len, content)), *content]
+        del content  # hundreds wait here for their answers
         status, headers, body = await self._client.direct.exchange(way.origin, data, way.limit, sent)
         if 200 <= status < 300 and not _coded(headers):
             return Opened(headers, Counted(body), body.ended)

@@ -71,6 +71,15 @@ class _Connection(asyncio.Protocol):
         """Whether the answer has come to its end, and all of it was taken."""
         return self._parser.done and not self._parser.unread
 
+    @property
+    def status(self) -> int:
+        """Of the answer; 0 as long as its head has not come."""
+        return self._parser.status
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        return self._parser.headers
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # other loops' transports are of no class of asyncio's
 
@@ -108,18 +117,16 @@ class _Connection(asyncio.Protocol):
             sent()
         self._transport.write(b"".join(data))  # put together late: nobody keeps it while the answer is awaited
 
-    async def head(self) -> tuple[int, list[tuple[bytes, bytes]]]:
-        """Status and headers of the answer. Raises: httpx2.TransportError."""
-        while not self._parser.status:
-            await self._more()
-        return self._parser.status, self._parser.headers
+    def more(self) -> asyncio.Future[None]:
+        """Done when more of the answer has come, or nothing more will. Raises: httpx2.TransportError, where that is
+        known already."""
+        if self._fault is not None:
+            raise self._fault
+        self._waiter = waiter = asyncio.get_running_loop().create_future()
+        return waiter
 
-    async def body(self) -> bytes:
-        """The next part of the answer, b"" at its end. Raises: httpx2.TransportError."""
-        while not self._parser.unread:
-            if self._parser.done:
-                return b""
-            await self._more()
+    def take(self) -> bytes:
+        """What has come of the body since the last time."""
         part = self._parser.take()
         if self._paused and self.usable:
             assert self._transport is not None
@@ -139,18 +146,10 @@ class _Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    async def _more(self) -> None:
-        if self._fault is not None:
-            raise self._fault
-        self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     def _end(self) -> None:
         try:
@@ -177,8 +176,10 @@ class Body(httpx2.AsyncByteStream):
         return self
 
     async def __anext__(self) -> bytes:
-        if self._connection is not None and (part := await self._connection.body()):
-            return part
+        while (connection := self._connection) is not None and not connection.over:
+            if part := connection.take():
+                return part
+            await connection.more()
         raise StopAsyncIteration
 
     def ended(self) -> bool:
@@ -232,22 +233,19 @@ class DirectTransport(httpx2.AsyncBaseTransport):
         may take `limit` seconds; `sent` is called when the request is handed to one. Raises: httpx2.TransportError."""
         connection = self._kept(origin) or await self._connect(origin, limit)
         began = time.monotonic()
-        try:
+        while True:
             try:
                 connection.send(data, sent)
-                status, headers = await connection.head()
-            except httpx2.TransportError:
-                race = min(max(RACE_S[0], 2 * connection.connect_s), RACE_S[1])
-                if connection.answered or not connection.used or time.monotonic() - began > race:
-                    raise
+                while not connection.status:
+                    await connection.more()
+                return connection.status, connection.headers, Body(connection, self._give_back, origin)
+            except BaseException as error:
                 connection.abort()
-                connection = await self._connect(origin, limit)
-                connection.send(data, sent)
-                status, headers = await connection.head()
-        except BaseException:
-            connection.abort()
-            raise
-        return status, headers, Body(connection, self._give_back, origin)
+                race = min(max(RACE_S[0], 2 * connection.connect_s), RACE_S[1])
+                raced = connection.used and not connection.answered and time.monotonic() - began <= race
+                if not raced or not isinstance(error, httpx2.TransportError):
+                    raise
+            connection = await self._connect(origin, limit)
 
     async def aclose(self) -> None:
         self._idle.clear()
