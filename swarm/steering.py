@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from types import TracebackType
 from typing import Protocol
 
 import anyio
@@ -28,6 +29,8 @@ class Still(Protocol):
 class WorkClock:
     """Seconds of work. It stands until it is started, and whenever the attempt waits for something not its own: for
     admission to the endpoint, or because the run is paused."""
+
+    __slots__ = ("_end", "_ever", "_limit", "_scope", "_since", "_timer", "_worked")
 
     def __init__(self) -> None:
         self._worked = 0.0
@@ -56,6 +59,10 @@ class WorkClock:
     def seconds(self) -> float:
         return self._worked + (_now() - self._since if self._since is not None else 0.0)
 
+    def read(self) -> float:
+        """`seconds`, for who asks for them time and again."""
+        return self.seconds
+
     @property
     def why(self) -> str:
         """Why the block of `limited` was cancelled, in words."""
@@ -80,21 +87,24 @@ class WorkClock:
         if self._since is not None:
             self._worked, self._since = self.seconds, None
 
-    @contextmanager
-    def limited(self, seconds: float | None) -> Iterator[anyio.CancelScope]:
+    def limited(self, seconds: float | None) -> AbstractContextManager[anyio.CancelScope, bool]:
         """Start the clock, and cancel the block when so many seconds of work are done (None: never)."""
+        return _Limited(self, seconds)
+
+    def enter(self, scope: anyio.CancelScope, seconds: float | None) -> None:
+        """The block of `limited` begins."""
         self._limit = math.inf if seconds is None else self.seconds + seconds
-        with anyio.CancelScope() as self._scope:
-            self.start()
-            self._set_deadline()
-            try:
-                yield self._scope
-            finally:
-                self.stop()
-                if self._timer is not None:
-                    self._timer.cancel()
-                    self._timer = None
+        self._scope = scope
+        self.start()
+        self._set_deadline()
+
+    def leave(self) -> None:
+        """The block of `limited` ends."""
+        self.stop()
         self._scope = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     @property
     def _due(self) -> float:
@@ -123,6 +133,28 @@ class WorkClock:
             self._set_deadline()
 
 
+class _Limited:
+    """See `WorkClock.limited`. Without a generator: every agent at work is in one."""
+
+    __slots__ = ("_clock", "_scope", "_seconds")
+
+    def __init__(self, clock: WorkClock, seconds: float | None) -> None:
+        self._clock = clock
+        self._seconds = seconds
+        self._scope = anyio.CancelScope()
+
+    def __enter__(self) -> anyio.CancelScope:
+        self._scope.__enter__()
+        self._clock.enter(self._scope, self._seconds)
+        return self._scope
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        self._clock.leave()
+        return bool(self._scope.__exit__(kind, error, trace))
+
+
 def _now() -> float:
     """`anyio.current_time`, which looks for the kind of the event loop first."""
     return asyncio.get_running_loop().time()
@@ -135,6 +167,8 @@ class Steering:
     what is to be said beside the texts that it is given. `forward` is told what is heard where the attempt is made
     elsewhere: a text, or whether it is held.
     """
+
+    __slots__ = ("_go", "_texts", "advice", "clock", "forward", "sandbox")
 
     def __init__(self) -> None:
         self.clock = WorkClock()

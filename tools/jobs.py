@@ -61,6 +61,8 @@ class Bench(AbstractAsyncContextManager["Bench"]):
     """A sandbox as one agent uses it: the same, and jobs, which are tasks of `group`. At the end of the block they are
     ended, before anything else is."""
 
+    __slots__ = ("_fault", "_group", "_jobs", "_sandbox")
+
     def __init__(self, sandbox: Sandbox, group: TaskGroup) -> None:
         self._sandbox = sandbox
         self._group = group

@@ -85,6 +85,8 @@ class LoopEnd:
 class ToolUser:
     """Uses tools for one trajectory, and tells the journal of it. `keeper` keeps what they make of the workspace."""
 
+    __slots__ = ("_conversation", "_gathering", "_keeper", "_reviewer", "_sink", "_tools")
+
     def __init__(
         self,
         conversation: Conversation,
@@ -189,6 +191,8 @@ class ToolUser:
 class AgentLoop:
     """One attempt. `run` gives how it ended; only a broken machine raises."""
 
+    __slots__ = ("_context", "_conversation", "_nudged", "_repetition", "_sandbox", "_steering", "_user")
+
     def __init__(
         self,
         conversation: Conversation,
@@ -203,6 +207,7 @@ class AgentLoop:
         self._sandbox = sandbox
         self._steering = steering or Steering()
         self._repetition = Repetition()
+        self._nudged = False
 
     @property
     def tool_calls(self) -> int:
@@ -210,44 +215,36 @@ class AgentLoop:
         return self._conversation.tool_calls
 
     async def run(self, limits: AgentLimits) -> LoopEnd:
-        self._conversation.clock = self._steering.clock
-        with self._steering.clock.limited(limits.timeout) as limit:
-            ended = await self._turns(limits.max_steps)
-        if limit.cancelled_caught:
-            return LoopEnd(Outcome.TIMED_OUT, "timeout", self._steering.clock.why)
-        return ended
-
-    async def _turns(self, max_steps: int) -> LoopEnd:
-        nudged, tools = False, self._user.schemas()
-        while self._conversation.steps < max_steps:
-            for text in await self._steering.before_call():
-                self._conversation.say({"role": "user", "content": text})
-            try:
-                async with self._user.beside():
-                    reply = await self._context.ask(tools)
-            except BudgetExhausted as error:
-                late = error.stop == "timeout"
-                return LoopEnd(Outcome.TIMED_OUT if late else Outcome.BUDGET_EXHAUSTED, error.stop, error.message)
-            except EndpointError as error:
-                if error.kind in FATAL:
-                    raise
-                return LoopEnd(Outcome.ERRORED, error.kind, error.message)
-            if reply.tool_calls:
-                ended = await self._use_tools(reply)
+        conversation, tools = self._conversation, self._user.schemas()
+        conversation.clock = self._steering.clock
+        with conversation.clock.limited(limits.timeout):
+            while conversation.steps < limits.max_steps:
+                for text in await self._steering.before_call():
+                    conversation.say({"role": "user", "content": text})
+                try:
+                    async with self._user.beside():
+                        reply = await self._context.ask(tools)
+                except (BudgetExhausted, EndpointError) as error:
+                    return _stopped(error)
+                ended = await self._use_tools(reply) if reply.tool_calls else await self._hear(reply)
                 if ended is not None:
                     return ended
-            elif reply.content.strip() and reply.finish_reason not in _NOT_WHOLE:
-                if told := await self._user.objection(reply.content):
-                    self._conversation.say({"role": "user", "content": told})
-                    continue
-                return LoopEnd(Outcome.COMPLETED, "answered", reply.content.strip())
-            elif nudged:
-                return LoopEnd(Outcome.FAILED, "no_answer", "the model gave neither an answer nor a tool call")
-            else:
-                nudged = True
-                self._conversation.say({"role": "user", "content": _NUDGE})
-            del reply  # a thousand agents wait for the next one
-        return LoopEnd(Outcome.BUDGET_EXHAUSTED, "max_steps", f"not done after {max_steps} steps")
+                del reply  # a thousand agents wait for the next one
+            return LoopEnd(Outcome.BUDGET_EXHAUSTED, "max_steps", f"not done after {limits.max_steps} steps")
+        return LoopEnd(Outcome.TIMED_OUT, "timeout", self._steering.clock.why)
+
+    async def _hear(self, reply: ModelReply) -> LoopEnd | None:
+        """What follows from an answer without a call of a tool; None: the loop goes on."""
+        if reply.content.strip() and reply.finish_reason not in _NOT_WHOLE:
+            if told := await self._user.objection(reply.content):
+                self._conversation.say({"role": "user", "content": told})
+                return None
+            return LoopEnd(Outcome.COMPLETED, "answered", reply.content.strip())
+        if self._nudged:
+            return LoopEnd(Outcome.FAILED, "no_answer", "the model gave neither an answer nor a tool call")
+        self._nudged = True
+        self._conversation.say({"role": "user", "content": _NUDGE})
+        return None
 
     async def _use_tools(self, reply: ModelReply) -> LoopEnd | None:
         """Use the tools of one turn in order, those last that are taken together; a submission ends the attempt."""
@@ -275,6 +272,16 @@ class AgentLoop:
         if result.submission is not None:
             return _submitted(result.submission)
         return LoopEnd(Outcome.FAILED, "repetition", repeated) if repeated else None
+
+
+def _stopped(error: BudgetExhausted | EndpointError) -> LoopEnd:
+    """How an agent ends that could not make a call. Raises: EndpointError, where nobody's next one can be made."""
+    if isinstance(error, BudgetExhausted):
+        late = error.stop == "timeout"
+        return LoopEnd(Outcome.TIMED_OUT if late else Outcome.BUDGET_EXHAUSTED, error.stop, error.message)
+    if error.kind in FATAL:
+        raise error
+    return LoopEnd(Outcome.ERRORED, error.kind, error.message)
 
 
 def _submitted(submission: Submission) -> LoopEnd:

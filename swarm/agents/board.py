@@ -213,6 +213,8 @@ class Board:
 class BoardSeat:
     """`swarm.protocols.Seat`: how one agent uses the board, in words for its model."""
 
+    __slots__ = ("_board", "_sink", "_trajectory_id")
+
     def __init__(self, board: Board, trajectory_id: str, sink: EventSink) -> None:
         self._board = board
         self._trajectory_id = trajectory_id

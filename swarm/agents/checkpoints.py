@@ -7,9 +7,8 @@ a small part of one processor: tools that were used since the last one are used 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
@@ -62,22 +61,34 @@ class Pace:
         self._next = max(self._next, time.monotonic()) + seconds * (1 / self._share - 1)
 
 
+class HasCopy(Protocol):
+    """Where an agent works."""
+
+    @property
+    def copy(self) -> WorkingCopy | None: ...
+
+
 class Keeper:
-    """Asks for one agent, and meanwhile keeps its tree. `copy` gives its working copy where there is one; `base` is the
+    """Asks for one agent, and meanwhile keeps its tree. `place` has its working copy where there is one; `base` is the
     commit that it began as; `since` is the turn after which it did."""
+
+    __slots__ = (
+        "_base", "_changed", "_conversation", "_kept", "_kept_turn", "_lasting", "_pace", "_place", "_repository",
+        "_restarted",
+    )  # fmt: skip
 
     def __init__(
         self,
         conversation: Conversation,
         repository: Repository | None,
-        copy: Callable[[], WorkingCopy | None],
+        place: HasCopy,
         base: str | None,
         pace: Pace,
         since: int = 0,
     ) -> None:
         self._conversation = conversation
         self._repository = repository
-        self._copy = copy
+        self._place = place
         self._base = base
         self._pace = pace
         past, name = conversation.line.past, conversation.trajectory_id
@@ -100,7 +111,7 @@ class Keeper:
         Raises:
             MachineError: it is gone.
         """
-        copy = self._copy()
+        copy = self._place.copy
         if self._kept is not None and copy is not None and self._kept.commit != copy.commit:
             await copy.move_to(self._kept.commit, as_changes=True)
 
@@ -148,10 +159,10 @@ class Keeper:
             raise failure
 
     def _due(self) -> bool:
-        return self._changed and self._copy() is not None and (self._lasting or self._pace.allows())
+        return self._changed and self._place.copy is not None and (self._lasting or self._pace.allows())
 
     async def _keep(self, call_id: str, turn: int) -> None:
-        copy, repository, base = self._copy(), self._repository, self._base
+        copy, repository, base = self._place.copy, self._repository, self._base
         if copy is None or repository is None or base is None:
             return
         conversation, started = self._conversation, time.monotonic()

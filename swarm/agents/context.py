@@ -53,6 +53,8 @@ class ContextPolicy:
 class Context:
     """A conversation that is kept inside its model's window. Ask through it."""
 
+    __slots__ = ("_conversation", "_least", "_policy")
+
     def __init__(self, conversation: Conversation, policy: ContextPolicy | None = None) -> None:
         self._conversation = conversation
         self._policy = policy or ContextPolicy()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import anyio
 
@@ -23,7 +24,6 @@ from swarm.events import CallFinished, Notice
 from swarm.events.made import call_finished, call_sent
 from swarm.models.pricing import cost
 from swarm.models.tapes.recorded import recorded_reply
-from swarm.protocols import Model
 from swarm.retry import may_be_billed
 from swarm.steering import WorkClock
 from swarm.types import NO_USAGE, JsonObject, Message, Role, Usage
@@ -36,6 +36,11 @@ _QUIET_WAIT = 2.0
 
 class Conversation:
     """The messages of one trajectory, and the calls that made them."""
+
+    __slots__ = (
+        "_attempts", "_call_id", "_last_call_id", "_line", "_next", "_prompt", "_role", "_told", "_trajectory_id",
+        "clock", "lineage", "measured", "messages", "steps", "tool_calls", "usage", "window",
+    )  # fmt: skip
 
     def __init__(self, line: Line, trajectory_id: str, role: Role, messages: Sequence[Message]) -> None:
         self._line = line
@@ -186,7 +191,7 @@ class Conversation:
         tools: Sequence[JsonObject],
         response_format: JsonObject | None,
     ) -> ModelReply | EndpointError:
-        """One attempt. How the call failed is a value; what is raised meets every further call as well.
+        """One attempt, till its record. How the call failed is a value; what is raised meets all further calls as well.
 
         Nobody holds a place at the endpoint while waiting for the budget, or budget while waiting for a place: it waits
         for room, then for admission, and takes both at once or begins anew.
@@ -195,26 +200,30 @@ class Conversation:
         waiting_since = time.monotonic()
         self.clock.stop()
         prompt = self._line.ratio.tokens(self._prompt.size + len(self._prompt.tools(tools)))
-        tell = Teller(self._line.sink)
-        ask = Ask(
-            self._role,
-            prompt + self._line.sizes.likely,
-            self._prompt.shared_prefix,
-            self.steps,
-            since=wanted,
-            tell=tell,
-            trajectory_id=self._trajectory_id,
-            attempt=attempt,
-        )
+        tokens, prefix, tell = prompt + self._line.sizes.likely, self._prompt.shared_prefix, Teller(self._line.sink)
+        ask = Ask(self._role, tokens, prefix, self.steps, wanted, tell, self._trajectory_id, attempt)
         while True:
-            await self._line.budget.wait_for_room(lambda: self._needs(prompt).aside)
+            await self._line.budget.wait_for_room(partial(self._aside, prompt))
             async with self._line.service.admit(ask) as model:
                 needs = self._needs(prompt)
                 reservation = self._line.budget.try_reserve(needs.tokens, needs.usd)
-                if reservation is not None:
-                    with reservation:
-                        request = self._request(tools, response_format, needs.max_tokens)
-                        return await self._call(model, request, reservation, call_id, attempt, waiting_since)
+                if reservation is None:
+                    continue
+                request = self._request(tools, response_format, needs.max_tokens)
+                now, window = time.monotonic(), self.window or self._line.window.tokens or 0
+                sent = Sent(request, call_id, attempt, window, now, now - waiting_since)
+                with reservation:
+                    self._tell_sent(sent, reservation)
+                    try:
+                        reply = await model.complete(request)
+                    except EndpointError as error:
+                        self._failed(sent, reservation, error)
+                        return error
+                    except BaseException:  # cancelled: what was in flight may still be billed
+                        self._failed(sent, reservation, None)
+                        raise
+                    self._answered(sent, reservation, reply)
+                    return reply
 
     def _request(
         self, tools: Sequence[JsonObject], response_format: JsonObject | None, max_tokens: int | None
@@ -236,48 +245,35 @@ class Conversation:
             pictures=line.pictures.urls,
         )
 
-    async def _call(
-        self,
-        model: Model,
-        request: ModelRequest,
-        reservation: Reservation,
-        call_id: str,
-        attempt: int,
-        waiting_since: float,
-    ) -> ModelReply | EndpointError:
-        line, now = self._line, time.monotonic()
-        sent = Sent(request, call_id, attempt, self.window or line.window.tokens or 0, now, now - waiting_since)
+    def _tell_sent(self, sent: Sent, reservation: Reservation) -> None:
         self.clock.start()
-        size = self._prompt.size + len(request.encoded_tools)
-        line.sink.emit(
-            call_sent(
-                self._trajectory_id, call_id, attempt, line.ratio.tokens(size), reservation.tokens, reservation.usd
-            )
-        )
-        try:
-            reply = await model.complete(request)
-        except EndpointError as error:
-            record = self._record(sent)
-            if may_be_billed(error):
-                reservation.forfeit()
-                self._estimate(record, request, error.completion_tokens)
-            else:
-                reservation.release()
-            record.error, record.error_message, record.t_done = error.kind, error.message, time.monotonic()
-            line.sink.emit(record)
-            return error
-        except BaseException:  # cancelled: what was in flight may still be billed
-            record = self._record(sent)
+        tokens = self._line.ratio.tokens(self._prompt.size + len(sent.request.encoded_tools))
+        aside = reservation.tokens, reservation.usd
+        self._line.sink.emit(call_sent(self._trajectory_id, sent.call_id, sent.attempt, tokens, *aside))
+
+    def _failed(self, sent: Sent, reservation: Reservation, error: EndpointError | None) -> None:
+        """Settle and record a call that gave no answer; None: it was cancelled."""
+        record = self._record(sent)
+        if error is None or may_be_billed(error):
             reservation.forfeit()
-            self._estimate(record, request, 0)
-            record.error, record.t_done = "cancelled", time.monotonic()
-            line.sink.emit(record)
-            raise
-        name = line.service.name
+            self._estimate(record, sent.request, error.completion_tokens if error is not None else 0)
+        else:
+            reservation.release()
+        if error is not None:
+            record.error, record.error_message = error.kind, error.message
+        else:
+            record.error = "cancelled"
+        record.t_done = time.monotonic()
+        self._line.sink.emit(record)
+
+    def _answered(self, sent: Sent, reservation: Reservation, reply: ModelReply) -> None:
+        """Learn from an answer, settle the call and record it."""
+        line, name = self._line, self._line.service.name
         if "images" in reply.fitted.get("dropped", ()) and name not in line.pictures.unseen_by:
             line.pictures.unseen_by.add(name)
             word = f"{name} takes no images: those that are attached are not shown to it"
             line.sink.emit(Notice(message=word, level="warning"))
+        size = self._prompt.size + len(sent.request.encoded_tools)
         if not reply.fitted:  # else the usage is of more than this prompt
             line.ratio.learn(size, reply.usage.prompt_tokens)
             line.sizes.observe(reply.usage.completion_tokens, cut=reply.finish_reason == "length")
@@ -286,7 +282,6 @@ class Conversation:
         dollars = cost(line.price, reply.usage)
         reservation.settle(reply.usage.total_tokens, dollars or 0.0)
         self._accept(sent, reply, dollars)
-        return reply
 
     def _record(self, sent: Sent) -> CallFinished:
         """The record of a call that has ended, as far as it was known when it was sent. It is made now: hundreds are in
@@ -309,6 +304,9 @@ class Conversation:
         record.usage = Usage(prompt_tokens=prompt, completion_tokens=completion_tokens)
         record.cost_usd = cost(self._line.price, record.usage)
         record.estimated = True
+
+    def _aside(self, prompt_tokens: int) -> tuple[int, float]:
+        return self._needs(prompt_tokens).aside
 
     def _needs(self, prompt_tokens: int) -> Needs:
         needs = self._line.sizes.needs(prompt_tokens, self._line.budget.room(), self._line.price)

@@ -32,6 +32,8 @@ class Landing:
     used.
     """
 
+    __slots__ = ("_budget", "_conversation", "_late", "_max_steps", "_steering", "_told", "_words")
+
     def __init__(self, conversation: Conversation, steering: Steering, max_steps: int, words: str) -> None:
         self._conversation = conversation
         self._steering = steering
@@ -39,7 +41,7 @@ class Landing:
         self._words = words
         self._told = False
         self._budget = conversation.line.budget
-        self._late = {(g.scope, g.what) for g in self._budget.gauges() if g.past(self._budget.soft)}
+        self._late = tuple((g.scope, g.what) for g in self._budget.gauges() if g.past(self._budget.soft))
 
     def __repr__(self) -> str:
         return f"<Landing of {self._conversation.trajectory_id}: {'told' if self._told else 'nothing said'}>"

@@ -27,6 +27,8 @@ def _shared(data: bytes) -> bytes:
 class Prompt:
     """The messages of a conversation as JSON, with the tools that go along. `size` counts the bytes of the messages."""
 
+    __slots__ = ("_hash", "_prefix", "_tools", "encoded", "size")
+
     def __init__(self) -> None:
         self.encoded: list[bytes] = []
         self.size = 0

@@ -16,6 +16,8 @@ _KEPT = max(REPEATS, ROUNDS * LONGEST_ROUND)
 class Repetition:
     """The last uses of one agent, in their order."""
 
+    __slots__ = ("_uses",)
+
     def __init__(self) -> None:
         self._uses: list[tuple[str, int]] = []  # a deque takes 700 bytes for the first
 

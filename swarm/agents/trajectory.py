@@ -26,6 +26,11 @@ def sha256(text: str) -> str:
 class Trajectory:
     """One agent's part of the record, open until the end of its block. Fill in how it ended."""
 
+    __slots__ = (
+        "_since", "artifact", "before", "commit", "id", "keep", "outcome", "output", "steps", "stop", "submitted",
+        "tool_calls", "usage",
+    )  # fmt: skip
+
     def __init__(self, started: AgentStarted) -> None:
         self.id = started.trajectory_id
         self.outcome = Outcome.CANCELLED

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from types import TracebackType
-from typing import Literal
 
 import anyio
 
-from swarm.budgets.levels import ANY_ROOM, PLAIN, Amount, Gauge, Limits, Quantity, Room, Terms, figure
+from swarm.budgets.levels import ANY_ROOM, NO_LIMITS, PLAIN, Amount, Gauge, Limits, Quantity, Room, Terms, figure
 from swarm.errors import BudgetExhausted
 from swarm.scheduling.ways import Ways
 
@@ -22,6 +20,7 @@ __all__ = ["PLAIN", "Budget", "Listener", "Reservation", "Terms"]
 
 Bounds = tuple[tuple["Budget", Limits], ...]
 
+Clock = Callable[[], float]
 Listener = Callable[[Gauge | None], None]
 """Told by the budget at the root of each end of a reservation (None), and of each limit that refused one."""
 
@@ -31,6 +30,11 @@ class Budget:
     was used, where those are limited. `users` is how many work with it now, `waiting` how many wait for room. `soft` is
     the part of a limit after which one is told to come to an end: that of the root holds for all."""
 
+    __slots__ = (
+        "_bounded", "_changes", "_open", "_parts", "_path", "_settled", "clock", "held", "lent", "limits", "listener",
+        "name", "parent", "purse", "soft", "terms", "used", "users", "waiting", "ways",
+    )  # fmt: skip
+
     def __init__(
         self,
         limits: Limits,
@@ -38,7 +42,7 @@ class Budget:
         name: str = "run",
         parent: Budget | None = None,
         terms: Terms = PLAIN,
-        clock: Callable[[], float] | None = None,
+        clock: Clock | None = None,
         soft: float = 1.0,
     ) -> None:
         self._changes = 0  # of limits and terms in the tree, counted at its root
@@ -52,12 +56,12 @@ class Budget:
         self.soft: float = parent.soft if parent is not None else soft
         self.used = Amount()
         self.held = Amount()
-        self.parts: dict[str, Budget] = {}
+        self._parts: dict[str, Budget] | None = None  # made with the first: thousands have none
         self.listener: Listener | None = None
         self.purse: Budget | None = None
         """What pays the root together with others of its kind: its limits bound all of them, and hurry nobody."""
         self.users = 1
-        self.lent: list[Callable[[], None]] = []
+        self.lent: tuple[Callable[[], None], ...] = ()
         """Of those that set aside for calls to come: asked to give back what they can, whenever somebody waits here."""
         self._open = 0
         self.waiting = 0
@@ -68,20 +72,22 @@ class Budget:
     def __repr__(self) -> str:
         return f"<Budget {self.name}: used {self.used}, held {self.held}>"
 
-    def child(
-        self, limits: Limits, name: str, terms: Terms = PLAIN, clock: Callable[[], float] | None = None
-    ) -> Budget:
+    def child(self, limits: Limits, name: str, terms: Terms = PLAIN, clock: Clock | None = None) -> Budget:
         """A new budget below this one."""
         return Budget(limits, name=name, parent=self, terms=terms, clock=clock)
 
     def part(self, name: str, limits: Limits | None = None, terms: Terms = PLAIN) -> Budget:
         """The one budget of this name below this one, made where there is none; `limits` take the place of its own."""
-        found = self.parts.get(name)
-        if found is None:
-            found = self.parts[name] = self.child(limits or Limits(), name, terms)
+        self._parts = self._parts or {}
+        if (found := self._parts.get(name)) is None:
+            found = self._parts[name] = self.child(limits or NO_LIMITS, name, terms)
         elif limits is not None:
             found.allow(limits)
         return found
+
+    def has(self, name: str) -> bool:
+        """Whether there is a part of this name."""
+        return self._parts is not None and name in self._parts
 
     def allow(self, limits: Limits) -> None:
         """From now on these limits, whether more or less was used; who waits looks again."""
@@ -117,7 +123,7 @@ class Budget:
             full.waiting += 1
             settled = full._settled = full._settled or anyio.Event()
             try:
-                for give_back in tuple(full.lent):
+                for give_back in full.lent:
                     give_back()
                 await settled.wait()
             finally:
@@ -166,10 +172,6 @@ class Budget:
             users = max(users, node.users)
             alone = alone and node.terms.counted and not node.terms.parallel
 
-    def path(self) -> list[Budget]:
-        """This one and all above, the root last."""
-        return list(self._path)
-
     def payers(self) -> Sequence[Budget]:
         """The path, and that of the purse."""
         purse = self._path[-1].purse
@@ -199,8 +201,7 @@ class Budget:
     def _full(self, tokens: int, usd: float, quiet: bool = False) -> Budget | None:
         """The first budget in which it does not fit as long as calls are in flight."""
         root = self._path[-1]
-        full: Budget | None = None
-        told = None if quiet else root.listener
+        full, told = None, None if quiet else root.listener
         for node, limits in self._bounds():
             steps = self._added(node) if limits.steps is not None else (0, 0)
             if not node._fits(limits, tokens, usd, steps, told):
@@ -250,8 +251,7 @@ class Budget:
         while held or used:
             node.used.steps += used
             node.held.steps += held
-            above = node.parent
-            if above is None or not node.terms.counted:
+            if (above := node.parent) is None or not node.terms.counted:
                 return
             if above.ways is not None and above.ways is not node.ways:
                 settled, together = above.ways
@@ -260,9 +260,9 @@ class Budget:
                     together.set(node.name, node.used.steps + node.held.steps)
                 more = together.longest - more
                 if used:
-                    before = settled.longest
+                    used = -settled.longest
                     settled.set(node.name, node.used.steps)
-                    used = settled.longest - before
+                    used += settled.longest
                 held = more - used
             node = above
 
@@ -287,6 +287,8 @@ def _passed_on(below: Budget, node: Budget, steps: tuple[int, int]) -> tuple[int
 class Reservation:
     """What was set aside for one call. Settle it exactly once; left open at the end of its block, it is forfeited."""
 
+    __slots__ = ("_budget", "_ended", "_listener", "_path", "tokens", "usd")
+
     def __init__(self, budget: Budget, tokens: int, usd: float) -> None:
         self._budget = budget
         self._path = budget.payers()
@@ -304,12 +306,9 @@ class Reservation:
     def __enter__(self) -> Reservation:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> Literal[False]:
+    def __exit__(self, *ended: object) -> None:
         if not self._ended:
             self.forfeit()
-        return False
 
     def settle(self, tokens: int, usd: float) -> None:
         """What the call really used."""

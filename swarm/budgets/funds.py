@@ -301,7 +301,7 @@ def attempt_budget(work: Budget, spec: AgentSpec, used: int = 0) -> Budget:
     clock.end_at(anyio.current_time() + min(left, default=math.inf))
     subtask = subtask_budget(stage_budget(work, spec.stage), spec.subtask.id)
     limits = Limits(tokens=spec.limits.max_tokens, seconds=spec.limits.timeout)
-    budget = subtask.child(limits, spec.trajectory_id, clock=lambda: clock.seconds)
+    budget = subtask.child(limits, spec.trajectory_id, clock=clock.read)
     budget.used.tokens = used
     return budget
 

@@ -66,7 +66,7 @@ class Lessor:
         self._scarce_until = 0.0
         self._open = True
         for node in self._payers:
-            node.lent.append(self._give_back)
+            node.lent = (*node.lent, self._give_back)
 
     def __repr__(self) -> str:
         return f"<Lessor of {self._budget.name}: {len(self._grants)} grants, {len(self._waiting)} wanted>"
@@ -125,8 +125,7 @@ class Lessor:
         self._open = False
         self._waiting.clear()
         for node in self._payers:
-            if self._give_back in node.lent:
-                node.lent.remove(self._give_back)
+            node.lent = tuple(each for each in node.lent if each != self._give_back)
         while self._grants:
             grant = self._grants.popitem()[1]
             if grant.taken:

@@ -48,6 +48,9 @@ class Limits:
         )
 
 
+NO_LIMITS = Limits()
+
+
 def _kept(part: float, least: float, whole: float) -> float:
     return max(part, least) if 2 * least < whole else part
 

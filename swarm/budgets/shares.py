@@ -23,8 +23,8 @@ def stage_budget(work: Budget, stage: int) -> Budget:
 def subtask_budget(stage: Budget, subtask_id: str) -> Budget:
     """A sub-task's own budget: with its share, in what is left to those without one, or directly below the stage."""
     name = _name(subtask_id)
-    rest = stage.parts.get(_REST)
-    return stage.part(name) if rest is None or name in stage.parts else rest.part(name)
+    rest = stage.has(_REST) and not stage.has(name)
+    return stage.part(_REST).part(name) if rest else stage.part(name)
 
 
 def steps_before(stage: Budget, subtask_id: str) -> tuple[int, int]:

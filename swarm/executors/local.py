@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol, cast
 
 from swarm.agents.agent import AgentLoop, LoopEnd, ToolBox, ToolKit, ToolUser
@@ -59,14 +60,11 @@ class LocalExecutor:
         self.pool.expect(count, commit, sure=commit is not None)
 
     async def run(self, spec: AgentSpec) -> AgentResult:
-        ended = self.line.past.result(spec.trajectory_id)
-        if ended is not None:
-            return recorded(spec, ended)
+        before = self.line.past.result(spec.trajectory_id)
+        if before is not None:
+            return recorded(spec, before)
         if (began := self.line.past.start(spec.trajectory_id)) is not None:  # it goes on where it is at work
             spec = replace(spec, base=began.base or None)
-        return await self._make(spec)
-
-    async def _make(self, spec: AgentSpec) -> AgentResult:
         seat = self.board.seat(spec.trajectory_id, self.line.sink) if self.board and spec.siblings else None
         tools = self.tools.fitted(spec.subtask, seat)
         async with (
@@ -121,16 +119,12 @@ class LocalExecutor:
         line = replace(self.line, budget=budget)
         conversation = Conversation(line, spec.trajectory_id, Role.SUBAGENT, messages)
         repository = self.pool.workshop.repository
-        keeper = Keeper(conversation, repository, lambda: place.copy, spec.base, self.pace)
+        keeper = Keeper(conversation, repository, place, spec.base, self.pace)
         citing = Citing(tools, self.auditor, spec) if self.auditor is not None else None
         tools = citing or tools
         if self.leads is not None:
-
-            def of_group(number: int) -> LocalExecutor:
-                below = replace(line, budget=group_budget(line.budget, number))
-                return replace(self, line=below, parent=spec.trajectory_id)
-
-            tools = self.leads.lead(spec, tools, Post(of_group, conversation, keeper, place.copy, place.sandbox))
+            below = partial(self._of_group, line, spec.trajectory_id)
+            tools = self.leads.lead(spec, tools, Post(below, conversation, keeper, place.copy, place.sandbox))
         user = ToolUser(conversation, tools, line.sink, keeper, citing)
         loop = AgentLoop(conversation, user, sandbox, spec.steering, Context(conversation, self.context))
         spec.steering.advice = Landing(conversation, spec.steering, spec.limits.max_steps, FINISH_WORK)
@@ -147,6 +141,10 @@ class LocalExecutor:
             spec.steering.advice = None  # it would keep the conversation until the garbage collector comes by
             trajectory.steps, trajectory.usage = conversation.steps, conversation.usage
             trajectory.tool_calls = loop.tool_calls
+
+    def _of_group(self, line: Line, parent: str, number: int) -> LocalExecutor:
+        """Makes the attempts of an agent's n-th group."""
+        return replace(self, line=replace(line, budget=group_budget(line.budget, number)), parent=parent)
 
     async def _hand_over(self, worker: Worker, spec: AgentSpec, sandbox: Sandbox, trajectory: Trajectory) -> LoopEnd:
         """Somebody else's agent, which reaches its model through a conversation of ours."""

@@ -205,14 +205,16 @@ class _Hands:
         self._sandbox: Sandbox | None = None
         self._done = conversation.line.past.decision(len(state.stages) + 1)
         repository, since = bench.pool.workshop.repository, conversation.steps
-        self.keeper = Keeper(conversation, repository, self._copy, state.commit, bench.pace, since)
+        self.keeper = Keeper(conversation, repository, self, state.commit, bench.pace, since)
 
     async def use(self, call: ToolCall, user: ToolUser) -> ToolResult:
         """Use a tool; of a turn whose changes are known, what the journal holds of it."""
         recorded = user.recorded(call) if self._done is not None else None
         return recorded or await user.use(call, await self._opened())
 
-    def _copy(self) -> WorkingCopy | None:
+    @property
+    def copy(self) -> WorkingCopy | None:
+        """See `swarm.agents.checkpoints.HasCopy`."""
         return self._place.copy if self._place is not None else None
 
     async def _opened(self) -> Sandbox:
@@ -228,7 +230,7 @@ class _Hands:
         repository = self._bench.pool.workshop.repository
         if self._done is not None:
             return None if self._done in ("", self._commit) else self._done
-        copy = self._copy()
+        copy = self.copy
         if self._place is None or copy is None or repository is None or self._commit is None:
             return None
         await self._jobs.aclose()

@@ -85,4 +85,4 @@ def test_calls_in_flight_count_as_well(needs: dict[str, list[str]], limit: int, 
     for reservation in open_:
         reservation.release()
     assert run.held.steps == 0
-    assert run.used.steps == longest_way(needs, {name: part.used.steps for name, part in stage.parts.items()})
+    assert run.used.steps == longest_way(needs, {name: stage.part(name).used.steps for name in needs})

@@ -47,6 +47,11 @@ class PoolStatistics(NamedTuple):
 class _Connection(asyncio.Protocol):
     """One connection, for one exchange after the other."""
 
+    __slots__ = (
+        "_closed", "_fault", "_parser", "_paused", "_transport", "_waiter", "answered", "connect_s", "idle_since",
+        "used",
+    )  # fmt: skip
+
     def __init__(self, closed: Callable[[_Connection], None]) -> None:
         self._closed = closed
         self._parser = AnswerParser()

@@ -22,6 +22,11 @@ class Watch:
     the first piece of the answer comes.
     """
 
+    __slots__ = (
+        "_began", "_due", "_end", "_limit", "_looks_at", "_loop", "_moved", "_seen", "_stream", "_timeout", "_timer",
+        "scope", "t_first_token", "t_sent",
+    )  # fmt: skip
+
     def __init__(
         self, timeout: float, stream: StreamLimits | None, unsent: float, began: Callable[[], None] | None = None
     ) -> None:
