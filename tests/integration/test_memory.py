@@ -180,7 +180,8 @@ async def test_a_call_in_flight_stands_in_few_coroutines(tmp_path: Path, monkeyp
 
 def coroutines_to(last: str, task: asyncio.Task[Any]) -> list[str]:
     """The names of the coroutines that a task stands in, where the last of them is this one."""
-    names, inner = list[str](), task.get_coro()
+    names = list[str]()
+    inner: Any = task.get_coro()
     while inspect.iscoroutine(inner):
         names.append(inner.__qualname__)
         inner = inner.cr_await

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from functools import partial
 from itertools import count
 from math import inf
 
@@ -116,9 +115,10 @@ class LeasedGovernor:
 
     def admit(self, ask: Ask, model: str = "") -> AbstractAsyncContextManager[Admission]:
         """See `Governor.admit`."""
-        return Place(partial(self._admitted_to, ask, model), self._leave)
+        return Place(self, ask, model)
 
-    async def _admitted_to(self, ask: Ask, model: str) -> Admission:
+    async def enter(self, ask: Ask, model: str) -> Admission:
+        """See `swarm.models.admission.place.Places.enter`."""
         return self._at_once(ask, model) or await self._wait(ask, model)
 
     def _at_once(self, ask: Ask, model: str) -> Admission | None:
@@ -152,7 +152,7 @@ class LeasedGovernor:
         except BaseException:
             self._withdraw(waiter)
             if waiter.admission is not None:
-                self._leave(waiter.admission)
+                self.leave(waiter.admission)
             else:
                 self._go_on()
             raise
@@ -271,7 +271,7 @@ class LeasedGovernor:
         self._admitted += 1
         return admission
 
-    def _leave(self, admission: Admission) -> None:
+    def leave(self, admission: Admission) -> None:
         """A call is over, or was never made."""
         assert isinstance(admission, _Admitted)
         kept = self._free and not self._too_many
