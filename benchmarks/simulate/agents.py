@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
@@ -61,15 +61,16 @@ class Log:
 
 
 class Cores:
-    """The client's processor: each call needs so many seconds of one of its cores, one after the other."""
+    """The client's processor: each call needs so many seconds of one of its cores, half of them before it is sent and
+    half when its answer, or that it is refused, comes back; one after the other."""
 
     def __init__(self, count: int, seconds: float) -> None:
         self._free_at = [0.0] * count
-        self._seconds = seconds
+        self._seconds = seconds / 2
         self.worked_s = 0.0
 
     def until(self, now: float) -> float:
-        """When the next call has had what it needs."""
+        """When the next half of a call has had what it needs."""
         first = min(range(len(self._free_at)), key=self._free_at.__getitem__) if len(self._free_at) > 1 else 0
         self._free_at[first] = max(now, self._free_at[first]) + self._seconds
         self.worked_s += self._seconds
@@ -93,6 +94,9 @@ class SimulatedModel:
         self.name = "simulated"
         self.endpoint = name
         self.replica = replica
+        self.reached: Callable[[float], None] | None = None
+        """Is told what the first connection took."""
+
         self._cores = cores
         self._log = log
         self._rtt_s = rtt_s
@@ -110,7 +114,11 @@ class SimulatedModel:
             await anyio.sleep_until(arrives)
             arrived = anyio.current_time()
             log.spent["way and client"] += arrived - sent
+            if self.reached is not None:
+                self.reached(self._rtt_s)
+                self.reached = None
             if (refusal := self.replica.refuses(self._rng.random())) is not None:
+                await self._hear()
                 raise _error(*refusal)
             over, why = anyio.Event(), list[Refusal]()
 
@@ -128,6 +136,7 @@ class SimulatedModel:
             log.spent["queue"] += entered - arrived
             log.spent["prompt"] += first - entered
             log.spent["answer"] += done - first
+            await self._hear()
             if why:
                 raise _error(why[0], None)
         except BaseException:
@@ -139,7 +148,15 @@ class SimulatedModel:
         log.answered += 1
         usage = Usage.model_construct(prompt_tokens=turn.prompt, completion_tokens=turn.answer,
                                       cached_tokens=work.cached, reasoning_tokens=0, calls=1)  # fmt: skip
-        return ModelReply({}, "", (), "stop", usage, self.name, sent, first, done)
+        return ModelReply({}, "", (), "stop", usage, self.name, sent, first, anyio.current_time())
+
+    async def _hear(self) -> None:
+        """What came back waits until the client comes to it."""
+        came = anyio.current_time()
+        heard = self._cores.until(came)
+        if heard > came:
+            await anyio.sleep_until(heard)
+            self._log.spent["way and client"] += heard - came
 
 
 def _error(refusal: Refusal, pause: float | None) -> EndpointError:

@@ -153,6 +153,8 @@ async def _run(scene: Scene) -> Outcome:
         for n, replica in enumerate(replicas)
     ]
     made = client(scene.policy, models, asyncio.get_running_loop().time, rng)
+    for model, governor in zip(models, made.governors, strict=False):  # none, where the policy is not ours
+        model.reached = governor.reached
     executor = SimulatedExecutor(made, scene.workload, log, rng)
     scheduler = Scheduler(executor, prepare, _Quiet(), scene.width or scene.agents, scene.stragglers)
     stage = await scheduler.run(plan_of(scene.agents), 1, anyio.Event())

@@ -257,11 +257,11 @@ def crowd(take: Callable[[float], float | None], seconds: float) -> tuple[int, i
             now = min(now + wait + 1e-9, unheard[0][0] if unheard else inf)
             continue
         rate.sent(now, waited=True)
-        if (pause := take(now)) is None:
+        if (told := take(now)) is None:
             through += 1
         else:
             refused += 1
-            unheard.append((now + 0.01, now, pause))
+            unheard.append((now + 0.01, now, told))
         now += 1e-4
     return through, refused
 
