@@ -32,7 +32,7 @@ _AFTER = frozenset((PreviewHeld, RewardGiven, RunEnded))
 _TO_THE_END = (RunStatus.COMPLETED, RunStatus.PARTIAL, RunStatus.FAILED)
 
 
-@dataclass
+@dataclass(slots=True)
 class _Work:
     """One sub-task of one stage, with all its attempts."""
 

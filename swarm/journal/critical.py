@@ -64,9 +64,10 @@ class CriticalSteps:
 
     def start(self, trajectory_id: str, stage: int, name: str) -> None:
         """An attempt at a sub-task begins."""
-        way = self._ways.setdefault((stage, name), _Way())
+        key = (stage, name)
+        way = self._ways.setdefault(key, _Way())
         if trajectory_id not in way.at_work:
-            self._of[trajectory_id] = (stage, name)
+            self._of[trajectory_id] = key
             way.at_work[trajectory_id] = way.in_vain
 
     def step(self, trajectory_id: str) -> None:

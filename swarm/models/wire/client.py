@@ -82,11 +82,11 @@ class OpenAIModel:
         """See `swarm.protocols.Model.complete`."""
         while True:
             watch = Watch(request.timeout, None if request.tokens else request.stream, CONNECT_S, request.began)
-            assembly = Assembly()
+            assembly: Assembly | None = None
             try:
                 with watch.scope:
                     opened = await self._client.send("/chat/completions", self._body(request), _LIMITS, watch.sent)
-                    headers = of_rates(opened.headers)
+                    headers, assembly = of_rates(opened.headers), Assembly()
                     try:
                         answer = await self._reader.read(opened, watch, assembly, headers)
                         await opened.aclose()
@@ -106,10 +106,11 @@ class OpenAIModel:
             finally:
                 watch.close()
 
-    def _told(self, fault: EndpointError, assembly: Assembly) -> EndpointError:
+    def _told(self, fault: EndpointError, assembly: Assembly | None) -> EndpointError:
         """A fault without our key, and with what had come of the answer."""
         fault.message = shown(fault.message, self._client.api_key)
-        fault.completion_tokens = fault.completion_tokens or assembly.completion_tokens()
+        if assembly is not None and not fault.completion_tokens:
+            fault.completion_tokens = assembly.completion_tokens()
         return fault
 
     def _adapt(self, request: ModelRequest, fault: EndpointError) -> bool:
