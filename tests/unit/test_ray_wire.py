@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio.abc import ByteStream, SocketAttribute
 
 from swarm.errors import MachineError
 from swarm.executors.ray.mail import Bundle
@@ -67,14 +68,33 @@ async def test_nobody_is_let_in_without_the_key() -> None:
     outpost.may_answer.set()
     async with open_door(HERE, outpost) as door:
         assert door is not None
-        async with open_line(None, replace(door, key=b"?" * 32), "n") as stranger:
-            with pytest.raises(MachineError, match="the node n is lost"), anyio.fail_after(30):
-                await stranger.speak((1, b""))
+        async with open_line(None, replace(door, key=b"?" * 32 + door.key[32:]), "n") as stranger:
+            assert isinstance(stranger, RayLine)
         async with open_line(None, door, "n") as line:
             with anyio.fail_after(30):
                 assert await line.speak((1, b"")) == (101, LONG)
     assert outpost.heard == [(1, b"")]
     assert door.key.hex() not in repr(door) and repr(door.key) not in repr(door)
+
+
+@pytest.mark.parametrize("says", [b"", b"?" * 100])
+async def test_somebody_else_behind_the_door_is_not_heard(says: bytes) -> None:
+    """What comes over the line is taken as one's own: it must not be a stranger's."""
+    heard: list[bytes] = []
+
+    async def pretend(stream: ByteStream) -> None:
+        async with stream:
+            heard.append(await stream.receive())
+            await stream.send(says)
+
+    key = b"g" * 32 + b"h" * 32
+    async with await anyio.create_tcp_listener(local_host=HERE) as listener, anyio.create_task_group() as group:
+        group.start_soon(listener.serve, pretend)
+        door = Door(HERE, listener.extra(SocketAttribute.local_port), key)
+        async with open_line(None, door, "n") as line:
+            assert isinstance(line, RayLine)
+        group.cancel_scope.cancel()
+    assert key[32:] not in b"".join(heard)
 
 
 async def test_the_end_of_the_other_side_is_noticed() -> None:

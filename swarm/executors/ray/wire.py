@@ -1,8 +1,8 @@
 """How a run and an outpost exchange bundles: by a connection of their own where one can be made, else by calls of Ray.
 
 Ray's way of calling an actor takes some milliseconds of CPU on both sides, more than all of several model calls. The
-outpost opens the door, for whoever has the key that went to the run by Ray. Where Ray's own connections are encrypted
-no other is made.
+outpost opens the door, for whoever has the key that went to the run by Ray; each side shows its half of it, for what
+comes from the other is taken as its own. Where Ray's own connections are encrypted no other is made.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ from swarm.errors import MachineError
 from swarm.executors.ray.mail import Bundle
 
 KNOCKS_S = 5.0
-"""Seconds in which a connection must stand, and in which whoever comes must show the key."""
+"""Seconds in which a connection must stand, and in which each side must show its half of the key."""
 
 _HEAD = struct.Struct(">?QQ")  # whether an answer is wanted, the bundle's number and its length
-_KEY_BYTES = 32
+_HALF = 32
+"""Bytes of the key that each side shows."""
 _ENDS = (anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError, anyio.ClosedResourceError)
 
 
@@ -47,7 +48,7 @@ class Ear(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """Where an outpost lets in whoever has the key."""
+    """Where an outpost lets in whoever has the key: the first half is the guest's, the second the outpost's."""
 
     host: str
     port: int
@@ -70,7 +71,7 @@ async def open_door(host: str | None, ear: Ear) -> AsyncIterator[Door | None]:
     if listener is None:
         yield None
         return
-    key = secrets.token_bytes(_KEY_BYTES)
+    key = secrets.token_bytes(2 * _HALF)
     async with listener, anyio.create_task_group() as guests:
         guests.start_soon(listener.serve, partial(_let_in, key, ear))
         yield Door(str(host), listener.extra(SocketAttribute.local_port), key)
@@ -91,9 +92,10 @@ async def _let_in(key: bytes, ear: Ear, stream: ByteStream) -> None:
         frames, given = _Frames(stream), b""
         try:
             with anyio.move_on_after(KNOCKS_S):
-                given = await frames.exactly(_KEY_BYTES)
-            if not hmac.compare_digest(given, key):
+                given = await frames.exactly(_HALF)
+            if not hmac.compare_digest(given, key[:_HALF]):
                 return
+            await stream.send(key[_HALF:])
             async with anyio.create_task_group() as answers:
                 while True:
                     try:
@@ -123,23 +125,31 @@ async def _answer(ear: Ear, frames: _Frames, bundle: Bundle) -> None:
 @asynccontextmanager
 async def open_line(actor: Any, door: Door | None, name: str) -> AsyncIterator[Ear]:
     """The line to the outpost of a node: by its door, or by Ray where it has none, or there is no way to it."""
-    stream: ByteStream | None = None
-    if door is not None:
-        try:
-            with anyio.fail_after(KNOCKS_S):
-                stream = await anyio.connect_tcp(door.host, door.port)
-                await stream.send(door.key)
-        except (OSError, TimeoutError, *_ENDS):
-            if stream is not None:
-                await anyio.aclose_forcefully(stream)
-                stream = None
-    if stream is None:
+    frames = await _knock(door) if door is not None else None
+    if frames is None:
         yield RayLine(actor)
         return
     try:
-        yield Wire(stream, name)
+        yield Wire(frames, name)
     finally:
-        await anyio.aclose_forcefully(stream)
+        await frames.aclose()
+
+
+async def _knock(door: Door) -> _Frames | None:
+    """A connection to the outpost of a door; None where there is no way to it, or somebody else is there."""
+    frames, stands = None, False
+    try:
+        with anyio.fail_after(KNOCKS_S):
+            stream = await anyio.connect_tcp(door.host, door.port)
+            frames = _Frames(stream)
+            await stream.send(door.key[:_HALF])
+            stands = hmac.compare_digest(await frames.exactly(_HALF), door.key[_HALF:])
+    except (OSError, *_ENDS):
+        stands = False
+    finally:
+        if frames is not None and not stands:
+            await frames.aclose()
+    return frames if stands else None
 
 
 class RayLine:
@@ -165,8 +175,8 @@ class Wire:
         MachineError: it ended.
     """
 
-    def __init__(self, stream: ByteStream, name: str) -> None:
-        self._frames = _Frames(stream)
+    def __init__(self, frames: _Frames, name: str) -> None:
+        self._frames = frames
         self._name = name
 
     async def speak(self, bundle: Bundle) -> Bundle:
@@ -195,6 +205,10 @@ class _Frames:
         self._stream = stream
         self._read = BufferedByteReceiveStream(stream)
         self._sending = anyio.Lock()
+
+    async def aclose(self) -> None:
+        """End the connection, without waiting for the other side."""
+        await anyio.aclose_forcefully(self._stream)
 
     async def exactly(self, count: int) -> bytes:
         return await self._read.receive_exactly(count) if count else b""
