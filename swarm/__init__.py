@@ -110,7 +110,10 @@ def __getattr__(name: str) -> object:
     """Load a public name when it is first used: `import swarm` itself costs nothing."""
     if name not in _HOME:
         raise AttributeError(f"module 'swarm' has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+    from swarm.loading import lightly
+
+    with lightly():
+        return getattr(import_module(_HOME[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -46,7 +46,7 @@ class Price(BaseModel):
     completion tokens. `above` holds what a call costs altogether whose prompt has more tokens than the key. One
     `unless_known` (all that a repository names) counts only where nobody else knows the model's price."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     prompt: float = Field(ge=0)
     completion: float = Field(ge=0)
@@ -64,7 +64,7 @@ class Capabilities(BaseModel):
     `context_tokens` how many tokens prompt and answer may have together.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     tools: bool | None = None
     parallel_tools: bool | None = None
@@ -90,7 +90,7 @@ class Quirks(BaseModel):
     stand in one request. `extra_body` goes into every request.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     max_tokens_field: str = "max_tokens"
     seed_field: str = "seed"
@@ -106,7 +106,7 @@ class Provider(BaseModel):
     entry of the keyring (see `swarm.keys`); `price_id` its prices in the library of prices; `like` is a known provider
     that gives what is not set here (but not its address or key)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     base_url: Annotated[str, AfterValidator(address)]
     key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_]\w*$")
@@ -124,7 +124,7 @@ class Rollout(BaseModel):
     weights of PARL's two auxiliary rewards with the step of their annealing; and of the policy that learns its engine,
     and the hashes of its tokenizer and its chat template, which no endpoint tells."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     group_id: str = ""
     index: int = Field(default=0, ge=0)
@@ -144,7 +144,7 @@ class Rollout(BaseModel):
 class RunConfig(BaseModel):
     """All that shapes a run but the task itself. Every key may stand in swarm.toml under its own name."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     mode: Mode = "plan"
     model: str | None = None

@@ -36,7 +36,7 @@ class ForeignAgent(BaseModel):
     and output; `command` one that does a task and ends. `env` are variables for it, beside those of every sandbox;
     `toolchain` folders of this machine that it is shown read-only, beside the one that its program lies in."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     acp: str | None = Field(default=None, min_length=1)
     command: str | None = Field(default=None, min_length=1)

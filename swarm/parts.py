@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from swarm.agents.desk import Desk, Dialogue
-from swarm.budgets.budget import Budget
-from swarm.config import RunConfig
-from swarm.protocols import Aggregator, Model, Orchestrator, SandboxBackend, Tool
+if TYPE_CHECKING:
+    from swarm.agents.desk import Desk, Dialogue
+    from swarm.budgets.budget import Budget
+    from swarm.config import RunConfig
+    from swarm.protocols import Aggregator, Model, Orchestrator, SandboxBackend, Tool
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ QUANTITIES: tuple[Quantity, ...] = ("usd", "tokens", "calls", "wall_s", "critica
 
 
 class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class Range(_Value):

@@ -12,7 +12,7 @@ UNMERGED = "unmerged"
 """The folder of a run with a patch for each sub-task that is not in its answer."""
 
 
-class Coverage(BaseModel):
+class Coverage(BaseModel, defer_build=True):
     """Sub-tasks that were asked for, those with a useful result, and those without."""
 
     asked: int = 0
@@ -20,7 +20,7 @@ class Coverage(BaseModel):
     missing: int = 0
 
 
-class Spent(BaseModel):
+class Spent(BaseModel, defer_build=True):
     """Tokens of all calls of a run, and how many calls were answered."""
 
     prompt_tokens: int = 0
@@ -29,14 +29,14 @@ class Spent(BaseModel):
     calls: int = 0
 
 
-class GateVerdict(BaseModel):
+class GateVerdict(BaseModel, defer_build=True):
     """Whether the test command passed on the merged tree."""
 
     command: str
     passed: bool
 
 
-class CitedDocument(BaseModel):
+class CitedDocument(BaseModel, defer_build=True):
     """A document that the run was given to read, and whether its answer cites it."""
 
     id: str
@@ -45,14 +45,14 @@ class CitedDocument(BaseModel):
     cited: bool = False
 
 
-class UnsupportedClaim(BaseModel):
+class UnsupportedClaim(BaseModel, defer_build=True):
     """What the answer says without a source that holds, and why."""
 
     claim: str
     reason: str
 
 
-class Sources(BaseModel):
+class Sources(BaseModel, defer_build=True):
     """What stands behind an answer from attached documents. `supported` counts its claims whose sources hold."""
 
     documents: list[CitedDocument]
@@ -60,7 +60,7 @@ class Sources(BaseModel):
     unsupported: list[UnsupportedClaim] = Field(default_factory=list)
 
 
-class RunResult(BaseModel):
+class RunResult(BaseModel, defer_build=True):
     """The envelope: what a run gives back, on the last line of `--json`, in `result.json` and from Python.
 
     `n_subagents` counts attempts that were started. `outcomes` counts sub-tasks, each once, by the end of the attempt

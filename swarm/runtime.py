@@ -9,25 +9,25 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import anyio
 import anyio.to_thread
-from anyio.abc import TaskGroup
 
-from swarm.approval import Approve
 from swarm.config import Rollout, RunConfig, load_config
 from swarm.errors import UsageError
-from swarm.events import Event
-from swarm.ground import Grounds, open_grounds
-from swarm.journal.reader import hold_journal
+from swarm.loading import lightly
 from swarm.parts import Own, Parts
-from swarm.result import RunResult
-from swarm.resuming import config_of, finished, require_own, resumable
-from swarm.run import Order, begin, execute, new_run_id, run_folder
 from swarm.scheduling.controls import Controls
-from swarm.whole_file import drop_partial
-from swarm.wiring import Models, open_models
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
+
+    from swarm.approval import Approve
+    from swarm.events import Event
+    from swarm.ground import Grounds
+    from swarm.result import RunResult
+    from swarm.wiring import Models
 
 
 class Swarm:
@@ -65,6 +65,10 @@ class Swarm:
         self._streams: TaskGroup | None = None  # runs whose events are being streamed
 
     async def __aenter__(self) -> Self:
+        with lightly():
+            from swarm.ground import open_grounds
+            from swarm.wiring import open_models
+
         await self._stack.__aenter__()
         try:
             self._models = await self._stack.enter_async_context(open_models(self.config, self._parts.model))
@@ -117,6 +121,9 @@ class Swarm:
             SandboxError: the sandbox cannot be used on this machine; no run was begun.
             JournalError: the run's record can no longer be written.
         """
+        with lightly():  # much, which is wanted only when a run starts
+            from swarm.run import Order, begin, execute, new_run_id, run_folder
+
         models, grounds = self._opened()
         own = own or Own()
         given = {"test": test, "rollout": rollout, "seed": seed}
@@ -156,6 +163,12 @@ class Swarm:
             SandboxError: the sandbox cannot be used on this machine.
             JournalError: the run's record cannot be read, or no longer be written.
         """
+        with lightly():
+            from swarm.journal.reader import hold_journal
+            from swarm.resuming import config_of, finished, require_own, resumable
+            from swarm.run import Order, begin, execute, run_folder
+            from swarm.whole_file import drop_partial
+
         models, grounds = self._opened()
         folder = run_folder(run)
         with hold_journal(folder / "events.jsonl") as held:

@@ -37,6 +37,7 @@ from swarm.hiring import hired_worker
 from swarm.journal import redaction
 from swarm.journal.artifacts import Artifacts
 from swarm.journal.totals import Totals
+from swarm.loading import lightly, load
 from swarm.merging.queue import MergeQueue
 from swarm.merging.repairs import Crew as RepairCrew
 from swarm.mishap import fault_of
@@ -56,7 +57,7 @@ from swarm.result import Sources
 from swarm.scheduling.controls import Command
 from swarm.scheduling.stragglers import StragglerPolicy
 from swarm.scheduling.width import Width
-from swarm.stopping import Stops
+from swarm.stopping import Stops, companions
 from swarm.teams import Staff, Teams
 from swarm.types import AgentLimits, Role
 from swarm.verdict import orchestrators_end
@@ -105,7 +106,9 @@ class Session:
             tree, given = self._tree is not None, (mission.attach, mission.folder)
             self._room = await open_room(*given, self.readings, self._sink, on_repository=tree)
             own = [*mission.parts.tools, *document_tools(self._room.library)]
-            workshop = await self._workshop()
+            async with companions() as beside:
+                beside.start_soon(load, "swarm.loop")  # while this machine is asked what a sandbox is to show
+                workshop = await self._workshop()
             async with (
                 open_pool(workshop, mission.config.concurrency) as pool,
                 open_toolkit(mission.config, tree, self._warn, own, self._artifacts) as tools,
@@ -263,7 +266,8 @@ class Session:
                 trajectory.tool_calls = conversation.tool_calls
 
     async def _loop(self, pool: Pool, tools: ToolKit, line: Line, orchestrator: Orchestrator, parent: str) -> None:
-        from swarm.loop import Loop  # LangGraph: seconds of import, wanted only when a run starts
+        with lightly():
+            from swarm.loop import Loop  # LangGraph: wanted only when a run starts
 
         mission, config = self._mission, self._mission.config
         given = (config.test_timeout, pool, self._sink, mission.past, self._artifacts)
@@ -307,16 +311,8 @@ class Session:
             queue=queue,
             halt=self._halt,
         )
-        bounds = Bounds(
-            config.concurrency,
-            config.rounds,
-            config.max_steps,
-            mission.dry_run,
-            config.max_agents,
-            config.ask_usd,
-            stragglers,
-            bool(config.test_found),
-        )
+        most = (config.concurrency, config.rounds, config.max_steps, mission.dry_run, config.max_agents)
+        bounds = Bounds(*most, config.ask_usd, stragglers, bool(config.test_found))
         if config.test_found:
             told = (
                 f"the gate is `{config.test}`, found by {config.test_found}; --test CMD gives another, --no-test none"

@@ -63,7 +63,7 @@ class SubTask(BaseModel):
     must hold a value somewhere; an empty list is one only where the schema gives it `minItems: 0`.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
     title: str = Field(min_length=1, max_length=200)
@@ -108,7 +108,7 @@ def _check_references(part: Any, defined: Mapping[str, Any]) -> None:
 class Plan(BaseModel):
     """A graph of sub-tasks for one stage. `dropped` names earlier sub-tasks that are no longer needed."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     rationale: str = ""
     subtasks: tuple[SubTask, ...]
@@ -121,7 +121,7 @@ class Plan(BaseModel):
 class Usage(BaseModel):
     """Tokens as the endpoint counted them, and the calls that were answered."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     prompt_tokens: int = 0
     completion_tokens: int = 0

@@ -18,6 +18,7 @@ from swarm.config import HOST_IMAGE, Price, RunConfig, home
 from swarm.errors import UsageError
 from swarm.hiring import shown_for_worker
 from swarm.journal.past import Past
+from swarm.loading import lightly
 from swarm.models.admission.governor import Governor
 from swarm.models.admission.governors import open_governor
 from swarm.models.fitting.capabilities import Knowledge, given_by, knowledge_of
@@ -28,6 +29,7 @@ from swarm.models.providers import EMBEDDED, Endpoint, endpoint_of, names_provid
 from swarm.models.service import GovernedModel
 from swarm.models.tokens import TokenRatio
 from swarm.protocols import Model, ModelService, Repository, SandboxBackend, Tool, WorkingCopies
+from swarm.retry import RetryPolicy
 from swarm.stopping import companions
 from swarm.types import Role
 
@@ -66,11 +68,9 @@ class Models:
     def line(self, role: Role, config: RunConfig, budget: Budget, sink: EventSink, past: Past | None = None) -> Line:
         """How a role of one run reaches its model."""
         from swarm.agents.conversation import Line
-        from swarm.retry import RetryPolicy
 
-        service = self.by_role[role]
         return Line(
-            service=service,
+            service=self.by_role[role],
             budget=budget,
             sink=sink,
             price=self.prices[role],
@@ -162,11 +162,11 @@ async def open_model(
     admission: Admission | None = None,
 ) -> tuple[ModelService, ContextWindow]:
     """A model with its window: where it was `told` that it is served, else as the configuration says."""
-    from swarm.models.fitting.fitted import FittedModel
-    from swarm.models.router import RoutedModel
-    from swarm.models.warmth import WarmedModel
-    from swarm.models.wire.client import OpenAIModel, open_client
-    from swarm.retry import RetryPolicy
+    with lightly():
+        from swarm.models.fitting.fitted import FittedModel
+        from swarm.models.router import RoutedModel
+        from swarm.models.warmth import WarmedModel
+        from swarm.models.wire.client import OpenAIModel, open_client
 
     replicas: list[GovernedModel | WarmedModel] = []
     places = told if told is not None else await _places(stack, name, config)

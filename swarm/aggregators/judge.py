@@ -27,7 +27,7 @@ _ABOUT = 100
 """Characters of a request for each answer beside its own."""
 
 
-class _Ranking(BaseModel):
+class _Ranking(BaseModel, defer_build=True):
     reason: str = ""
     ranking: list[str]
 

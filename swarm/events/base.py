@@ -9,7 +9,7 @@ class EventBase(BaseModel):
     """What every record carries. `crc` is the CRC-32 of its line without it, in hexadecimal: whatever happens to a line
     is found, also in the record of a run that never came to its end."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     v: int = 1
     seq: int = -1

@@ -14,7 +14,7 @@ class AttachedDocument(BaseModel):
     `text_sha256` that of the text that was made of it, under which the run's folder keeps it (of an image: `artifact`
     does). `page_starts` are the lines on which pages begin, empty where it has none."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     id: str
     name: str

@@ -178,7 +178,7 @@ class StageSteps(BaseModel):
     """The steps of one stage: the orchestrator's, and those of each of its sub-tasks; `longest` is the longest way
     through them."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     stage: int
     main_steps: int = 0

@@ -75,7 +75,7 @@ class Row(BaseModel):
     """One run that came to its end. `slack`: times what its sub-tasks should have taken on the places there were.
     `lead` is what the orchestrator used after its first plan, `merging` the aggregator."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     run: str
     started: float

@@ -57,14 +57,14 @@ SCHEMAS: tuple[JsonObject, ...] = (
 Form = TypeVar("Form", bound=BaseModel)
 
 
-class _Create(BaseModel):
+class _Create(BaseModel, defer_build=True):
     model_config = ConfigDict(strict=True, extra="forbid")
 
     name: str
     system_prompt: str
 
 
-class _Assign(BaseModel):
+class _Assign(BaseModel, defer_build=True):
     model_config = ConfigDict(strict=True, extra="forbid")
 
     agent: str

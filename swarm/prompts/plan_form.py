@@ -128,7 +128,7 @@ def offered() -> set[str]:
     return set(_SUBTASK)
 
 
-class _ResultField(BaseModel):
+class _ResultField(BaseModel, defer_build=True):
     model_config = ConfigDict(extra="forbid")
 
     name: str = Field(min_length=1, max_length=64)
@@ -136,7 +136,7 @@ class _ResultField(BaseModel):
     description: str = ""
 
 
-class _ResultForm(BaseModel):
+class _ResultForm(BaseModel, defer_build=True):
     model_config = ConfigDict(extra="forbid")
 
     rows: bool = False
@@ -150,7 +150,7 @@ class _ResultForm(BaseModel):
         return value
 
 
-class _Group(BaseModel):
+class _Group(BaseModel, defer_build=True):
     model_config = ConfigDict(extra="forbid")
 
     name: str

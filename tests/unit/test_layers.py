@@ -17,7 +17,7 @@ PACKAGE = ROOT / "swarm"
 # From the bottom up. Rooms of one row do not know each other. A new module must be given its place here.
 ROWS: tuple[tuple[str, ...], ...] = (
     # values
-    ("errors", "values", "steering", "preview", "misnamed", "addresses", "shortage", "whole_file", "tuning"),
+    ("errors", "values", "steering", "preview", "misnamed", "addresses", "shortage", "whole_file", "tuning", "loading"),
     ("types", "removal", "toml_file", "legible", "hunks", "stopping", "retry", "mishap", "held_folder"),
     ("keys", "foreign", "hosting"),
     ("calls", "stages", "result", "approval"),

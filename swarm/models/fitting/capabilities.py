@@ -27,7 +27,7 @@ KEPT_S = 30 * 86_400
 _NONE = Capabilities()
 
 
-class Record(BaseModel):
+class Record(BaseModel, defer_build=True):
     """One file: what was found of one model at one endpoint, and when (Unix seconds). `version` is that of the probes:
     what others found is not trusted."""
 

@@ -16,7 +16,7 @@ POLICY_VERSION = "x-policy-version"
 """The header by which an endpoint may tell the version of the weights that answered."""
 
 
-class _Function(BaseModel):
+class _Function(BaseModel, defer_build=True):
     name: str
     arguments: str | dict[str, Any] | None = None  # some servers parse what the model wrote
 
@@ -27,12 +27,12 @@ class _Function(BaseModel):
         return to_json(self.arguments or {}).decode()
 
 
-class _ToolCall(BaseModel):
+class _ToolCall(BaseModel, defer_build=True):
     id: str | None = None
     function: _Function
 
 
-class _Message(BaseModel):
+class _Message(BaseModel, defer_build=True):
     content: str | list[dict[str, Any]] | None = None
     refusal: str | None = None
     tool_calls: list[_ToolCall] | None = None
@@ -44,7 +44,7 @@ class _Message(BaseModel):
         return self.content or self.refusal or ""
 
 
-class _Choice(BaseModel):
+class _Choice(BaseModel, defer_build=True):
     message: dict[str, Any]
     finish_reason: str | None = None
     error: Any = None
@@ -54,7 +54,7 @@ class _Choice(BaseModel):
     meta_info: Any = None
 
 
-class Answer(BaseModel):
+class Answer(BaseModel, defer_build=True):
     """A whole answer, as far as it is read; its message is checked by `read_message`."""
 
     choices: list[_Choice] = Field(min_length=1)

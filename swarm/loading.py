@@ -1,0 +1,108 @@
+"""How a start loads what is large: almost all that a first answer costs is the loading of modules."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.machinery import ModuleSpec, PathFinder
+from threading import RLock
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from importlib.abc import Loader
+
+LATE = frozenset(
+    {"langgraph_sdk", "langsmith.types", "openai.types", "openai.types.responses", "openai.types.shared"},
+)
+"""Packages of which others import one module, or the bare package, and whose `__init__` would load hundreds more."""
+
+
+@contextmanager
+def lightly() -> Iterator[None]:
+    """Modules are imported inside the block with what `LATE` names put off, and the garbage collector at rest: what
+    they make is there to stay."""
+    finder = _LateFinder(LATE)
+    sys.meta_path.insert(0, finder)
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+        if collects:
+            if not gc.get_freeze_count():  # else it is somebody's wish
+                gc.freeze()
+                gc.unfreeze()  # all is among the old now, without having been gone through
+            gc.enable()
+
+
+async def load(module: str) -> None:
+    """Load a module lightly: a companion of work that waits for something."""
+    with lightly():
+        import_module(module)
+
+
+class _LateFinder:
+    """Finds packages as they are found otherwise, but for their loader."""
+
+    def __init__(self, packages: Collection[str]) -> None:
+        self._packages = packages
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        spec = PathFinder.find_spec(fullname, path, target) if fullname in self._packages else None
+        if spec is not None and spec.loader is not None:
+            spec.loader = _LateLoader(spec.loader)  # type: ignore[assignment]  # it has what a loader needs
+        return spec
+
+
+class _LateLoader:
+    """Runs the code of a package when a name is asked for that the package does not have yet. Whoever imports a module
+    inside it by its full name gets that alone."""
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
+        self._lock = RLock()
+        self._at_work = False
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._loader, name)
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return _LatePackage(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Nothing yet."""
+
+    def finish(self, package: ModuleType) -> None:
+        """Run its code, unless that was done, or is being done by this very thread."""
+        with self._lock:
+            if self._at_work or type(package) is ModuleType:
+                return
+            self._at_work = True
+            try:
+                self._loader.exec_module(package)
+            finally:
+                self._at_work = False
+            assert package.__spec__ is not None
+            package.__spec__.loader = package.__loader__ = self._loader
+            package.__class__ = ModuleType
+
+
+class _LatePackage(ModuleType):
+    """A package of which nothing has been asked for."""
+
+    def __getattr__(self, name: str) -> object:
+        loader = self.__dict__["__loader__"]
+        if name.startswith("__") and name != "__all__":  # asked of every module, by whatever looks through them
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        if isinstance(loader, _LateLoader):
+            loader.finish(self)
+        if type(self) is ModuleType:
+            return getattr(self, name)
+        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r} yet: its code is being run")
