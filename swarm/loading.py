@@ -20,6 +20,8 @@ LATE = frozenset(
 )
 """Packages of which others import one module, or the bare package, and whose `__init__` would load hundreds more."""
 
+_BEGUN_S = 0.01
+
 
 @contextmanager
 def lightly() -> Iterator[None]:
@@ -41,7 +43,10 @@ def lightly() -> Iterator[None]:
 
 
 async def load(module: str) -> None:
-    """Load a module lightly: a companion of work that waits for something."""
+    """Load a module lightly: a companion of work that waits for another process, which has to have begun by then."""
+    import anyio  # here only: whoever asks for the class of an error needs no event loop
+
+    await anyio.sleep(_BEGUN_S)
     with lightly():
         import_module(module)
 

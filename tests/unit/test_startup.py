@@ -55,3 +55,81 @@ def test_a_command_loads_no_other(tmp_path: Path) -> None:
 def test_listing_runs_needs_no_model_library(tmp_path: Path) -> None:
     loaded = imported_by(["runs"], tmp_path)
     assert not loaded & {"openai", "langgraph", "langchain_core", "docker", "httpx", "httpx2", "starlette", "uvicorn"}
+
+
+def modules_of(code: str, home: Path) -> set[str]:
+    """All that is loaded when a program, which prints no line of its own, has come to its end."""
+    env = {"PATH": os.environ["PATH"], "HOME": str(home), "SWARM_HOME": str(home)}
+    code += "\nimport sys\nprint(*sys.modules)"
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return set(done.stdout.split())
+
+
+def test_what_a_program_imports_is_little(tmp_path: Path) -> None:
+    loaded = modules_of("from swarm import Parts, RunConfig, Swarm\nSwarm(config=RunConfig())", tmp_path)
+    assert {"swarm.runtime", "swarm.parts", "pydantic"} <= loaded
+    assert not {name.partition(".")[0] for name in loaded} & (HEAVY - {"pydantic"})
+    ours = sorted(name for name in loaded if name.startswith("swarm."))
+    assert len(ours) <= 20, ours
+
+
+def test_the_class_of_an_error_needs_next_to_nothing(tmp_path: Path) -> None:
+    loaded = modules_of("from swarm import SwarmError", tmp_path)
+    assert not loaded & {"pydantic", "anyio", "asyncio"}
+
+
+FIRST_ANSWER = """
+import asyncio, json
+from swarm import RunConfig, Swarm
+
+async def answer(reader, writer):
+    head = await reader.readuntil(b"\\r\\n\\r\\n")
+    lines = head.lower().split(b"\\r\\n")
+    size = next((int(line[15:]) for line in lines if line.startswith(b"content-length:")), 0)
+    await reader.readexactly(size)
+    message = {"role": "assistant", "content": "It is 42."}
+    body = json.dumps({"model": "m", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}).encode()
+    head = b"HTTP/1.1 200 OK\\r\\ncontent-type: application/json\\r\\nconnection: close\\r\\n"
+    writer.write(head + b"content-length: %d\\r\\n\\r\\n" % len(body) + body)
+    await writer.drain()
+    writer.close()
+
+async def main():
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        known = {"tools": True, "parallel_tools": True, "structured": "json_schema", "stream_usage": True}
+        config = RunConfig(model="m", base_url=url, mode="single", sandbox="process", stream=False, capabilities=known)
+        async with Swarm(config=config) as swarm:
+            result = await swarm.run("What is it?")
+        assert result.answer == "It is 42.", result
+
+asyncio.run(main())
+"""
+
+
+def test_a_first_answer_loads_no_more_than_it_needs(tmp_path: Path) -> None:
+    """What an agent needs for one answer: the endpoint's client and LangGraph, each without what else it brings."""
+    loaded = modules_of(FIRST_ANSWER, tmp_path)
+    assert {"openai", "langgraph.graph.state", "langsmith.run_trees", "swarm.loop"} <= loaded
+    asides = {"langgraph_sdk.client", "langsmith.types.run", "openai.types.responses.response", "openai.types.beta"}
+    assert not loaded & asides
+    unused = HEAVY - {"openai", "langgraph", "langchain_core", "httpx2", "jsonschema", "pydantic", "requests"}
+    unused |= {"click", "websockets", "pygments", "pyarrow", "uvloop", "xml.etree.ElementTree"}
+    assert not {name.partition(".")[0] for name in loaded} & unused
+    assert len(loaded) < 1400, len(loaded)
+
+
+def test_no_check_of_a_record_is_made_before_it_is_wanted(tmp_path: Path) -> None:
+    code = (
+        "from swarm import events, RunConfig\n"
+        "kinds = [getattr(events, name) for name in events.__all__]\n"
+        "kinds = [kind for kind in kinds if isinstance(kind, type)]\n"
+        "made = [kind.__name__ for kind in kinds if kind.__pydantic_complete__]\n"
+        "assert len(kinds) > 30 and not made and not events.ANY_EVENT.pydantic_complete, (len(kinds), made)\n"
+        'line = b\'{"type": "notice", "message": "hello"}\'\n'
+        "assert events.ANY_EVENT.validate_json(line).message == 'hello'\n"
+        "assert b'hello' in events.Notice(message='hello').model_dump_json().encode()\n"
+    )
+    assert "swarm.events" in modules_of(code, tmp_path)

@@ -1,0 +1,189 @@
+"""`swarm.loading`: packages that are put off do all they do otherwise, only later; the collector rests meanwhile."""
+
+from __future__ import annotations
+
+import gc
+import pickle
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from swarm import loading
+from swarm.loading import lightly
+
+BIG = """
+import time
+from big.ran import RAN
+RAN.append(__name__)
+time.sleep(0.05)
+from .leaf import LEAF
+from . import other as other
+VALUE = 1
+__all__ = ["VALUE", "LEAF"]
+"""
+
+
+@pytest.fixture
+def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Tells the packages whose code was run: there is one, `big`, with three modules, which is put off."""
+    files = {"__init__": BIG, "ran": "RAN = []", "leaf": "LEAF = 'leaf'", "other": "class Thing:\n    pass\n"}
+    (tmp_path / "big").mkdir()
+    for name, text in files.items():
+        (tmp_path / f"big/{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(loading, "LATE", frozenset({"big"}))
+    with lightly():
+        found: list[str] = import_module("big.ran").RAN
+    yield found
+    for name in [name for name in sys.modules if name.partition(".")[0] == "big"]:
+        del sys.modules[name]
+
+
+def big() -> ModuleType:
+    return sys.modules["big"]
+
+
+def test_a_module_inside_is_loaded_alone(ran: list[str]) -> None:
+    with lightly():
+        assert import_module("big.leaf").LEAF == "leaf"
+    assert ran == []
+    assert "big.other" not in sys.modules
+
+
+def test_a_name_is_there_when_it_is_asked_for_and_all_is_run_once(ran: list[str]) -> None:
+    assert big().VALUE == 1
+    assert ran == ["big"]
+    assert type(big()) is ModuleType
+    assert big().__spec__ is not None
+    assert big().__spec__.loader is big().__loader__
+    assert type(big().__loader__).__module__.startswith(("importlib", "_frozen_importlib"))
+    assert (big().LEAF, big().VALUE) == ("leaf", 1)
+    assert import_module("big") is big()
+    assert ran == ["big"]
+
+
+def test_it_is_imported_from_as_ever(ran: list[str]) -> None:
+    names: dict[str, object] = {}
+    exec("from big import *\nfrom big import other", names)
+    assert (names["VALUE"], names["LEAF"]) == (1, "leaf")
+    assert names["other"] is sys.modules["big.other"]
+    assert ran == ["big"]
+
+
+def test_what_is_not_there_is_not_there(ran: list[str]) -> None:
+    assert not hasattr(big(), "__wrapped__")
+    assert ran == [], "whoever looks through all modules runs none"
+    with pytest.raises(AttributeError, match=r"module 'big' has no attribute 'nothing'"):
+        _ = big().nothing
+    with pytest.raises(ImportError):
+        exec("from big import nothing")
+
+
+def test_what_it_holds_can_be_pickled(ran: list[str]) -> None:
+    thing = big().other.Thing
+    assert pickle.loads(pickle.dumps(thing)) is thing
+
+
+def test_who_asks_while_it_is_run_waits(ran: list[str]) -> None:
+    found: list[int] = []
+    package = big()
+    threads = [threading.Thread(target=lambda: found.append(package.VALUE)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert found == [1] * 8
+    assert ran == ["big"]
+
+
+def test_a_failure_comes_out_each_time(ran: list[str]) -> None:
+    path = Path(str(big().__file__))
+    path.write_text("raise ValueError('broken')")
+    for _ in range(2):
+        with pytest.raises(ValueError, match="broken"):
+            _ = big().VALUE
+    path.write_text("VALUE = 22")
+    assert big().VALUE == 22
+
+
+def test_outside_of_the_block_nothing_is_put_off(ran: list[str]) -> None:
+    before = list(sys.meta_path)
+    with pytest.raises(KeyError), lightly():
+        assert len(sys.meta_path) == len(before) + 1
+        raise KeyError
+    assert sys.meta_path == before
+    del sys.modules["big"]
+    import_module("big")
+    assert ran == ["big"]
+
+
+@pytest.mark.parametrize("name", sorted(loading.LATE))
+def test_each_of_those_packages_is_there_and_gives_its_names(name: str) -> None:
+    """That one of them is gone, or holds nothing any more, is to be seen."""
+    code = f"""
+import sys
+from importlib import import_module
+from swarm.loading import lightly
+with lightly():
+    package = import_module({name!r})
+few = len(sys.modules)
+assert not hasattr(package, "no_such_name")
+print(len(sys.modules) - few, len(dir(package)))
+"""
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    more, names = map(int, done.stdout.split())
+    assert more > 3
+    assert names > 8
+
+
+@pytest.fixture
+def frozen() -> Iterator[None]:
+    count = gc.get_freeze_count()
+    yield
+    if not count:
+        gc.unfreeze()
+
+
+@pytest.mark.usefixtures("frozen")
+def test_the_collector_rests_inside_and_works_on_after() -> None:
+    collected: list[str] = []
+
+    def told(phase: str, info: dict[str, int]) -> None:
+        collected.append(phase)
+
+    gc.unfreeze()
+    gc.callbacks.append(told)
+    try:
+        with lightly():
+            kept = [[n] for n in range(100_000)]
+        assert collected == []
+        assert gc.isenabled()
+        assert gc.get_count()[0] < 10_000, "what was made is not young any more"
+        assert gc.get_freeze_count() == 0
+    finally:
+        gc.callbacks.remove(told)
+    assert len(kept) == 100_000
+
+
+@pytest.mark.usefixtures("frozen")
+def test_a_collector_that_somebody_set_is_left_as_it_is() -> None:
+    gc.freeze()
+    count = gc.get_freeze_count()
+    with lightly():
+        pass
+    assert gc.get_freeze_count() == count > 0
+    gc.disable()
+    try:
+        with lightly():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
