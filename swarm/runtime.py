@@ -207,7 +207,7 @@ class Swarm:
         A consumer that breaks off asks the run to stop. Raises as `run`.
         """
         stop = anyio.Event()
-        told, events = anyio.create_memory_object_stream[Event](math.inf)
+        told, events = anyio.create_memory_object_stream["Event"](math.inf)
         faults: list[Exception] = []
 
         def tell(event: Event) -> None:

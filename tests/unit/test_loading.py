@@ -60,8 +60,9 @@ def test_a_name_is_there_when_it_is_asked_for_and_all_is_run_once(ran: list[str]
     assert big().VALUE == 1
     assert ran == ["big"]
     assert type(big()) is ModuleType
-    assert big().__spec__ is not None
-    assert big().__spec__.loader is big().__loader__
+    spec = big().__spec__
+    assert spec is not None
+    assert spec.loader is big().__loader__
     assert type(big().__loader__).__module__.startswith(("importlib", "_frozen_importlib"))
     assert (big().LEAF, big().VALUE) == ("leaf", 1)
     assert import_module("big") is big()
