@@ -44,7 +44,7 @@ def _asked(place: Place, competitor: Competitor, url: str, agents: int, calls: i
 
 
 QUIET = {
-    "PYTHONDONTWRITEBYTECODE": "",  # set, nothing of a checkout would be compiled beforehand, while what is installed is
+    "PYTHONDONTWRITEBYTECODE": "",  # else a checkout would be compiled anew each time
     "OTEL_SDK_DISABLED": "true",
     "CREWAI_DISABLE_TELEMETRY": "true",
     "CREWAI_TRACING_ENABLED": "false",
