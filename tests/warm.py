@@ -204,8 +204,24 @@ def _prepare() -> None:
     for name in _LAZY:
         if importlib.util.find_spec(name.partition(".")[0]):
             importlib.import_module(name)
+    _build()
     gc.collect()
     gc.freeze()
+
+
+def _build() -> None:
+    """Make the checks of all models, which are made when they are first used else: in each child anew."""
+    from pydantic import BaseModel
+
+    from swarm.events import ANY_EVENT
+
+    models = [BaseModel]
+    while models:
+        model = models.pop()
+        models += model.__subclasses__()
+        if model.__module__.startswith("swarm."):
+            model.model_rebuild()
+    ANY_EVENT.rebuild()
 
 
 def _receive(listener: socket.socket, place: Path) -> socket.socket:
