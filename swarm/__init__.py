@@ -113,7 +113,9 @@ def __getattr__(name: str) -> object:
     from swarm.loading import lightly
 
     with lightly():
-        return getattr(import_module(_HOME[name]), name)
+        found: object = getattr(import_module(_HOME[name]), name)
+    globals()[name] = found  # from now on it is there
+    return found
 
 
 def __dir__() -> list[str]:

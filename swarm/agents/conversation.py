@@ -209,10 +209,10 @@ class Conversation:
                 reservation = self._line.budget.try_reserve(needs.tokens, needs.usd)
                 if reservation is None:
                     continue
-                request = self._request(tools, response_format, needs.max_tokens)
-                now, window = time.monotonic(), self.window or self._line.window.tokens or 0
-                sent = Sent(request, call_id, attempt, window, now, now - waiting_since)
                 with reservation:
+                    request = self._request(tools, response_format, needs.max_tokens)
+                    now, window = time.monotonic(), self.window or self._line.window.tokens or 0
+                    sent = Sent(request, call_id, attempt, window, now, now - waiting_since)
                     self._tell_sent(sent, reservation)
                     try:
                         reply = await model.complete(request)

@@ -25,6 +25,7 @@ time.sleep(0.05)
 from .leaf import LEAF
 from . import other as other
 VALUE = 1
+__version__ = "1.2.3"
 __all__ = ["VALUE", "LEAF"]
 """
 
@@ -34,10 +35,12 @@ def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Tells the packages whose code was run: there is one, `big`, with three modules, which is put off."""
     files = {"__init__": BIG, "ran": "RAN = []", "leaf": "LEAF = 'leaf'", "other": "class Thing:\n    pass\n"}
     (tmp_path / "big").mkdir()
+    (tmp_path / "big-1.2.3.dist-info").mkdir()
+    (tmp_path / "big-1.2.3.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: big\nVersion: 1.2.3\n")
     for name, text in files.items():
         (tmp_path / f"big/{name}.py").write_text(text)
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(loading, "LATE", frozenset({"big"}))
+    monkeypatch.setattr(loading, "LATE", {"big": ("big", "1.2.")})
     with lightly():
         found: list[str] = import_module("big.ran").RAN
     yield found
@@ -66,6 +69,26 @@ def test_a_name_is_there_when_it_is_asked_for_and_all_is_run_once(ran: list[str]
     assert type(big().__loader__).__module__.startswith(("importlib", "_frozen_importlib"))
     assert (big().LEAF, big().VALUE) == ("leaf", 1)
     assert import_module("big") is big()
+    assert ran == ["big"]
+
+
+def test_its_version_and_a_list_of_its_names_can_be_asked_for(ran: list[str]) -> None:
+    assert big().__version__ == "1.2.3"
+    assert ran == ["big"]
+
+
+def test_a_list_of_its_names_is_that_of_all(ran: list[str]) -> None:
+    assert {"LEAF", "VALUE", "other"} <= set(dir(big()))
+    assert ran == ["big"]
+
+
+def test_nothing_is_put_off_of_a_release_that_was_not_looked_at(
+    ran: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "LATE", {"big": ("big", "1.3.")})
+    del sys.modules["big"]
+    with lightly():
+        import_module("big")
     assert ran == ["big"]
 
 
@@ -124,6 +147,37 @@ def test_outside_of_the_block_nothing_is_put_off(ran: list[str]) -> None:
     assert ran == ["big"]
 
 
+def python(code: str) -> str:
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", sorted(loading.LATE))
+def test_each_of_their_modules_can_be_the_first_that_is_asked_for(name: str) -> None:
+    code = f"""
+import pkgutil
+from importlib import import_module
+from swarm.loading import lightly
+with lightly():
+    package = import_module({name!r})
+    for found in pkgutil.iter_modules(package.__path__, {name!r} + "."):
+        import_module(found.name)
+"""
+    python(code)
+
+
+def test_who_uses_langgraph_beside_us_meets_nothing_of_it() -> None:
+    code = """
+import swarm.loop
+from langgraph.pregel.remote import RemoteGraph
+RemoteGraph("a", url="http://127.0.0.1:1")
+from langgraph_sdk import __version__
+"""
+    python("from swarm.loading import lightly\nwith lightly():\n    import swarm.loop\n" + code)
+
+
 @pytest.mark.parametrize("name", sorted(loading.LATE))
 def test_each_of_those_packages_is_there_and_gives_its_names(name: str) -> None:
     """That one of them is gone, or holds nothing any more, is to be seen."""
@@ -137,10 +191,7 @@ few = len(sys.modules)
 assert not hasattr(package, "no_such_name")
 print(len(sys.modules) - few, len(dir(package)))
 """
-    root = Path(__file__).parents[2]
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:]
-    more, names = map(int, done.stdout.split())
+    more, names = map(int, python(code).split())
     assert more > 3
     assert names > 8
 
@@ -154,13 +205,14 @@ def frozen() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("frozen")
-def test_the_collector_rests_inside_and_works_on_after() -> None:
+def test_the_collector_rests_inside_and_works_on_after(monkeypatch: pytest.MonkeyPatch) -> None:
     collected: list[str] = []
 
     def told(phase: str, info: dict[str, int]) -> None:
         collected.append(phase)
 
     gc.unfreeze()
+    monkeypatch.setattr(loading, "_MANY", 0)
     gc.callbacks.append(told)
     try:
         with lightly():
@@ -172,6 +224,29 @@ def test_the_collector_rests_inside_and_works_on_after() -> None:
     finally:
         gc.callbacks.remove(told)
     assert len(kept) == 100_000
+
+
+@pytest.mark.usefixtures("frozen")
+def test_where_nothing_is_loaded_garbage_is_found_as_ever() -> None:
+    """A service opens such blocks with each run."""
+    gc.unfreeze()
+    gc.collect()
+    young = [[n] for n in range(500)]
+    before = gc.get_count()[0]
+    for _ in range(3):
+        with lightly():
+            pass
+    assert gc.get_count()[0] >= before > 100, "they stay young"
+    assert len(young) == 500
+
+
+def test_the_collector_works_on_where_the_ways_of_importing_were_changed_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    with lightly():
+        sys.meta_path = sys.meta_path[1:]
+    assert gc.isenabled()
 
 
 @pytest.mark.usefixtures("frozen")
