@@ -3,6 +3,8 @@
 A command's working directory and exported variables are written down when its shell ends, and taken over by the next.
 Whatever happens to a command, the state before it stays good: only a shell that ended by itself leaves a new one. There
 are two of them in turn, `env.a` and `env.b`, and `now` tells which counts: no program must be started to change it.
+`now` is written over in place, one letter for another, so that whoever reads it beside that finds the one or the other.
+Only a reader still at its file when two more commands have ended would find another state in it, or half of one.
 """
 
 from __future__ import annotations
@@ -14,18 +16,19 @@ FOLDER = '"${TMPDIR:-/tmp}/.swarm"'
 
 # On one line, so that line numbers in a command's own errors stay true. $1 is the folder. A working directory that is
 # gone must not make the tool unusable; OLDPWD is kept for `cd -`.
-# Whoever was killed as `now` was being written had both of them whole.
+# `now` is empty only where the shell that made it was killed: the first, which had written `env.a`.
 _RESTORE = (
-    '__swarm_at=; if [ -f "$1/now" ]; then read -r __swarm_at <"$1/now"; '
-    '__swarm_at=${{__swarm_at:-a}}; __swarm_dir=$PWD; {clear} . "$1/env.$__swarm_at" 2>/dev/null; '
+    '__swarm_at=; if [ -f "$1/now" ]; then read -r __swarm_at <"$1/now"; __swarm_at=${{__swarm_at:-a}}; fi; '
+    'if [ -f "$1/env.$__swarm_at" ]; then __swarm_dir=$PWD; {clear} . "$1/env.$__swarm_at" 2>/dev/null; '
     "__swarm_old=${{OLDPWD-}}; "
     'if cd -- "${{PWD:-/}}" 2>/dev/null; then OLDPWD=$__swarm_old; '
     'else cd -- "$__swarm_dir"; echo "[the working directory is gone; now in $PWD]"; fi; '
     "unset __swarm_dir __swarm_old; fi; "
 )
+# The agent's `set -C` must not hold for these files, nor a function of its own called `echo`.
 _KEEP = (
     "__swarm=$1; case $__swarm_at in a) __swarm_at=b ;; *) __swarm_at=a ;; esac; __swarm_keep() { export PWD; "
-    'export -p >"$__swarm/env.$__swarm_at" && echo "$__swarm_at" >"$__swarm/now"; }; '
+    'export -p >|"$__swarm/env.$__swarm_at" && command echo "$__swarm_at" 1<>"$__swarm/now"; }; '
     "trap '{ __swarm_keep; } 2>/dev/null' EXIT; "
 )
 _TYPED = 'eval "set --; $__swarm_text"'

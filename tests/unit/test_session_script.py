@@ -47,8 +47,10 @@ def test_a_command_that_needs_no_program_starts_none(programs: Path, state: Path
 
 def test_what_was_kept_before_stays_whole(programs: Path, state: Path) -> None:
     assert run("export KEPT=1", programs, state) == (0, "")
-    assert run("export KEPT=2; kill -9 $$", programs, state)[0] != 0
-    assert run("echo $KEPT", programs, state) == (0, "1\n")
+    at_once, as_it_is_kept = "kill -9 $$", "command() { kill -9 $$; }"  # the latter between the state and `now`
+    for killed in (at_once, as_it_is_kept):
+        assert run(f"export KEPT=2; {killed}", programs, state)[0] != 0
+        assert run("echo $KEPT", programs, state) == (0, "1\n")
 
 
 def test_whoever_is_killed_as_it_says_which_counts_leaves_both_whole(programs: Path, state: Path) -> None:
@@ -57,3 +59,31 @@ def test_whoever_is_killed_as_it_says_which_counts_leaves_both_whole(programs: P
         (state / "now").write_text("")
         code, said = run("echo $KEPT", programs, state)
         assert (code, said.strip() in {str(each) for each in range(number + 1)}) == (0, True)
+
+
+@pytest.mark.parametrize("setting", ["set -C", "set -eC", "echo() { printf 'log: %s\\n' \"$@\"; }"])
+def test_what_a_command_sets_for_itself_does_not_keep_its_state_from_being_kept(
+    setting: str, programs: Path, state: Path
+) -> None:
+    for number in range(4):
+        assert run(f"{setting}; export KEPT={number}", programs, state) == (0, "")
+        assert run("echo $KEPT", programs, state) == (0, f"{number}\n")
+
+
+def test_a_state_that_is_gone_is_begun_anew(programs: Path, state: Path) -> None:
+    assert run("export KEPT=1", programs, state) == (0, "")
+    for kept in state.glob("env.*"):
+        kept.unlink()
+    assert run("echo ${KEPT-gone}; export KEPT=2", programs, state) == (0, "gone\n")
+    assert run("echo $KEPT", programs, state) == (0, "2\n")
+
+
+def test_which_state_counts_is_never_left_empty(programs: Path, state: Path) -> None:
+    """It is written over and not emptied first: what stands behind its line is still there."""
+    assert run("export KEPT=0", programs, state) == (0, "")
+    told = (state / "now").read_text()
+    held = f"{told}what is after the first line stays\n"
+    (state / "now").write_text(held)
+    assert run("export KEPT=1", programs, state) == (0, "")
+    assert (state / "now").read_text()[len(told) :] == held[len(told) :]
+    assert run("echo $KEPT", programs, state) == (0, "1\n")
