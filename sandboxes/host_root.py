@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,7 +81,9 @@ def _matching(folder: Path, patterns: Sequence[str]) -> Iterator[Path]:
         start, star, end = pattern.partition("*")
         if star:
             if there is None:
-                there = sorted(os.listdir(folder)) if folder.is_dir() else []  # noqa: PTH208  names are wanted
+                there = []
+                with suppress(OSError):  # not there, or nothing that we may list
+                    there = sorted(os.listdir(folder))  # noqa: PTH208  names are wanted
             names = [name for name in there if name.startswith(start) and name.endswith(end)]
         yield from (folder / name for name in names if os.path.exists(f"{folder}/{name}"))  # noqa: PTH110  as above
 

@@ -22,7 +22,7 @@ import shutil
 import socket
 import stat
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -227,12 +227,15 @@ def _program(name: str, package: str) -> str:
 
 def _contents(host: HostRoot, uid: int) -> Contents:
     """The files of the root that are made anew in each sandbox, by their paths inside: those that are not the machine's
-    and its own small ones, since bubblewrap takes longer to mount a file than to copy it."""
-    found: dict[str, Path | bytes] = {**made_files(uid, uid)}
+    and its own small ones, since bubblewrap takes longer to mount a file than to copy it.
+
+    A copy can be read by all inside: what not all may read here is mounted, and so is what we cannot read."""
+    found = made_files(uid, uid)
     for path in host.binds:
-        about = path.stat()
-        if stat.S_ISREG(about.st_mode) and about.st_size <= _SMALL:
-            found[str(path)] = path
+        with suppress(OSError):
+            about = path.stat()
+            if stat.S_ISREG(about.st_mode) and about.st_mode & stat.S_IROTH and about.st_size <= _SMALL:
+                found[str(path)] = path.read_bytes()
     return found
 
 

@@ -8,7 +8,6 @@ import signal
 import subprocess
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
-from pathlib import Path
 from types import MappingProxyType
 
 import anyio
@@ -32,8 +31,8 @@ FILTER = "\0filter"
 CONTENT = "\0content "
 """With the path of a file inside, stands in a command line for the handle of what is to be in it."""
 
-Contents = Mapping[str, Path | bytes]
-"""What is to be in files inside, by their paths: the same as in a file of this machine, or this."""
+Contents = Mapping[str, bytes]
+"""What is to be in files inside, by their paths."""
 
 _NONE: Contents = MappingProxyType({})
 
@@ -102,7 +101,7 @@ def _start(argv: Sequence[str], env: Mapping[str, str], tell: int, contents: Con
                 fds.append(_nameless(seccomp.program(machine), stack))
                 given[FILTER] = ["--seccomp", str(fds[-1])]
             for path, content in contents.items():
-                fds.append(_opened(content, stack))
+                fds.append(_nameless(content, stack))
                 given[CONTENT + path] = [str(fds[-1])]
             return subprocess.Popen(
                 [*with_all_signals(), *(one for word in argv for one in given.get(word, (word,)))],
@@ -119,17 +118,8 @@ def _start(argv: Sequence[str], env: Mapping[str, str], tell: int, contents: Con
             raise SandboxError(f"bubblewrap could not be started: {error}", remedy=remedy) from error
 
 
-def _opened(content: Path | bytes, stack: ExitStack) -> int:
-    """A handle on it at its beginning, until the stack is left."""
-    if isinstance(content, bytes):
-        return _nameless(content, stack)
-    file = os.open(content, os.O_RDONLY | os.O_CLOEXEC)
-    stack.callback(os.close, file)
-    return file
-
-
 def _nameless(content: bytes, stack: ExitStack) -> int:
-    """The same as a file without a name."""
+    """A handle on it as a file without a name, at its beginning, until the stack is left."""
     file = os.memfd_create("swarm")
     stack.callback(os.close, file)
     os.write(file, content)

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ from swarm.errors import SandboxError
 from swarm.sandboxes.bubblewrap import backend as bubblewrap
 from swarm.sandboxes.bubblewrap.namespace import namespace
 from swarm.sandboxes.channel.channel import Channel
-from swarm.sandboxes.host_root import find_host_root
+from swarm.sandboxes.host_root import HostRoot, find_host_root
 from swarm.shortage import remedy_told
-from swarm.types import SandboxRequest
+from swarm.types import SandboxLimits, SandboxRequest
 
 pytestmark = pytest.mark.anyio
 BWRAP = "exec bwrap --die-with-parent --unshare-pid --ro-bind / / true"
@@ -76,6 +77,29 @@ async def test_small_files_of_the_root_are_copied_and_nobody_writes_them(
         assert ["--ro-bind", name] not in [words[i : i + 2] for words in commands for i in range(len(words))]
 
 
+def test_what_not_all_may_read_is_mounted_and_not_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is what cannot be copied: bubblewrap says itself what is wrong with it, if anything is."""
+    for name, mode in (("open", 0o644), ("owner", 0o600), ("group", 0o640), ("refused", 0o644)):
+        (tmp_path / name).write_text(name)
+        (tmp_path / name).chmod(mode)
+    read = Path.read_bytes
+
+    def refusing(path: Path) -> bytes:
+        if path.name == "refused":
+            raise PermissionError(13, "Permission denied")
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refusing)
+    host = HostRoot(tuple(tmp_path / name for name in ("open", "owner", "group", "refused", "vanished")), {})
+    contents = bubblewrap._contents(host, 1000)
+    assert {path: text for path, text in contents.items() if not path.startswith("/etc/")} == {
+        str(tmp_path / "open"): b"open"
+    }
+    words = bubblewrap._base(host, contents, SandboxLimits())
+    mounted = [after for word, after in pairwise(words) if word == "--ro-bind" and after.startswith(str(tmp_path))]
+    assert mounted == [str(path) for path in host.binds[1:]]
+
+
 async def test_the_first_shell_is_ordered_before_the_agent_is_there(tmp_path: Path) -> None:
     channel = Channel(tmp_path / "control", "box")
     try:
@@ -97,3 +121,15 @@ def test_the_root_shows_what_is_there_and_matches(tmp_path: Path) -> None:
     shown = [str(path.relative_to(etc)) for path in find_host_root(tmp_path).binds]
     assert shown == ["java-17-openjdk", "python3", "python3.11", "ssl/openssl.cnf", "timezone"]
     assert find_host_root(tmp_path / "nothing").binds == ()
+
+
+def test_a_folder_that_may_not_be_listed_shows_what_is_named_in_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(folder: Path) -> list[str]:
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "etc/python3").mkdir(parents=True)
+    (tmp_path / "etc/timezone").touch()
+    monkeypatch.setattr(os, "listdir", refused)
+    assert find_host_root(tmp_path).binds == (tmp_path / "etc/timezone",)
