@@ -30,7 +30,8 @@ def filled(page: str, files: Sequence[Results]) -> str:
     marked = {found[2] for found in _MARK.finditer(page)}
     bodies["more"] = "\n\n".join(text for name, text in bodies.items() if name not in marked)
     bodies["aims"] = aims.text(rows)
-    bodies["versions"] = f"{table.versions(files)}."
+    versions = table.versions(files)
+    bodies["versions"] = f"{versions}." if versions else ""
 
     def body(found: re.Match[str]) -> str:
         text = bodies.get(found[2])

@@ -106,6 +106,14 @@ def test_the_table_says_what_is_behind_it_and_the_page_is_filled_between_its_mar
     assert [aim.met for aim in found.values()] == [False, True]  # 1 ms is too much; an eighth is less than a fifth
 
 
+def test_versions_stay_on_the_page_where_a_file_tells_none() -> None:
+    results = recorded()
+    page = "<!-- bench: versions -->\npeer 1.0.\n<!-- /bench -->\n"
+    assert publishing.filled(page, [results]) == page
+    results.versions["peer"] = {"peer": "2.0"}
+    assert publishing.filled(page, [results]) == page.replace("1.0", "2.0")
+
+
 def test_a_curve_has_a_line_for_each_point(tmp_path: Path) -> None:
     row = Heading("growth", "Growth", "", (CPU,), WHO[:1], Axis("agents", log=True))
     results = recorded()
