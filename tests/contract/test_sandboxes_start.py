@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +17,7 @@ from swarm.sandboxes.bubblewrap import backend as bubblewrap
 from swarm.sandboxes.bubblewrap.namespace import namespace
 from swarm.sandboxes.channel.channel import Channel
 from swarm.sandboxes.host_root import HostRoot, find_host_root
+from swarm.sandboxes.process import ProcessBackend
 from swarm.shortage import remedy_told
 from swarm.types import SandboxLimits, SandboxRequest
 
@@ -109,6 +110,28 @@ async def test_the_first_shell_is_ordered_before_the_agent_is_there(tmp_path: Pa
         assert (channel.folder / order[1].decode()).is_dir()
     finally:
         channel.close()
+
+
+@pytest.mark.parametrize("backend", [ProcessBackend, bubblewrap.BubblewrapBackend])
+async def test_each_of_them_orders_it_that_early(
+    backend: type[ProcessBackend | bubblewrap.BubblewrapBackend],
+    tmp_path: Path,
+    bubblewrap_box: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o711)
+    (tmp_path / "workspace").mkdir()
+    ordered: list[int] = []
+    greet = Channel.greet
+
+    def noted(channel: Channel) -> Coroutine[Any, Any, bool]:
+        ordered.append(len(list(channel.folder.glob("*/go"))))
+        return greet(channel)
+
+    monkeypatch.setattr(Channel, "greet", noted)
+    async with backend().open(SandboxRequest("start", "test", tmp_path, tmp_path / "workspace", "/workspace")):
+        assert ordered == [1]
 
 
 def test_the_root_shows_what_is_there_and_matches(tmp_path: Path) -> None:
