@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -164,8 +164,12 @@ def beside(given: argparse.Namespace, url: str) -> dict[str, Any]:
     agents = given.agents // given.nodes
     command = [sys.executable, "-m", "benchmarks.ray_throughput", "--one", "local", "", url]
     command += ["--agents", str(agents), "--turns", str(given.turns)]
-    runs = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(given.nodes)]
-    told = [[json.loads(line) for line in run.communicate()[0].splitlines()] for run in runs]
+    runs: list[subprocess.Popen[str]] = []
+    with ExitStack() as stack:
+        for _ in range(given.nodes):
+            runs.append(stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True)))
+            stack.callback(runs[-1].kill)  # does nothing to one that has ended
+        told = [[json.loads(line) for line in run.communicate()[0].splitlines()] for run in runs]
     if any(run.returncode for run in runs) or any(len(marks) != 3 for marks in told):
         return {"figures": {}, "failed": given.agents, "of": given.agents, "error": "a run failed"}
     calls, seconds, rate = 0, 0.0, 0.0
@@ -208,7 +212,7 @@ def main() -> None:
         time.sleep(IDLE_S)
         idle = (meter.look()["others"] - before) / IDLE_S
         sys.stderr.write(f"the cluster when idle: {idle * 1000:.0f} ms of CPU a second\n")
-        for number in range(given.rounds):
+        for number in range(1, given.rounds + 1):
             for executor in ("local", "beside", "ray"):
                 load = os.getloadavg()[0]
                 if executor == "beside":

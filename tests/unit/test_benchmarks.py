@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import re
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from benchmarks import aims, environments, publishing, table
+from benchmarks import aims, environments, publishing, ray_throughput, table
 from benchmarks.record import Axis, Entrant, Figure, Heading, Results, Sample, load
 from benchmarks.rows import ROWS, chosen
 from benchmarks.runner import run
@@ -138,3 +140,40 @@ def test_the_peers_lock_files_hold_names_versions_and_hashes_only() -> None:
         path = environments.LOCKS / f"{name}.txt"
         assert not [text for text in path.read_text(encoding="utf-8").splitlines() if not line.fullmatch(text)], name
         assert environments.asked(name)
+
+
+def test_runs_beside_each_other_end_with_what_started_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[str]] = []
+    start = subprocess.Popen
+
+    def instead(command: object, **given: object) -> subprocess.Popen[str]:
+        run = start(["sleep", "60"] if started else ["echo", "no JSON"], stdout=subprocess.PIPE, text=True)
+        started.append(run)
+        return run
+
+    monkeypatch.setattr(subprocess, "Popen", instead)
+    with pytest.raises(ValueError, match="Expecting value"):
+        ray_throughput.beside(argparse.Namespace(agents=4, nodes=2, turns=1), "http://localhost")
+    assert [run.poll() is None for run in started] == [False, False]
+
+
+def test_rounds_count_from_one() -> None:
+    """The caption of a table says how many there were by the last one's number."""
+    for file in Path("benchmarks/results").glob("*.json"):
+        assert min(sample.round for sample in load(file).samples) == 1, file
+
+
+def test_rounds_on_ray_count_from_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    @contextmanager
+    def child(*command: str, **given: str) -> Iterator[str]:
+        yield "ready http://localhost"
+
+    def taken(*given: object) -> dict[str, object]:
+        return {"figures": {}, "failed": 0, "of": 1, "error": ""}
+
+    for name, value in (("child", child), ("beside", taken), ("sample", taken), ("IDLE_S", 0.001)):
+        monkeypatch.setattr(ray_throughput, name, value)
+    out = tmp_path / "ray.json"
+    monkeypatch.setattr("sys.argv", ["ray_throughput", "--rounds", "2", "--out", str(out)])
+    ray_throughput.main()
+    assert [sample.round for sample in load(out).samples] == [1, 1, 1, 2, 2, 2]

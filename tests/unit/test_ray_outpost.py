@@ -9,9 +9,10 @@ from typing import Any, cast
 
 import anyio
 import pytest
+from anyio.abc import SocketAttribute
 
 from swarm.config import RunConfig
-from swarm.errors import SandboxError
+from swarm.errors import MachineError, SandboxError
 from swarm.executors.ray import outpost
 from swarm.executors.ray.cluster import Node
 from swarm.executors.ray.fleet import Fleet
@@ -22,7 +23,7 @@ from swarm.executors.ray.outpost import BUDGET, Outpost
 from swarm.executors.ray.packing import pack
 from swarm.executors.ray.relay import Relay
 from swarm.executors.ray.station import Station
-from swarm.executors.ray.wire import RayLine
+from swarm.executors.ray.wire import Door, RayLine, Wire, open_line
 
 pytestmark = pytest.mark.anyio
 
@@ -131,3 +132,77 @@ async def test_a_bundle_that_is_lost_on_its_way_out_ends_the_line() -> None:
         link.post(Answer(1))  # it is listened already: this goes by itself
         with anyio.fail_after(5):
             await ended.wait()
+
+
+async def test_why_an_outpost_ended_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what it returns: that its connection ended is heard first, and tells nothing."""
+    monkeypatch.setattr(outpost, "address", lambda: "127.0.0.1")
+
+    def told(channel: str, said: object) -> None:
+        raise ValueError("no such channel")
+
+    @asynccontextmanager
+    async def station(supplies: Supplies, relay: Relay) -> AsyncIterator[Any]:
+        pool = SimpleNamespace(workshop=SimpleNamespace(backend=SimpleNamespace(name="x")))
+        try:
+            yield SimpleNamespace(pool=pool, slots=1, notices=(), told=told)
+        finally:
+            await anyio.wait_all_tasks_blocked()  # there is something to be put away
+
+    actor, over, faults = Outpost(station), anyio.Event(), list[Fault | None]()
+
+    async def serve() -> None:
+        faults.append(await actor.serve(SUPPLIES, None))
+        over.set()
+
+    async def served() -> Fault | None:
+        await over.wait()
+        return faults[0]
+
+    nobody: Any = None
+    cluster: Any = SimpleNamespace(lost=(Unavailable,))
+    desk: Any = SimpleNamespace(store=None)
+    async with anyio.create_task_group() as group:
+        group.start_soon(serve)
+        greeting = await actor.arrived()
+        assert isinstance(greeting, Arrived)
+        async with open_line(None, greeting.door, "n") as line:
+            assert isinstance(line, Wire)
+            link = Link(Node("n", "n", 1.0), line, greeting, desk, set())
+            link.say("nobody's", 1)
+            with anyio.fail_after(30), pytest.raises(MachineError, match="n ended: ValueError: no such channel"):
+                await Fleet(cluster, nobody, SUPPLIES, nobody)._converse(link, served())
+
+
+async def test_an_outpost_that_is_given_up_before_its_line_stands_puts_away_what_it_used() -> None:
+    asked = list[str]()
+
+    async def place(*given: object) -> Any:
+        return actor
+
+    async def end(actor: object) -> None:
+        asked.append("end")
+
+    def method(name: str, said: object = None) -> Any:
+        async def remote() -> object:
+            asked.append(name)
+            return said
+
+        return SimpleNamespace(remote=remote)
+
+    nobody: Any = None
+    cluster: Any = SimpleNamespace(lost=(Unavailable,), place=place, end=end)
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as silent:
+        first: Any = silent.listeners[0]
+        door = Door("127.0.0.1", silent.extra(SocketAttribute.local_port), b"k" * 64)
+        actor = SimpleNamespace(leave=method("leave"), ended=method("ended"))
+        actor.arrived = method("arrived", Arrived("", 0.0, "x", 1, door=door))
+        actor.serve = SimpleNamespace(remote=lambda *given: object())
+        fleet = Fleet(cluster, cast("Any", SimpleNamespace(image=None)), SUPPLIES, nobody)
+        async with anyio.create_task_group() as group:
+            group.start_soon(fleet._hold, Node("n", "n", 1.0))
+            with anyio.fail_after(30):
+                knocking = await first.accept()
+            group.cancel_scope.cancel()
+        await anyio.aclose_forcefully(knocking)
+    assert asked == ["arrived", "leave", "ended", "end"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 import sys
 from dataclasses import replace
 from types import SimpleNamespace
@@ -9,9 +11,10 @@ from typing import Any
 
 import anyio
 import pytest
-from anyio.abc import ByteStream, SocketAttribute
+from anyio.abc import ByteStream, SocketAttribute, SocketStream
 
 from swarm.errors import MachineError
+from swarm.executors.ray import wire
 from swarm.executors.ray.mail import Bundle
 from swarm.executors.ray.wire import Door, RayLine, Wire, address, open_door, open_line
 
@@ -144,3 +147,67 @@ async def test_where_ray_encrypts_no_other_connection_is_made(monkeypatch: pytes
     assert address() is None
     async with open_door(address(), Outpost()) as door:
         assert door is None
+
+
+async def test_who_cannot_be_let_in_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Strangers may have taken all files that the process may open."""
+    open_listener = anyio.create_tcp_listener
+    failed = False
+
+    async def create(**given: Any) -> Any:
+        listener = await open_listener(**given)
+        first: Any = listener.listeners[0]
+        accept = first.accept
+
+        async def once_too_often() -> object:
+            nonlocal failed
+            if not failed:
+                failed = True
+                raise OSError(errno.EMFILE, "Too many open files")
+            return await accept()
+
+        monkeypatch.setattr(first, "accept", once_too_often)
+        return listener
+
+    monkeypatch.setattr(anyio, "create_tcp_listener", create)
+    outpost = Outpost()
+    outpost.may_answer.set()
+    async with open_door(HERE, outpost) as door, open_line(None, door, "n") as line:
+        with anyio.fail_after(30):
+            assert isinstance(line, Wire) and await line.speak((1, b"")) == (101, LONG)
+    assert failed
+
+
+async def test_few_strangers_are_waited_for_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "KNOCKS_S", 60.0)
+    async with open_door(HERE, Outpost()) as door:
+        assert door is not None
+        strangers = [await anyio.connect_tcp(door.host, door.port) for _ in range(wire.STRANGERS + 1)]
+        with anyio.fail_after(5), pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+            await strangers[-1].receive()
+        for stranger in strangers:
+            await anyio.aclose_forcefully(stranger)
+
+
+async def test_the_door_is_shut_behind_the_run() -> None:
+    async with open_door(HERE, Outpost()) as door, open_line(None, door, "n") as line:
+        assert door is not None and isinstance(line, Wire)
+        with pytest.raises(OSError), anyio.fail_after(5) as scope:
+            while True:
+                await anyio.aclose_forcefully(await anyio.connect_tcp(door.host, door.port))
+        assert not scope.cancelled_caught
+
+
+async def test_both_ends_look_whether_the_other_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    ends: list[SocketStream] = []
+    make = wire._Frames.__init__
+
+    def note(frames: Any, stream: SocketStream) -> None:
+        make(frames, stream)
+        ends.append(stream)
+
+    monkeypatch.setattr(wire._Frames, "__init__", note)
+    async with open_door(HERE, Outpost()) as door, open_line(None, door, "n") as line:
+        assert isinstance(line, Wire)
+        raw = [end.extra(SocketAttribute.raw_socket) for end in ends]
+        assert [each.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) for each in raw] == [1, 1]

@@ -23,7 +23,7 @@ from swarm.executors.ray.messages import Arrived, BoardUsed, Expected, Fault, Su
 from swarm.executors.ray.outpost import ADMISSION, Outpost
 from swarm.executors.ray.placement import Placement
 from swarm.executors.ray.station import OpenStation
-from swarm.executors.ray.wire import RayLine, open_line
+from swarm.executors.ray.wire import LineLost, RayLine, open_line
 from swarm.journal.artifacts import Artifacts
 from swarm.protocols import EventSink
 from swarm.stopping import companions
@@ -47,6 +47,9 @@ where that is more."""
 
 NOBODY_S = 60.0
 """Seconds that an attempt waits for a node where there is none."""
+
+TELLS_S = 3.0
+"""Seconds in which an outpost whose connection ended may tell why."""
 
 TRIES = 3
 """How often an outpost is placed on a node where it died."""
@@ -162,7 +165,7 @@ class Fleet:
 
     async def _hold(self, node: Node) -> None:
         """An outpost on a node, from its beginning to its end."""
-        cluster, actor, link = self._cluster, None, None
+        cluster, actor, served, link = self._cluster, None, None, None
         try:
             actor = await cluster.place(node, Outpost, self._open_station)
             if self.home.image is not None and (refused := await ship(actor, self.home.image)):
@@ -200,7 +203,7 @@ class Fleet:
             self._move()
             if actor is not None:
                 with anyio.CancelScope(shield=True):
-                    await self._dismiss(actor, link is not None)
+                    await self._dismiss(actor, served is not None)
 
     async def _converse(self, link: Link, served: Any) -> None:
         """Talk and listen until one side is gone."""
@@ -213,14 +216,19 @@ class Fleet:
                 nonlocal failure
                 try:
                     await way()
-                except ends as error:
+                except LineLost as error:
                     failure = failure or error
+                    group.cancel_scope.deadline = min(group.cancel_scope.deadline, anyio.current_time() + TELLS_S)
+                    return
+                except ends as error:
+                    failure = error if failure is None or isinstance(failure, LineLost) else failure
                 group.cancel_scope.cancel()
 
             async def serves() -> None:
                 """Whether it is there is told by Ray, too: of a machine without power no connection tells."""
-                await served
-                raise MachineError(f"the outpost on {link.node.name} ended")
+                fault: Fault | None = await served
+                why = f": {error_of(fault)}" if fault is not None else ""
+                raise MachineError(f"the outpost on {link.node.name} ended{why}")
 
             group.start_soon(follow, partial(link.listen, group))
             group.start_soon(follow, link.talk)

@@ -10,17 +10,18 @@ from __future__ import annotations
 import hmac
 import os
 import secrets
+import socket
 import struct
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Protocol
 
 import anyio
-from anyio.abc import ByteStream, SocketAttribute
+from anyio.abc import ByteStream, SocketAttribute, SocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
+from anyio.streams.stapled import MultiListener
 
 from swarm.errors import MachineError
 from swarm.executors.ray.mail import Bundle
@@ -28,10 +29,20 @@ from swarm.executors.ray.mail import Bundle
 KNOCKS_S = 5.0
 """Seconds in which a connection must stand, and in which each side must show its half of the key."""
 
+STRANGERS = 8
+"""Guests at once that have not shown the key."""
+
+PAUSE_S = 0.1
+"""Seconds until the next is let in, where one could not be: the process may have no file left."""
+
 _HEAD = struct.Struct(">?QQ")  # whether an answer is wanted, the bundle's number and its length
 _HALF = 32
 """Bytes of the key that each side shows."""
 _ENDS = (anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError, anyio.ClosedResourceError)
+
+
+class LineLost(MachineError):
+    """The connection to an outpost ended; why, the outpost may know."""
 
 
 class Ear(Protocol):
@@ -63,7 +74,10 @@ class Door:
 
 @asynccontextmanager
 async def open_door(host: str | None, ear: Ear) -> AsyncIterator[Door | None]:
-    """Let a run in, for the length of the block. None where there is no address, or nothing can be opened there."""
+    """Let a run in, for the length of the block. None where there is no address, or nothing can be opened there.
+
+    What `ear` raises ends the block.
+    """
     try:
         listener = await anyio.create_tcp_listener(local_host=host) if host else None
     except OSError:
@@ -72,10 +86,10 @@ async def open_door(host: str | None, ear: Ear) -> AsyncIterator[Door | None]:
         yield None
         return
     key = secrets.token_bytes(2 * _HALF)
-    async with listener, anyio.create_task_group() as guests:
-        guests.start_soon(listener.serve, partial(_let_in, key, ear))
+    async with listener, anyio.create_task_group() as group:
+        group.start_soon(_welcome, listener, key, ear)
         yield Door(str(host), listener.extra(SocketAttribute.local_port), key)
-        guests.cancel_scope.cancel()
+        group.cancel_scope.cancel()
 
 
 def address() -> str | None:
@@ -86,29 +100,62 @@ def address() -> str | None:
     return str(ray.util.get_node_ip_address())
 
 
-async def _let_in(key: bytes, ear: Ear, stream: ByteStream) -> None:
-    """Hear whoever has the key, until the connection ends."""
-    async with stream:
-        frames, given = _Frames(stream), b""
-        try:
-            with anyio.move_on_after(KNOCKS_S):
-                given = await frames.exactly(_HALF)
-            if not hmac.compare_digest(given, key[:_HALF]):
-                return
-            await stream.send(key[_HALF:])
-            async with anyio.create_task_group() as answers:
-                while True:
-                    try:
-                        answered, bundle = await frames.receive()
-                    except _ENDS:
-                        break
-                    if answered:
-                        answers.start_soon(_answer, ear, frames, bundle)
-                    else:
-                        await ear.hear(bundle)
-                answers.cancel_scope.cancel()
-        except _ENDS:
+async def _welcome(listener: MultiListener[SocketStream], key: bytes, ear: Ear) -> None:
+    """Let in guests until one has shown the key: a run comes once. No stranger ends this."""
+    strangers, waiting = 0, anyio.CancelScope()
+
+    async def let_in(stream: SocketStream) -> None:
+        nonlocal strangers
+        if strangers == STRANGERS:
+            await anyio.aclose_forcefully(stream)
             return
+        strangers += 1
+        async with stream:
+            try:
+                frames = _Frames(stream)
+                known = await _shows(frames, key)
+            except (OSError, *_ENDS):
+                known = False
+            finally:
+                strangers -= 1
+            if known:
+                waiting.cancel()
+                await _hear(frames, ear)
+
+    async with anyio.create_task_group() as guests:
+        with waiting:
+            while True:
+                try:
+                    await listener.listeners[0].serve(let_in, guests)
+                except OSError:
+                    await anyio.sleep(PAUSE_S)
+        await listener.aclose()
+
+
+async def _shows(frames: _Frames, key: bytes) -> bool:
+    """Whether a guest has the key, which is then shown the other half."""
+    given = b""
+    with anyio.move_on_after(KNOCKS_S):
+        given = await frames.exactly(_HALF)
+    if not hmac.compare_digest(given, key[:_HALF]):
+        return False
+    await frames.show(key[_HALF:])
+    return True
+
+
+async def _hear(frames: _Frames, ear: Ear) -> None:
+    """Hear a run, until the connection ends."""
+    async with anyio.create_task_group() as answers:
+        while True:
+            try:
+                answered, bundle = await frames.receive()
+            except _ENDS:
+                break
+            if answered:
+                answers.start_soon(_answer, ear, frames, bundle)
+            else:
+                await ear.hear(bundle)
+        answers.cancel_scope.cancel()
 
 
 async def _answer(ear: Ear, frames: _Frames, bundle: Bundle) -> None:
@@ -142,7 +189,7 @@ async def _knock(door: Door) -> _Frames | None:
         with anyio.fail_after(KNOCKS_S):
             stream = await anyio.connect_tcp(door.host, door.port)
             frames = _Frames(stream)
-            await stream.send(door.key[:_HALF])
+            await frames.show(door.key[:_HALF])
             stands = hmac.compare_digest(await frames.exactly(_HALF), door.key[_HALF:])
     except (OSError, *_ENDS):
         stands = False
@@ -172,7 +219,7 @@ class Wire:
     """A line of its own. One bundle at a time is answered.
 
     Its methods raise:
-        MachineError: it ended.
+        LineLost: it ended.
     """
 
     def __init__(self, frames: _Frames, name: str) -> None:
@@ -194,15 +241,16 @@ class Wire:
         except _ENDS:
             raise self._lost() from None
 
-    def _lost(self) -> MachineError:
-        return MachineError(f"the node {self._name} is lost (the connection to it ended)")
+    def _lost(self) -> LineLost:
+        return LineLost(f"the node {self._name} is lost (the connection to it ended)")
 
 
 class _Frames:
     """Bundles over a stream of bytes."""
 
-    def __init__(self, stream: ByteStream) -> None:
-        self._stream = stream
+    def __init__(self, stream: SocketStream) -> None:
+        stream.extra(SocketAttribute.raw_socket).setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._stream: ByteStream = stream
         self._read = BufferedByteReceiveStream(stream)
         self._sending = anyio.Lock()
 
@@ -212,6 +260,9 @@ class _Frames:
 
     async def exactly(self, count: int) -> bytes:
         return await self._read.receive_exactly(count) if count else b""
+
+    async def show(self, half: bytes) -> None:
+        await self._stream.send(half)
 
     async def receive(self) -> tuple[bool, Bundle]:
         """The next bundle, and whether an answer is wanted."""
