@@ -43,10 +43,10 @@ READ_PER_S = 500.0
 """The same for one that is at home there, at most; else as long as its prompt is read anew elsewhere, so many tokens a
 second: a busy replica reads ten times as many, but all whom it answers meanwhile wait longer for each token."""
 
-RECONSIDER_S = (2.0, 60.0)
+RECONSIDER_S = (2.0, 16.0)
 """Seconds after which a call that waits for its admission looks again where it would go: at first, and at most. In
 between it is when it should have been admitted, and they double at least, or thousands that wait would do nothing
-else."""
+else. No later: nobody tells those that wait at one replica that another has nothing to do any more."""
 
 _AWAY = frozenset({EndpointFault.UNREACHABLE, EndpointFault.CONNECT_TIMED_OUT})
 _ILL = frozenset(
@@ -132,13 +132,14 @@ class RoutedModel:
         with self._bulletin.reading(ask.tell):
             while True:
                 place = self._choose(ask, refused)
+                again = min(RECONSIDER_S[1], max(again, place.service.estimated_wait(ask)))
                 async with AsyncExitStack() as stack:
                     stack.enter_context(self._counted(place))
                     model = await self._enter(stack, place, ask, refused, again)
                     if model is not None:
                         yield model
                         return
-                again = min(RECONSIDER_S[1], max(2 * again, place.service.estimated_wait(ask)))
+                again *= 2
 
     @contextmanager
     def _counted(self, place: Place) -> Iterator[None]:

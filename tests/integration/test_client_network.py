@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import resource
 import shutil
@@ -142,6 +143,36 @@ async def test_whoever_admits_calls_hears_how_long_each_connection_took() -> Non
     assert len(server.requests) == 2
     assert len(told) == 1, "the second call took the connection of the first"
     assert 0 < told[0] < 5
+
+
+@pytest.mark.parametrize(
+    ("scheme", "peer", "tells"),
+    [
+        ("http", ("127.0.0.1", 80), True),
+        ("http", ("10.1.2.3", 80), True),
+        ("http", ("fe80::1%2", 80, 0, 2), True),
+        ("http", ("8.8.8.8", 80), False),
+        ("http", ("2606:4700::1111", 80, 0, 0), False),
+        ("http", None, False),
+        ("https", ("10.1.2.3", 443), False),
+    ],
+)
+async def test_a_connection_to_somebody_elses_edge_tells_nothing_of_how_fast_it_refuses(
+    monkeypatch: pytest.MonkeyPatch, scheme: str, peer: tuple[object, ...] | None, tells: bool
+) -> None:
+    class Wire(asyncio.Transport):
+        def get_extra_info(self, name: str, default: object = None) -> object:
+            return peer if name == "peername" else default
+
+    async def opened(self: DirectTransport, origin: object) -> _Connection:
+        connection = _Connection(lambda _: None)
+        connection.connection_made(Wire())
+        return connection
+
+    monkeypatch.setattr(DirectTransport, "_open_connection", opened)
+    told: list[float] = []
+    await DirectTransport(reached=told.append)._connect((scheme, "host", 80), None)
+    assert bool(told) is tells
 
 
 async def test_a_redirection_is_not_followed_with_the_key() -> None:

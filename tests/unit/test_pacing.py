@@ -244,10 +244,10 @@ def test_an_endpoint_that_asks_for_no_pause_and_refuses_again_is_left_alone_ever
     assert tries < 12
 
 
-def crowd(take: Callable[[float], float | None], seconds: float) -> tuple[int, int]:
+def crowd(take: Callable[[float], float | None], seconds: float, rate: LearntRate | None = None) -> tuple[int, int]:
     """Let as many calls go as may; of one that is refused `take` gives what it is told to wait, which is heard 10 ms
     later. Gives how many got through and how many not."""
-    rate, now, through, refused = LearntRate(), 0.0, 0, 0
+    rate, now, through, refused = rate or LearntRate(), 0.0, 0, 0
     unheard: deque[tuple[float, float, float]] = deque()
     while now < seconds:
         while unheard and unheard[0][0] <= now:
@@ -279,6 +279,54 @@ def test_where_chance_refuses_several_try_it_and_the_pauses_are_kept() -> None:
     pauses = [after - before for before, after in pairwise(tried_at) if after - before > 0.5]
     assert all(pause > 1.9 for pause in pauses)
     assert len(pauses) > 30
+
+
+def test_many_that_try_it_and_all_pass_leave_no_debt() -> None:
+    """As where the limit is gone. They are sent beside the rate: whoever is next does not wait for each of them."""
+    rng, rate, sent_at, rates = Random(1), LearntRate(), list[float](), list[float]()
+
+    def take(now: float) -> float | None:
+        if now > 60.0:
+            sent_at.append(now)
+            rates.append(rate.rate or inf)
+        return None if now > 60.0 or rng.random() < 0.3 else 2.0
+
+    crowd(take, 200.0, rate)
+    assert sent_at[31] - sent_at[0] < 0.1, "32 try it at once"
+    longest = max(after - before for before, after in pairwise([*sent_at, 200.0]))
+    assert longest < 2 / rates[0]
+
+
+def bursts(passes: Callable[[float], bool], seconds: float) -> list[int]:
+    """How many calls went after each pause of two seconds. That they are refused is heard late."""
+    rate, now, sizes, last = LearntRate(), 0.0, [0], 0.0
+    unheard: deque[tuple[float, float]] = deque()
+    while now < seconds:
+        while unheard and unheard[0][0] <= now:
+            rate.refused(*unheard.popleft(), 2.0)
+        if (wait := rate.delay(now)) > 0:
+            now = min(now + wait + 1e-9, unheard[0][0] if unheard else inf)
+            continue
+        if now - last > 1.0:
+            sizes.append(0)
+        sizes[-1], last = sizes[-1] + 1, now
+        rate.sent(now, waited=True)
+        if not passes(now):
+            unheard.append((now + 0.3, now))
+        now += 1e-3
+    return sizes[1:]  # but for the first, before anything is known
+
+
+def test_where_nothing_passes_few_try_it() -> None:
+    tried = bursts(lambda now: False, 1000.0)
+    assert max(tried) <= 8
+    assert tried[-20:] == [1] * 20
+
+
+def test_where_some_pass_again_several_try_it_again() -> None:
+    rng = Random(1)
+    tried = bursts(lambda now: now > 100.0 and rng.random() < 0.3, 400.0)
+    assert max(tried[-20:]) >= 32, "once it was one it stayed one"
 
 
 @pytest.mark.parametrize("part", [0.5, 0.9])

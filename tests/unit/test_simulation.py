@@ -114,4 +114,4 @@ def test_a_call_that_waits_long_looks_seldom_where_else_it_would_go(monkeypatch:
     crowd = simulate(Scene(1000, 4, Policy(ceiling=16)))
     waited = crowd.log.spent["admission"] / crowd.log.answered
     assert waited > 30
-    assert looks / crowd.log.sent < 3.3, "once in 16 seconds it was 4"
+    assert looks / crowd.log.sent < 3.8, "with doubling alone it was 4"

@@ -162,7 +162,7 @@ class Governor:
 
     @locked
     def reached(self, seconds: float) -> None:
-        """A connection to the endpoint was made in so many seconds."""
+        """A connection to the endpoint was made in so many seconds; see `Window.reached`."""
         self._window.reached(seconds)
 
     def _limited(self, error: EndpointError, now: float, sent_at: float, admission: Admission | None) -> None:

@@ -21,7 +21,7 @@ _RAMP_CALLS = 64  # calls after a pause that follow in doubling numbers, while t
 _IN_VAIN = 0.7  # if so many tries after pauses that were asked for are refused, it is not our rate
 _MEANT_S = 1.0  # a shorter one may be what rounding left of it
 _NEWEST = 0.5  # the weight of the newest of them: two in a row are enough, every other one is not
-_MOST_TRIES = 32  # calls that try it at once then
+_TRIES = (4, 32)  # calls that try it at once then: at first, and at most
 _WORTH = 1.25  # if as many of them pass on average: where a slow bucket tells too short a pause, it is one
 _BURST_S = 0.25  # what may be caught up after a late wake-up, in seconds of the rate
 _BACKOFF_S = (0.5, 30.0)
@@ -54,9 +54,9 @@ class LearntRate:
         self._pause_told = False  # with the last refusal
         self._meant = False  # and it was no trifle
         self._vain = 0.0  # the share of refusals among the last tries after a pause that was told
-        self._tries = _MOST_TRIES  # calls that try it at once, where that is high
+        self._tries = _TRIES[0]  # calls that try it at once, where that is high
         self._tried = 0  # calls between the last two refusals
-        self._passed = _MOST_TRIES / 8  # of these, on average
+        self._passed = float(_TRIES[0])  # of these, on average
         self._stands_on = 0.0  # calls for which the measurement is taken for true, if they are more than `_steady`
         self._credit, self._credit_at = 1.0, 0.0
         self._from, self._let_through = 0.0, 0  # the measurement that is going on: since when, how many
@@ -115,7 +115,8 @@ class LearntRate:
                 self._sent.popleft()
             return
         self._refill(now, rate)
-        self._credit -= 1
+        if not 0 < self._since_pause < self._at_once:  # those that try it together are charged as one
+            self._credit -= 1
         if self._since_pause < self._at_once:
             self._tried_at = now
         self._since_pause += 1
@@ -154,12 +155,12 @@ class LearntRate:
             self.floor_s = 0.0
         if self._tried >= min(4, self._at_once) > 1:
             self._passed += _NEWEST * (self._batch - self._passed)
-            self._tries = min(_MOST_TRIES, 2 * self._tries) if self._passed > _WORTH else self._tries // 2
+            self._tries = min(_TRIES[1], 2 * self._tries) if self._passed > _WORTH else self._tries // 2
         # In a burst a refusal is seen late: the quickest is nearest to what the endpoint takes.
         self._reaction_s = min(now - sent_at, 0.7 * self._reaction_s + 0.3 * min(1.0, now - sent_at))
         if self._anchor is None:
             self._steady, self._prior = _FIRST_CALLS, None
-            self._vain, self._tries, self._passed = 0.0, _MOST_TRIES, _MOST_TRIES / 8
+            self._vain, self._tries, self._passed = 0.0, _TRIES[0], float(_TRIES[0])
             self._start = self._sent[0] if self._sent else now
             self._count = max(0, len(self._sent) - 1)
             self._pause_s = _BACKOFF_S[0]
@@ -170,6 +171,8 @@ class LearntRate:
             pause = None if pause is None else max(pause, self.floor_s)
         else:
             self._vain -= _NEWEST * self._vain
+            if self._tries < _TRIES[0]:  # they passed: more may be let through again
+                self._tries, self._passed = _TRIES[0], float(_TRIES[0])
             self._steady = min(_STEADY_CALLS, 2 * self._steady)
             self._prior = self._anchor
             self._pause_s = min(_BACKOFF_S[0], 1.5 / self._anchor)

@@ -14,8 +14,9 @@ _STRAY = 0.15
 row are more. Else one in twenty, for whatever reason, held the window at eight, however much room there is."""
 
 _STEP_S = (0.1, 0.5)
-"""Bounds of the time in which the window doubles at first, in seconds. Answers may take a minute; refusals are quick.
-It grows call by call, so that the first refusal finds few others on their way."""
+"""Bounds of the time in which the window doubles at first, in seconds: the upper one, unless answers come quicker than
+that, or a connection tells that refusals do. It grows call by call, so that the first refusal finds few others on their
+way."""
 
 _TRIPS = 4
 """A refusal comes within so many times what it took to make a connection."""
@@ -65,7 +66,9 @@ class Window:
             self._size = min(float(self.ceiling), self._size + 1 / self._size)
 
     def reached(self, seconds: float) -> None:
-        """A connection was made in so many seconds."""
+        """A connection was made in so many seconds, to a server of models itself: what it refuses, it refuses at once.
+        Not to be told of an edge or gateway of somebody else, where a refusal takes longer than a connection: hundreds
+        of calls would be on their way by then."""
         self._quickest = min(self._quickest, _TRIPS * seconds)
 
     def congested(self, now: float, sent_at: float, in_flight: int, *, surely: bool = True) -> bool:

@@ -227,7 +227,7 @@ async def open_client(
     base_url: str | None, api_key: str | None, reached: Callable[[float], None] | None = None
 ) -> AsyncIterator[LeanOpenAI]:
     """A client for one endpoint, always closed: a dropped one can hang a call of a later one. `reached` is told the
-    seconds that each connection took to be made.
+    seconds that each connection took to be made where that tells how fast a refusal comes: see `DirectTransport`.
 
     Where the environment names a proxy for the endpoint, the HTTP library's own transport is used.
     """

@@ -1,6 +1,9 @@
-"""A request of the HTTP library as it is sent: where it goes, how long that may take, its first lines."""
+"""A request of the HTTP library as it is sent: where it goes, who is there, how long it may take, its first lines."""
 
 from __future__ import annotations
+
+import asyncio
+import ipaddress
 
 import httpx2
 
@@ -18,6 +21,15 @@ def connect_limit(request: httpx2.Request) -> float | None:
     """Seconds that its connection may take."""
     told: dict[str, float | None] = request.extensions.get("timeout", {})
     return told.get("connect")
+
+
+def is_near(connection: asyncio.BaseTransport | None) -> bool:
+    """Whether the other side stands on this machine or in a private network."""
+    peer = connection.get_extra_info("peername") if connection is not None else None
+    try:
+        return ipaddress.ip_address(peer[0]).is_private if peer else False
+    except ValueError:
+        return False  # no address at all
 
 
 def head_of(request: httpx2.Request) -> bytes:

@@ -19,7 +19,7 @@ import anyio
 import httpx2
 
 from swarm.models.wire.http1 import AnswerParser, BadAnswerError
-from swarm.models.wire.outgoing import Origin, connect_limit, head_of, origin_of
+from swarm.models.wire.outgoing import Origin, connect_limit, head_of, is_near, origin_of
 
 CONNECTS_AT_ONCE = 64
 """Connections that are being made at once: more would only wait in each other's way, on the clock."""
@@ -205,7 +205,9 @@ class DirectTransport(httpx2.AsyncBaseTransport):
     """Connections to the hosts of requests, kept for the next. Use as an async context manager.
 
     Of the time limits of a request it keeps the one for connecting; the others are the caller's. `reached` is told the
-    seconds that each connection took to be made.
+    seconds that each connection took to be made, without TLS to this machine or into a private network: what a server
+    of models refuses there, it refuses at once. Behind somebody else's edge or gateway a refusal takes much longer than
+    a connection, which tells nothing then.
     """
 
     def __init__(self, tls: ssl.SSLContext | None = None, reached: Callable[[float], None] | None = None) -> None:
@@ -294,7 +296,7 @@ class DirectTransport(httpx2.AsyncBaseTransport):
                 with anyio.fail_after(limit):
                     connection = await self._open_connection(origin)
                 connection.connect_s = time.monotonic() - began
-                if self._reached is not None:
+                if self._reached is not None and origin[0] == "http" and is_near(connection._transport):
                     self._reached(connection.connect_s)
                 self._no_way.pop(origin, None)
                 return connection
