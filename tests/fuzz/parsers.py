@@ -49,6 +49,7 @@ PARSERS: Final = {
     "swarm.embedded.wire": "test_servers.py::test_a_request_is_taken_or_refused",
     "swarm.executors.ray.mail": "bundles of our own actors, as those of `link`",
     "swarm.executors.ray.link": "messages of our own actors: who speaks in a cluster of Ray can run anything in it",
+    "swarm.executors.ray.wire": "test_servers.py::test_what_strangers_say_at_an_outposts_door_is_not_heard",
     "swarm.foreign": "the user's own options",
     "swarm.forecast.history": "test_files.py::test_a_file_is_read_or_refused",
     "swarm.gating.outputs.compiled": "test_outputs.py::test_the_output_of_tests_is_read_whatever_it_is",

@@ -1,5 +1,5 @@
 """What comes in where we listen: requests to the embedded endpoint and its proxy, to the proxy of a sandbox, frames
-that a hostile sandbox writes into its channel, messages of a hostile MCP server."""
+that a hostile sandbox writes into its channel, messages of a hostile MCP server, strangers at an outpost's door."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from swarm.embedded.proxy_sessions import Sessions, session_name
 from swarm.embedded.tokenizer import prompt_ids
 from swarm.embedded.wire import ApiError, parse_request
 from swarm.errors import MachineError, UsageError
+from swarm.executors.ray.mail import Bundle
+from swarm.executors.ray.wire import open_door, open_line
 from swarm.models.fitting.text_calls import find_calls
 from swarm.models.fitting.text_tools import protocol_text
 from swarm.sandboxes.channel.channel import Channel
@@ -309,3 +311,36 @@ async def test_an_mcp_server_that_lists_anything_is_used_or_refused(
                 protocol_text([{"type": "function", "function": function}]).encode("utf-8", "surrogatepass")
                 call = f"<tool_call><function={tool.name}>\n<parameter=a>1</parameter></function></tool_call>"
                 find_calls(call, schemas)
+
+
+class _Heard:
+    """An outpost of Ray, as far as its door knows of it."""
+
+    def __init__(self) -> None:
+        self.bundles: list[Bundle] = []
+
+    async def speak(self, bundle: Bundle) -> Bundle:
+        await self.hear(bundle)
+        return bundle
+
+    async def hear(self, bundle: Bundle) -> None:
+        self.bundles.append(bundle)
+
+
+@settings(max_examples=examples(20))
+@given(st.lists(st.binary(max_size=120), min_size=1, max_size=6))
+@example([b""])
+@example([b"\x00" * 32 + b"\x01" + b"\xff" * 16 + b"x"])
+async def test_what_strangers_say_at_an_outposts_door_is_not_heard(said: list[bytes]) -> None:
+    outpost = _Heard()
+    async with open_door("127.0.0.1", outpost) as door:
+        assert door is not None
+        for data in said:
+            async with await anyio.connect_tcp(door.host, door.port) as stranger:
+                await stranger.send(data)
+                await stranger.send_eof()
+                with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+                    assert await stranger.receive() == b"", "nothing is said to one without the key"
+        async with open_line(None, door, "node") as line:
+            assert await line.speak((7, b"run")) == (7, b"run")
+    assert outpost.bundles == [(7, b"run")]
