@@ -221,3 +221,16 @@ def test_limits_and_terms_that_change_later_hold_for_those_below() -> None:
     assert child.room().tokens == 100
     child.agree(Terms(part=0.25))
     assert child.room().tokens == 75
+
+
+async def test_a_request_that_cannot_be_put_together_holds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: Conversation, *given: object) -> None:
+        raise ValueError("no such option")
+
+    monkeypatch.setattr(Conversation, "_request", broken)
+    run = Budget(Limits(tokens=20_000))
+    line = Line(ScriptedModel(["an answer"]), run, RecordingSink())
+    conversation = Conversation(line, "a", Role.SUBAGENT, [{"role": "user", "content": "word"}])
+    with pytest.raises(ValueError, match="no such option"):
+        await conversation.ask()
+    assert run.held.tokens == 0, "others would wait for it for ever"
