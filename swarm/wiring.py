@@ -28,6 +28,7 @@ from swarm.models.pricing import known_price
 from swarm.models.providers import EMBEDDED, Endpoint, endpoint_of, names_provider, replicas_of
 from swarm.models.service import GovernedModel
 from swarm.models.tokens import TokenRatio
+from swarm.places.shown import Showing, Shown
 from swarm.protocols import Model, ModelService, Repository, SandboxBackend, Tool, WorkingCopies
 from swarm.retry import RetryPolicy
 from swarm.stopping import companions
@@ -271,8 +272,7 @@ class Site:
     """How a sandbox looks from inside: where the workspace is, the environment, what else is visible."""
 
     workdir: str
-    env: Mapping[str, str]
-    toolchain: tuple[Path, ...]
+    shown: Showing
     notice: str = ""
 
 
@@ -281,17 +281,20 @@ async def sandbox_site(backend: SandboxBackend, config: RunConfig, repo: Path | 
     absolute paths and editable installs mean the copy; the user's Python is visible read-only, or, without a
     repository, one that has a module."""
     if backend.name == "docker" and config.image != HOST_IMAGE:
-        return Site(config.workdir or _WORKDIR, config.sandbox_env, config.toolchain)
-    from swarm.sandboxes.toolchain import of_repository, with_module
-
-    shown, entries = await (with_module(module) if module and repo is None else of_repository(repo))
+        return Site(config.workdir or _WORKDIR, Showing.of(Shown(config.sandbox_env, config.toolchain)))
     hired = await shown_for_worker(config)
-    toolchain = tuple(dict.fromkeys((*config.toolchain, *shown, *hired)))
+
+    async def find() -> Shown:
+        from swarm.sandboxes.toolchain import of_repository, with_module
+
+        shown, entries = await (with_module(module) if module and repo is None else of_repository(repo))
+        toolchain = tuple(dict.fromkeys((*config.toolchain, *shown, *hired)))
+        return Shown({"PATH": os.pathsep.join(entries), **config.sandbox_env}, toolchain)
+
     notice = (
         "no isolation: --sandbox process runs commands as you, on this machine" if backend.name == "process" else ""
     )
-    env = {"PATH": os.pathsep.join(entries), **config.sandbox_env}
-    return Site(str(repo or _WORKDIR), env, toolchain, notice)
+    return Site(str(repo or _WORKDIR), Showing(find), notice)
 
 
 def image_shipment(backend: SandboxBackend, config: RunConfig) -> Shipment | None:

@@ -31,6 +31,7 @@ from benchmarks.peers.raw_docker import RawEngine, newest_image
 from benchmarks.studies.measure import machine, save
 from swarm.errors import SandboxError
 from swarm.places.pool import Pool
+from swarm.places.shown import Showing, Shown
 from swarm.places.workshop import Workshop
 from swarm.protocols import SandboxBackend
 from swarm.sandboxes.catalog import open_backend
@@ -92,7 +93,7 @@ def _ours(backend: SandboxBackend, folder: Path, options: argparse.Namespace) ->
 def _pooled(backend: SandboxBackend, folder: Path, options: argparse.Namespace) -> Round:
     async def once(row: Row) -> None:
         copies = await working_copies(backend, folder, None)
-        workshop = Workshop("benchmark", folder, backend, copies, None, "/workspace", {})
+        workshop = Workshop("benchmark", folder, backend, copies, None, "/workspace", Showing.of(Shown()))
         pool = Pool(workshop, options.count)
         async with anyio.create_task_group() as places:
             pool.open_in(places)

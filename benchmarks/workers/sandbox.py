@@ -17,6 +17,7 @@ import anyio
 
 from benchmarks.workers.timing import PAUSE_S, WARM, summed
 from swarm.places.pool import Pool
+from swarm.places.shown import Showing, Shown
 from swarm.places.workshop import Workshop
 from swarm.protocols import SandboxBackend
 from swarm.sandboxes.catalog import open_backend
@@ -50,7 +51,7 @@ async def start(backend: SandboxBackend, folder: Path, count: int) -> dict[str, 
 async def pool(backend: SandboxBackend, folder: Path, count: int) -> dict[str, float]:
     """The same where a pool has them ready, as it has in a run while agents wait for models."""
     copies = await working_copies(backend, folder, None)
-    workshop = Workshop("benchmark", folder, backend, copies, None, "/workspace", {})
+    workshop = Workshop("benchmark", folder, backend, copies, None, "/workspace", Showing.of(Shown()))
     kept = Pool(workshop, count)
     ready: list[float] = []
     async with anyio.create_task_group() as places:

@@ -65,12 +65,13 @@ class Retester:
             SandboxError: the sandbox failed, not the tests.
         """
         site = await self.site()
+        shown = await site.shown()
         async with private_folder(self._lease, "tree") as folder:
             copy = folder / "tree"
             ignore = shutil.ignore_patterns("__pycache__", ".git")
             await anyio.to_thread.run_sync(functools.partial(shutil.copytree, symlinks=True, ignore=ignore), tree, copy)
             request = SandboxRequest(
-                "retest", "tests", self._lease, copy, site.workdir, env=site.env, toolchain=site.toolchain
+                "retest", "tests", self._lease, copy, site.workdir, env=shown.env, toolchain=shown.toolchain
             )
             async with self._backend.open(request) as sandbox:
                 done = await sandbox.exec(f"{test} {_TOLD}", timeout=timeout, max_output=_OUTPUT)

@@ -77,8 +77,8 @@ class Repair:
         damaged, wanted = await self._damaged(instance.id), self._wanted[instance.id]
         repo = place / wanted.origin.name
         await anyio.to_thread.run_sync(copy_seen, damaged, repo)
-        site = await self._tester.site()  # agents run the tests with the same Python
-        yield Ready(repo=repo, test=wanted.origin.test, env=site.env, toolchain=site.toolchain, digest=wanted.digest)
+        shown = await (await self._tester.site()).shown()  # agents run the tests with the same Python
+        yield Ready(repo=repo, test=wanted.origin.test, env=shown.env, toolchain=shown.toolchain, digest=wanted.digest)
 
     async def grade(self, instance: Instance, result: RunResult, place: Path) -> Verdict:
         """See `Suite.grade`. Resolved: all tests pass that did before faults were planted, hidden ones included. The

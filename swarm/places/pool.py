@@ -202,4 +202,5 @@ async def open_pool(workshop: Workshop, concurrency: int) -> AsyncIterator[Pool]
     pool = Pool(workshop, min(MOST_AHEAD, concurrency))
     async with companions() as places:
         pool.open_in(places)
+        places.start_soon(workshop.shown.ahead)  # while the task is planned
         yield pool

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from swarm.places.shown import Showing
 from swarm.protocols import Repository, Sandbox, SandboxBackend, WorkingCopies, WorkingCopy
 from swarm.types import SandboxRequest
 
 
 @dataclass(frozen=True, slots=True)
 class Workshop:
-    """How sandboxes of a run are made. `copies` makes their files; `repository` is None for tasks without one;
+    """How sandboxes of a run are made. `copies` makes their files; `repository` is None for tasks without one; `shown`
+    is what else is visible there;
     `hold` makes the folder `lease` where it is not there yet."""
 
     run_id: str
@@ -22,8 +24,7 @@ class Workshop:
     copies: WorkingCopies
     repository: Repository | None
     workdir: str
-    env: Mapping[str, str]
-    toolchain: tuple[Path, ...] = ()
+    shown: Showing
     network: tuple[str, ...] = ()
     refused: Callable[[str], None] | None = None
     hold: Callable[[], Awaitable[None]] | None = None
@@ -40,22 +41,24 @@ class Workshop:
         async with self.copies.open(commit) as copy:
             yield copy
 
-    def sandbox(self, owner: str, copy: WorkingCopy) -> AbstractAsyncContextManager[Sandbox]:
+    @asynccontextmanager
+    async def sandbox(self, owner: str, copy: WorkingCopy) -> AsyncIterator[Sandbox]:
         """A sandbox that works on a copy; when its block is left, nothing of it runs any more.
 
         Raises on entering:
             SandboxError: it could not be opened, or is not as closed as it should be.
         """
-        return self.backend.open(
-            SandboxRequest(
-                run_id=self.run_id,
-                owner=owner,
-                lease=self.lease,
-                workspace=copy.tree,
-                workdir=self.workdir,
-                env=self.env,
-                toolchain=self.toolchain,
-                network=self.network,
-                refused=self.refused,
-            )
+        shown = await self.shown()
+        request = SandboxRequest(
+            run_id=self.run_id,
+            owner=owner,
+            lease=self.lease,
+            workspace=copy.tree,
+            workdir=self.workdir,
+            env=shown.env,
+            toolchain=shown.toolchain,
+            network=self.network,
+            refused=self.refused,
         )
+        async with self.backend.open(request) as sandbox:
+            yield sandbox

@@ -21,6 +21,7 @@ from swarm.journal.artifacts import Artifacts
 from swarm.journal.past import Past
 from swarm.journal.redaction import Redactor
 from swarm.places.pool import Pool, open_pool
+from swarm.places.shown import Showing, Shown
 from swarm.places.workshop import Workshop
 from swarm.protocols import Sandbox
 from swarm.sandboxes.copies.layers import Layers
@@ -109,7 +110,8 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     lease.mkdir()
     tree = await snapshot(make_repository(tmp_path / "repo", {"test_it.py": GOOD.encode()}), tmp_path / "store")
     backend = Dying()
-    workshop = Workshop("run", lease, backend, Layers(lease, tree), tree, "/workspace", {"PATH": "/usr/bin:/bin"})
+    shown = Showing.of(Shown({"PATH": "/usr/bin:/bin"}))
+    workshop = Workshop("run", lease, backend, Layers(lease, tree), tree, "/workspace", shown)
     async with open_pool(workshop, 2) as pool:
         yield Bench(tree, pool, backend, Sink(), tmp_path / "artifacts")
 

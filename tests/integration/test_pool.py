@@ -12,6 +12,7 @@ import pytest
 
 from swarm.errors import SandboxError
 from swarm.places.pool import open_pool
+from swarm.places.shown import Showing, Shown
 from swarm.places.workshop import Workshop
 from swarm.protocols import Sandbox
 from swarm.sandboxes.copies.layers import Layers
@@ -52,7 +53,7 @@ async def workshop(tmp_path: Path) -> Workshop:
     lease = tmp_path / "lease"
     lease.mkdir()
     copies = Layers(lease, tree)
-    return Workshop("run", lease, Breaking(0), copies, tree, "/workspace", {})
+    return Workshop("run", lease, Breaking(0), copies, tree, "/workspace", Showing.of(Shown()))
 
 
 def breaking(workshop: Workshop, failures: int) -> tuple[Workshop, Breaking]:
@@ -147,3 +148,39 @@ async def test_a_cancelled_taker_leaves_nothing(workshop: Workshop) -> None:
         assert pool.statistics().in_use == 0
     assert backend.living == 0
     assert not list(workshop.lease.glob("ws-*")) and not mounts_below(workshop.lease)
+
+
+async def test_what_sandboxes_show_is_looked_for_once_while_the_task_is_planned(workshop: Workshop) -> None:
+    asked, known = anyio.Event(), anyio.Event()
+    times: list[None] = []
+
+    async def find() -> Shown:
+        times.append(None)
+        asked.set()
+        await known.wait()
+        return Shown({"WORD": "seen"})
+
+    said: list[bytes] = []
+    with anyio.fail_after(300):
+        async with open_pool(replace(workshop, shown=Showing(find)), 2) as pool:
+            await asked.wait()  # by nobody's sandbox
+            async with anyio.create_task_group() as group:
+
+                async def work(name: str) -> None:
+                    async with pool.take(name, None) as place:
+                        said.append((await place.sandbox.exec("echo $WORD")).stdout)
+
+                group.start_soon(work, "a")
+                group.start_soon(work, "b")
+                known.set()
+    assert (said, len(times)) == ([b"seen\n"] * 2, 1)
+
+
+async def test_what_cannot_be_shown_fails_the_one_who_needs_it(workshop: Workshop) -> None:
+    async def find() -> Shown:
+        raise SandboxError("no Python answers")
+
+    async with open_pool(replace(workshop, shown=Showing(find)), 2) as pool:
+        with pytest.raises(SandboxError, match="no Python answers"):
+            async with pool.take("agent", None):
+                pass
