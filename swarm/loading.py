@@ -8,23 +8,29 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
-from threading import RLock
+from threading import Lock, RLock
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from importlib.abc import Loader
 
+    from pydantic import ConfigDict
+
 LATE = {
     "langgraph_sdk": ("langgraph-sdk", "0.4."),
     "langsmith.types": ("langsmith", "0.15."),
+    "openai.lib": ("openai", "3.54."),
     "openai.types": ("openai", "3.54."),
+    "openai.types.chat": ("openai", "3.54."),
     "openai.types.responses": ("openai", "3.54."),
     "openai.types.shared": ("openai", "3.54."),
+    "openai.types.shared_params": ("openai", "3.54."),
 }
 """Packages of which others import one module, or the bare package, and whose `__init__` would load hundreds more; with
-the releases that were looked at: none of their modules asks its package for a name while it is loaded. Of another
-release nothing is put off, which costs half a second. `tests/unit/test_loading.py` looks at those that are locked."""
+the releases that were looked at: none of their modules asks its package for a name while it is loaded, but for those
+that only hand on names of their modules: of these a name brings its own module alone. Of another release nothing is
+put off, which costs half a second. `tests/unit/test_loading.py` looks at those that are locked."""
 
 _BEGUN_S = 0.01
 _MANY = 50
@@ -36,14 +42,15 @@ _OF_ANY_MODULE = frozenset({"__wrapped__", "__warningregistry__", "__path__", "_
 
 @contextmanager
 def lightly() -> Iterator[None]:
-    """Modules are imported inside the block with what `LATE` names put off, and the garbage collector at rest: what
-    they make is there to stay."""
+    """Modules are imported inside the block with what `LATE` names put off, so the checks of pydantic's models, and
+    with the garbage collector at rest: what they make is there to stay."""
     finder = _LateFinder(LATE)
     sys.meta_path.insert(0, finder)
     collects, loaded = gc.isenabled(), len(sys.modules)
     gc.disable()
     try:
-        yield
+        with _checks_put_off():
+            yield
     finally:
         with suppress(ValueError):  # somebody has put others in their place
             sys.meta_path.remove(finder)
@@ -54,6 +61,28 @@ def lightly() -> Iterator[None]:
             gc.enable()
 
 
+@contextmanager
+def _checks_put_off() -> Iterator[None]:
+    """Of pydantic's models that are defined inside the block, whoever's they are, each gets its checks made when it is
+    first used. Most of those that a library brings never are; making them is what its loading costs."""
+    if (pydantic := sys.modules.get("pydantic")) is None:
+        yield
+        return
+    root = pydantic.BaseModel
+    with _blocks.lock:
+        if not _blocks.open:
+            _blocks.before = root.model_config
+            root.model_config = {**root.model_config, "defer_build": True}
+        _blocks.open += 1
+    try:
+        yield
+    finally:
+        with _blocks.lock:
+            _blocks.open -= 1
+            if not _blocks.open:  # else another thread is inside
+                root.model_config = _blocks.before
+
+
 async def load(module: str) -> None:
     """Load a module lightly: a companion of work that waits for another process, which has to have begun by then."""
     import anyio  # here only: whoever asks for the class of an error needs no event loop
@@ -61,6 +90,18 @@ async def load(module: str) -> None:
     await anyio.sleep(_BEGUN_S)
     with suppress(ImportError), lightly():  # whoever needs it tells what is wrong with it
         import_module(module)
+
+
+class _Blocks:
+    """How many blocks are open, in all threads, in which the checks of models are put off."""
+
+    def __init__(self) -> None:
+        self.lock = Lock()
+        self.open = 0
+        self.before: ConfigDict = {}
+
+
+_blocks = _Blocks()
 
 
 class _LateFinder:
@@ -96,6 +137,7 @@ class _LateLoader:
         self._loader = loader
         self._lock = RLock()
         self._at_work = False
+        self._listed: dict[str, tuple[str, str]] | None = None
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._loader, name)
@@ -105,6 +147,18 @@ class _LateLoader:
 
     def exec_module(self, module: ModuleType) -> None:
         """Nothing yet."""
+
+    def listed(self, package: ModuleType, name: str) -> object | None:
+        """What a package that only hands on names of its modules (`from .module import name`) would give for one of
+        them, without the others; None where it does more than that, or does not list it."""
+        with self._lock:
+            if self._listed is None:
+                self._listed = _handed_on(self._loader, package)
+            if name not in self._listed or self._at_work:
+                return None
+            where, inside = self._listed[name]
+        module = import_module(where)  # without the lock: another thread may hold that of the import
+        return getattr(module, inside) if inside else module
 
     def finish(self, package: ModuleType) -> None:
         """Run its code, unless that was done, or is being done by this very thread."""
@@ -129,6 +183,9 @@ class _LatePackage(ModuleType):
         if name in _OF_ANY_MODULE:
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
         if isinstance(loader, _LateLoader):
+            if (found := loader.listed(self, name)) is not None:
+                self.__dict__[name] = found
+                return found
             loader.finish(self)
         if type(self) is ModuleType:
             return getattr(self, name)
@@ -139,3 +196,25 @@ class _LatePackage(ModuleType):
         if isinstance(loader, _LateLoader):
             loader.finish(self)
         return sorted(self.__dict__)
+
+
+def _handed_on(loader: Loader, package: ModuleType) -> dict[str, tuple[str, str]]:
+    """Where the names of a package come from, its modules among them, by what its code says; none where that does
+    anything but import them."""
+    import ast
+    from pkgutil import iter_modules
+
+    name = package.__name__
+    source: str | None = loader.get_source(name)  # type: ignore[attr-defined]  # a loader of files has it
+    found = {each.name: (f"{name}.{each.name}", "") for each in iter_modules(package.__path__)}
+    for line in ast.parse(source or "pass").body:
+        match line:
+            case ast.ImportFrom(module="__future__"):
+                continue
+            case ast.ImportFrom(module=str(module), names=names, level=1) if names[0].name != "*":
+                found |= {each.asname or each.name: (f"{name}.{module}", each.name) for each in names}
+            case ast.Expr(value=ast.Constant(value=str())):
+                continue
+            case _:
+                return {}
+    return found

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from pydantic import BaseModel, ValidationError
 
 from swarm import loading
 from swarm.loading import lightly
@@ -194,6 +195,92 @@ print(len(sys.modules) - few, len(dir(package)))
     more, names = map(int, python(code).split())
     assert more > 3
     assert names > 8
+
+
+@pytest.fixture
+def handed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """A package put off that only hands on names of its modules."""
+    text = (
+        '"""Two."""\nfrom __future__ import annotations\nfrom .one import One as First\nfrom .two import Two, other\n'
+    )
+    folder = tmp_path / "handed"
+    folder.mkdir()
+    (tmp_path / "handed-1.0.dist-info").mkdir()
+    (tmp_path / "handed-1.0.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: handed\nVersion: 1.0\n")
+    files = {"__init__": text, "one": "One = 1", "two": "Two, other = 2, 22", "three": "Three = 3"}
+    for name, code in files.items():
+        (folder / f"{name}.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(loading, "LATE", {"handed": ("handed", "1.0")})
+    with lightly():
+        yield import_module("handed")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "handed"]:
+        del sys.modules[name]
+
+
+def test_a_name_that_is_only_handed_on_brings_its_own_module_alone(handed: ModuleType) -> None:
+    names: dict[str, object] = {}
+    exec("from handed import First, three", names)
+    assert (names["First"], names["three"]) == (1, sys.modules["handed.three"])
+    assert "handed.two" not in sys.modules
+    assert handed.First == 1
+    assert handed.other == 22
+    assert type(handed) is not ModuleType
+    assert not hasattr(handed, "One"), "it has another name outside, and its code was run to be sure"
+    assert type(handed) is ModuleType
+    assert (handed.First, handed.Two) == (1, 2)
+
+
+@pytest.mark.parametrize("more", ["VALUE = 3", "import sys", "from .two import *", "from math import pi"])
+def test_the_code_of_a_package_that_does_more_is_run(more: str, handed: ModuleType) -> None:
+    path = Path(str(handed.__file__))
+    path.write_text(f"{path.read_text()}{more}\n")
+    assert handed.First == 1
+    assert type(handed) is ModuleType
+    assert "handed.two" in sys.modules
+
+
+def test_models_defined_inside_get_their_checks_when_they_are_used() -> None:
+    before = BaseModel.model_config
+    with lightly():
+        with lightly():
+            pass
+
+        class Inner(BaseModel):
+            number: int
+
+        class Outer(BaseModel):
+            inner: Inner
+
+    class After(BaseModel):
+        number: int
+
+    assert BaseModel.model_config is before
+    assert not Inner.__pydantic_complete__
+    assert not Outer.__pydantic_complete__
+    assert After.__pydantic_complete__
+    with pytest.raises(ValidationError, match="number"):
+        Outer.model_validate({"inner": {"number": "x"}})
+    assert Outer(inner=Inner(number=3)).model_dump() == {"inner": {"number": 3}}
+    assert Outer.__pydantic_complete__
+
+
+def test_a_block_that_another_thread_leaves_later_changes_no_model_for_good() -> None:
+    before, inside, go_on = BaseModel.model_config, threading.Event(), threading.Event()
+
+    def other() -> None:
+        with lightly():
+            inside.set()
+            go_on.wait(10)
+
+    thread = threading.Thread(target=other)
+    with lightly():
+        thread.start()
+        inside.wait(10)
+    assert BaseModel.model_config.get("defer_build")
+    go_on.set()
+    thread.join(10)
+    assert BaseModel.model_config is before
 
 
 @pytest.fixture
