@@ -8,9 +8,9 @@ from pathlib import Path
 
 import anyio
 
+from swarm.config import HOST_IMAGE
 from swarm.errors import SandboxError, UsageError
 from swarm.protocols import SandboxBackend
-from swarm.sandboxes.docker.backend import HOST_IMAGE, DockerBackend
 from swarm.sandboxes.docker.engine import connect
 from swarm.sandboxes.network.allowed import AllowList
 from swarm.sandboxes.opening import prove_opening
@@ -61,6 +61,8 @@ async def _open(
 
 async def _make(stack: AsyncExitStack, name: str, image: str) -> SandboxBackend:
     if name == "docker":
+        from swarm.sandboxes.docker.backend import DockerBackend
+
         return DockerBackend(await stack.enter_async_context(connect()), image)
     if name == "bubblewrap":
         from swarm.sandboxes.bubblewrap.backend import BubblewrapBackend

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -11,14 +12,16 @@ from swarm.approval import Approve
 from swarm.budgets.funds import Funds
 from swarm.budgets.headcount import Headcount
 from swarm.forecast.previewer import Previewer
-from swarm.gating.gate import Gate
 from swarm.journal.past import Past
-from swarm.merging.queue import MergeQueue
 from swarm.prompts.briefing import Briefing
 from swarm.protocols import Aggregator, EventSink, Executor, Orchestrator, Repository
 from swarm.scheduling.controls import Controls
 from swarm.scheduling.stragglers import StragglerPolicy
 from swarm.scheduling.width import Width
+
+if TYPE_CHECKING:
+    from swarm.gating.gate import Gate
+    from swarm.merging.queue import MergeQueue
 
 
 @dataclass(frozen=True, slots=True)

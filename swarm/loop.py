@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict
 
 import anyio
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
@@ -27,9 +27,7 @@ from swarm.crew import Bounds, Crew
 from swarm.discovery.verdict import unusable
 from swarm.errors import BudgetExhausted, PlanError, SwarmError, UsageError
 from swarm.events import Finished, Notice, StageEnded, StageStarted
-from swarm.gating.gate import missing
 from swarm.journal.totals import Totals
-from swarm.merging.queue import Arrived
 from swarm.mishap import fault_of
 from swarm.preview import Preview
 from swarm.prompts.briefing import Occasion
@@ -38,6 +36,9 @@ from swarm.scheduling.scheduler import Scheduler
 from swarm.stages import Dispatch, Finish, GateReport, Harvest, Merged, RunState, StageReport
 from swarm.stopping import unless_stopped
 from swarm.types import AgentResult, AgentSpec, Plan, SubTask
+
+if TYPE_CHECKING:
+    from swarm.merging.queue import Arrived
 
 Step = Literal["orchestrate", "dispatch", "finish"]
 
@@ -126,7 +127,7 @@ class Loop:
         if why:
             self._leave_out_the_gate(f"no gate: {gate.command!r} was found, but it tests nothing in the sandbox: {why}")
             return "orchestrate"
-        if missing(report):
+        if gate.missing(report):
             last = report.output.strip().splitlines()[-1:] or [""]
             raise UsageError(
                 f"the test command {gate.command!r} cannot be run in the sandbox: {last[0]}",

@@ -32,14 +32,11 @@ from swarm.events import AgentStarted, ControlUsed, Notice, RunStarted
 from swarm.executors.local import LocalExecutor
 from swarm.forecast.previewer import Previewer
 from swarm.forecast.terms import terms_of
-from swarm.gating.gate import Gate
 from swarm.hiring import hired_worker
 from swarm.journal import redaction
 from swarm.journal.artifacts import Artifacts
 from swarm.journal.totals import Totals
 from swarm.loading import lightly, load
-from swarm.merging.queue import MergeQueue
-from swarm.merging.repairs import Crew as RepairCrew
 from swarm.mishap import fault_of
 from swarm.mission import Mission
 from swarm.models.providers import redactor_of
@@ -269,8 +266,11 @@ class Session:
             from swarm.loop import Loop  # LangGraph: wanted only when a run starts
 
         mission, config = self._mission, self._mission.config
-        given = (config.test_timeout, pool, self._sink, mission.past, self._artifacts)
-        gate = Gate(config.test, *given) if config.test else None
+        gate = None
+        if config.test:
+            from swarm.gating.gate import Gate  # without a test nothing is judged
+
+            gate = Gate(config.test, config.test_timeout, pool, self._sink, mission.past, self._artifacts)
         shared = self.board if config.board else None
         desk, custom = self._desk(Role.AGGREGATOR, parent), mission.parts.aggregator
         limits = AgentLimits(config.max_steps, config.agent_seconds, config.agent_tokens)
@@ -285,7 +285,11 @@ class Session:
         local = LocalExecutor(*given_here, auditor=self._room.auditor, worker=worker)
         executor = self._placing(local)
         queue = None
-        if self._tree is not None:  # what one agent alone did is its answer, red or not
+        if self._tree is not None:
+            from swarm.merging.queue import MergeQueue  # without a repository nothing is merged
+            from swarm.merging.repairs import Crew as RepairCrew
+
+            # What one agent alone did is its answer, red or not.
             evicts = (None, None) if mission.single else (gate, config.test)
             queue = MergeQueue(self._tree, self._sink, self._stop, *evicts, self._halt)
             seats = (executor, briefing, width, self.funds, self.headcount, self._sink)

@@ -246,9 +246,12 @@ async def take_snapshot(repo: Path, store: Path, *, again: bool = False) -> Tree
 async def working_copies(backend: SandboxBackend, lease: Path, store: Path | None) -> WorkingCopies:
     """Where a run's sandboxes get their files from. `store` is what `take_snapshot` filled, None without one."""
     from swarm.sandboxes.copies.layers import Layers
+
+    if store is None:
+        return Layers(lease, None, backend.owner)
     from swarm.sandboxes.git.workspace import reopen
 
-    return Layers(lease, await reopen(store) if store is not None else None, backend.owner)
+    return Layers(lease, await reopen(store), backend.owner)
 
 
 class Tree(Repository, Protocol):

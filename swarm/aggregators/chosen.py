@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from swarm.agents.desk import Desk
 from swarm.aggregators.judge import Judge
-from swarm.aggregators.patches import PatchAggregator
 from swarm.aggregators.rows import structured_rows
 from swarm.aggregators.table import TableAggregator, all_useful
 from swarm.aggregators.text import TextAggregator
 from swarm.aggregators.vote import VoteAggregator, choose
-from swarm.merging.queue import MergeQueue
 from swarm.protocols import Aggregator
 from swarm.stages import Harvest, Merged
+
+if TYPE_CHECKING:
+    from swarm.merging.queue import MergeQueue
 
 
 def aggregator_for(desk: Desk, queue: MergeQueue | None, given: Aggregator | None = None) -> Aggregator:
@@ -21,6 +23,8 @@ def aggregator_for(desk: Desk, queue: MergeQueue | None, given: Aggregator | Non
     patches are merged in any case, and the words are theirs where nothing else is asked for."""
     words = given or _named(desk)
     if queue is not None:
+        from swarm.aggregators.patches import PatchAggregator  # most tasks without a repository never merge
+
         patches = PatchAggregator(queue)
         return BestOfAggregator(desk, BothAggregator(patches, words) if words else patches)
     if words is None and desk.config.mode == "parl":

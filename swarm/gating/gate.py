@@ -90,6 +90,10 @@ class Gate:
         """
         return await self._report(commit, stage, purpose, tuple(tests)) if self._call and tests else None
 
+    def missing(self, report: GateReport) -> bool:
+        """Whether the shell found no such command."""
+        return report.reason == NOT_FOUND
+
     def apart(self, tests: Sequence[str]) -> tuple[str, ...]:
         """Those of the tests that can be run without all others, and are not known to be red only among them."""
         found = tuple(name for name in tests if name not in self._in_company)
@@ -231,8 +235,3 @@ def _gone(output: str, tests: Collection[str]) -> set[str]:
     """Those of the tests that pytest did not find."""
     told = _NOT_THERE.findall(output)
     return {name for name in tests if any(each == name or each.endswith(f"/{name}") for each in told)}
-
-
-def missing(report: GateReport) -> bool:
-    """Whether the shell found no such command."""
-    return report.reason == NOT_FOUND

@@ -15,7 +15,7 @@ import pytest
 from swarm.errors import SandboxError
 from swarm.events import ANY_EVENT, Event, GateFinished, GateStarted, Notice
 from swarm.gating.affected import Affected
-from swarm.gating.gate import Gate, missing
+from swarm.gating.gate import Gate
 from swarm.gating.judging import red_of
 from swarm.journal.artifacts import Artifacts
 from swarm.journal.past import Past
@@ -200,8 +200,9 @@ async def test_why_it_is_not_passed_beside_tests_that_fail(bench: Bench) -> None
     base = bench.tree.base
     none = await bench.gate(f"{PYTEST} -k nothing_is_named_so").run(base, 0)
     assert (none.passed, none.reason, none.tests.ran) == (False, "no test was run", 0)
-    gone = await bench.gate("no-such-command-at-all").run(base, 0)
-    assert missing(gone)
+    gate = bench.gate("no-such-command-at-all")
+    gone = await gate.run(base, 0)
+    assert gate.missing(gone)
     killed = await bench.gate("sh -c 'kill -KILL $$'").run(base, 0)
     assert "killed with signal 9" in killed.reason
     late = await bench.gate("sleep 60", timeout=0.2).run(base, 0)
