@@ -200,10 +200,9 @@ class _Below(Budget):
         """See `Budget.wait_for_room`."""
         while True:
             await super().wait_for_room(wanted)
-            tokens, usd = wanted()
-            if self.grants.fits(tokens, usd):
+            if not self.grants.limited or self.grants.fits(*(needed := wanted())):
                 return
-            await self.grants.grant(tokens, usd, self.grants.room())
+            await self.grants.grant(*needed, self.grants.room())
 
     def room(self, *, own: bool = False) -> Room:
         """See `Budget.room`."""
