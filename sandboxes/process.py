@@ -19,7 +19,7 @@ import anyio.to_thread
 from swarm.errors import SandboxError, UsageError
 from swarm.sandboxes.channel import sweep
 from swarm.sandboxes.channel.agent import MARK, agent_command
-from swarm.sandboxes.channel.channel import Channel, How
+from swarm.sandboxes.channel.channel import FIRST, Channel, How
 from swarm.sandboxes.channel.slot import Slot
 from swarm.sandboxes.folders import private_folder
 from swarm.sandboxes.leases.leftover import VARIABLE
@@ -109,7 +109,7 @@ class ProcessBackend:
             )
             try:
                 command = cgroup.enter(agent_command(str(channel.folder), channel.mark))
-                channel.prepare()
+                channel.prepare(FIRST)
                 child = _start(request, workspace, private, channel.mark, command)
                 try:
                     with anyio.move_on_after(_STARTS_S):

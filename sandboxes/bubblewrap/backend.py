@@ -31,9 +31,9 @@ import anyio.to_thread
 from swarm.errors import SandboxError
 from swarm.sandboxes.bubblewrap import seccomp
 from swarm.sandboxes.bubblewrap.family import Family
-from swarm.sandboxes.bubblewrap.namespace import CONTENT, FILTER, STATUS, Contents, namespace
+from swarm.sandboxes.bubblewrap.namespace import CONTENT, FILTER, HOME, STATUS, Contents, make_home, namespace
 from swarm.sandboxes.channel.agent import CONTROL, agent_command
-from swarm.sandboxes.channel.channel import Channel
+from swarm.sandboxes.channel.channel import FIRST, Channel
 from swarm.sandboxes.folders import hand_over, private_folder
 from swarm.sandboxes.host_root import HostRoot, find_host_root, linked, made_files
 from swarm.sandboxes.limits import cgroups
@@ -132,7 +132,7 @@ class BubblewrapBackend:
                 argv += [*_base(host, contents, request.limits), *_mounts(request, host)]
                 argv += ["--ro-bind", str(channel.folder), CONTROL, "--remount-ro", "/", "--"]
                 command = cgroup.enter([*argv, *after, *agent_command(CONTROL, channel.mark)])
-                channel.prepare()
+                channel.prepare(FIRST)
                 async with (
                     namespace(command, OUTSIDE, channel, contents) as first,
                     open_gateway(request.network, first, name, refused=request.refused),
@@ -141,10 +141,10 @@ class BubblewrapBackend:
                     _memory(first, cgroup, request.limits),
                 ):
                     sandbox = BubblewrapSandbox(channel, family, request, uid, first)
-                    await prove(sandbox.exec, _expected(request, rlimits))
-                    trouble = await anyio.to_thread.run_sync(cgroup.trouble, first, request.limits)
-                    if trouble:
+                    make_home(first, uid)
+                    if trouble := cgroup.trouble(first, request.limits):  # read while the shell for the proof starts
                         raise SandboxError(f"a limit of the sandbox does not hold: {trouble}")
+                    await prove(sandbox.exec, _expected(request, rlimits))
                     yield sandbox
             finally:
                 channel.close()
@@ -189,7 +189,7 @@ on this machine, and first of all as root."""
 def _environment(request: SandboxRequest) -> dict[str, str]:
     return {
         "PATH": ":".join(SYSTEM_PATH),
-        "HOME": "/tmp/home",
+        "HOME": HOME,
         "TMPDIR": "/tmp",
         "LANG": "C.UTF-8",
         **request.env,

@@ -45,6 +45,9 @@ _UNWATCHED_S = 0.1
 _STARTS = 5
 _PAUSE_S = 0.005
 _ANSWER = re.compile(rb"([0-9]{1,15}) ([0-9]{1,9})")
+FIRST = 2
+"""Shells that are started at the beginning: one for the proof, and meanwhile one for the first command."""
+
 _LONGEST = 64
 """Bytes of the agent's longest answer."""
 
@@ -120,7 +123,7 @@ class Channel:
         # With this end closed, an order to an agent that is gone is an error and not lost.
         os.close(self._reader)
         self._reader = -1
-        self.prepare()
+        self.prepare(FIRST)
         return True
 
     async def exec(
@@ -236,10 +239,10 @@ class Channel:
                 os.close(fd)
         self._answers = self._orders = self._reader = -1
 
-    def prepare(self) -> None:
-        """Let a shell wait for the next command. Before the agent is there, it is its first order: only where nobody
-        else could read that."""
-        if not self._idle:
+    def prepare(self, count: int = 1) -> None:
+        """Let so many shells wait for the next commands. Before the agent is there, they are its first orders: only
+        where nobody else could read them."""
+        while len(self._idle) < count:
             self._idle.append(self._begin())
 
     def _tidy(self) -> None:
@@ -268,7 +271,7 @@ class Channel:
     async def _take(self) -> Slot:
         """A shell that waits for its command."""
         for attempt in range(_STARTS):
-            slot = self._idle.pop() if self._idle else self._begin()
+            slot = self._idle.pop(0) if self._idle else self._begin()
             ready = False
             try:
                 with anyio.move_on_after(_ANSWER_S):

@@ -37,7 +37,11 @@ _PERIOD_US = 100_000
 _REMOVAL_S = 5.0
 _FORGETS_S = 0.5
 _ATTEMPTS = 20
-_ENTER = 'for c in {}; do echo 0 >"$c/cgroup.procs" || exit 125; done; shift {}; exec "$@"'
+_ENTER = 'for c in {}; do echo 0 >"$c" || exit 125; done; shift {}; exec "$@"'
+_DOOR = {1: "tasks", 2: "cgroup.procs"}
+"""The file by which a process enters. A shell has one thread, and to move no more than the thread that asks for it, the
+kernel need not hold up the whole machine: `cgroup.procs` takes some 10 ms. Version 2 has no other way for a process."""
+
 _ONLY_WITH_SWAP = ("memory.swap.max", "memory.memsw.limit_in_bytes", "memory.swappiness")
 """Settings whose files are missing where the machine has, or counts, no swap."""
 
@@ -52,7 +56,7 @@ class Cgroup:
         """A command line that enters them and then becomes `argv`."""
         if not self.folders:
             return list(argv)
-        names = [str(folder) for _, folder in self.folders]
+        names = [str(folder / _DOOR[hierarchy.version]) for hierarchy, folder in self.folders]
         script = _ENTER.format(" ".join(f'"${number}"' for number in range(1, len(names) + 1)), len(names))
         return ["/bin/sh", "-c", script, "sh", *names, *argv]
 

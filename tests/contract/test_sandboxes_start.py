@@ -113,7 +113,7 @@ async def test_the_first_shell_is_ordered_before_the_agent_is_there(tmp_path: Pa
 
 
 @pytest.mark.parametrize("backend", [ProcessBackend, bubblewrap.BubblewrapBackend])
-async def test_each_of_them_orders_it_that_early(
+async def test_each_of_them_orders_that_early_one_for_the_proof_and_one_for_the_first_command(
     backend: type[ProcessBackend | bubblewrap.BubblewrapBackend],
     tmp_path: Path,
     bubblewrap_box: None,
@@ -131,7 +131,7 @@ async def test_each_of_them_orders_it_that_early(
 
     monkeypatch.setattr(Channel, "greet", noted)
     async with backend().open(SandboxRequest("start", "test", tmp_path, tmp_path / "workspace", "/workspace")):
-        assert ordered == [1]
+        assert ordered == [2]
 
 
 def test_the_root_shows_what_is_there_and_matches(tmp_path: Path) -> None:

@@ -1,0 +1,39 @@
+"""What starting a sandbox may cost: programs and waits that are not needed stay away."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from swarm.sandboxes.bubblewrap.backend import BubblewrapBackend
+from swarm.sandboxes.limits import cgroups
+from swarm.sandboxes.limits.places import Hierarchy
+from swarm.types import SandboxRequest
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize(("version", "door"), [(1, "tasks"), (2, "cgroup.procs")])
+def test_a_cgroup_is_entered_without_holding_up_the_machine_where_it_can_be(
+    version: int, door: str, tmp_path: Path
+) -> None:
+    """In version 1 by the file that moves one thread; version 2 has none for a process."""
+    entered = cgroups.Cgroup(((Hierarchy(version, tmp_path, ("pids",)), tmp_path),))
+    done = subprocess.run(entered.enter(["echo", "in"]), capture_output=True, check=True)
+    assert done.stdout == b"in\n"
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {door: "0\n"}
+
+
+async def test_what_is_started_inside_before_the_first_command(tmp_path: Path, bubblewrap_box: None) -> None:
+    """Processes of a sandbox have numbers in the order of their start: the agent, and four for each of two shells."""
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o711)
+    (tmp_path / "workspace").mkdir()
+    request = SandboxRequest("cost", "test", tmp_path, tmp_path / "workspace", "/workspace")
+    async with BubblewrapBackend().open(request) as sandbox:
+        found = (await sandbox.exec('echo $$; cd; pwd; stat -c "%a %u %g" . ; id -u')).stdout.decode().split()
+        number, home, mode, owner, group, user = found
+        assert int(number) <= 9
+        assert (home, mode, owner, group) == ("/tmp/home", "755", user, user)
