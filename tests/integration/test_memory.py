@@ -31,6 +31,7 @@ from swarm import (
     tool,
 )
 from swarm.agents.conversation import Conversation
+from swarm.budgets.budget import Budget
 from swarm.config import Capabilities
 from swarm.events import StageEnded
 from swarm.journal.parquet import write_parquet
@@ -209,6 +210,22 @@ async def test_an_agent_that_has_ended_leaves_nothing_for_the_garbage_collector(
             gc.enable()
     assert result.outcomes == {"completed": FEW}, result.answer
     assert left[0] - before <= 2, "conversations of agents that have ended"
+
+
+async def test_a_run_that_has_ended_is_not_kept_by_its_connections(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kept() -> int:
+        gc.collect()
+        return sum(isinstance(each, (Budget, SubTask)) for each in gc.get_objects())
+
+    async with opened(tmp_path, monkeypatch) as (endpoint, swarm):
+        before = kept()
+        for agents in (FEW, 1):
+            endpoint.agents = agents
+            result = await swarm.run(f"Look up {agents} items.")
+            assert result.outcomes == {"completed": agents}, result.answer
+        assert kept() == before
 
 
 def log_of(folder: Path, lines: int) -> Path:

@@ -18,6 +18,7 @@ from typing import NamedTuple, cast
 import anyio
 import httpx2
 
+from swarm.models.wire.apart import apart
 from swarm.models.wire.http1 import AnswerParser, BadAnswerError
 from swarm.models.wire.outgoing import Origin, connect_limit, head_of, is_near, origin_of
 
@@ -294,7 +295,7 @@ class DirectTransport(httpx2.AsyncBaseTransport):
                 raise httpx2.ConnectTimeout(f"no connection within {limit:g} s")
             try:
                 with anyio.fail_after(limit):
-                    connection = await self._open_connection(origin)
+                    connection = await apart(self._open_connection(origin))
                 connection.connect_s = time.monotonic() - began
                 if self._reached is not None and origin[0] == "http" and is_near(connection._transport):
                     self._reached(connection.connect_s)
