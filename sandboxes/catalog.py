@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
+import anyio.lowlevel
 
 from swarm.config import HOST_IMAGE
 from swarm.errors import SandboxError, UsageError
@@ -14,6 +16,9 @@ from swarm.protocols import SandboxBackend
 from swarm.sandboxes.docker.engine import connect
 from swarm.sandboxes.network.allowed import AllowList
 from swarm.sandboxes.opening import prove_opening
+from swarm.stopping import companions
+
+Beside = Callable[[], Coroutine[Any, Any, None]]
 
 NAMES = ("docker", "bubblewrap", "process")
 
@@ -23,9 +28,15 @@ _CHECK_S = 120.0
 
 @asynccontextmanager
 async def open_backend(
-    name: str, lease: Path, *, image: str = HOST_IMAGE, network: Sequence[str] = ()
+    name: str,
+    lease: Path,
+    *,
+    image: str = HOST_IMAGE,
+    network: Sequence[str] = (),
+    beside: Beside = anyio.lowlevel.checkpoint,
 ) -> AsyncIterator[SandboxBackend]:
-    """The backend of that name, proved to work here. `lease` and `network` as in `SandboxRequest`.
+    """The backend of that name, proved to work here. `lease` and `network` as in `SandboxRequest`. `beside`: what is
+    done while it is proved, and no longer.
 
     `auto` is docker where an engine answers within two seconds and a container can be opened, else bubblewrap; never
     `process`, which must be asked for. An image other than `host` can be had from docker alone.
@@ -41,17 +52,19 @@ async def open_backend(
     AllowList(network)  # what is wrong with it is told before anything is opened
     async with AsyncExitStack() as stack:
         if name == "auto":
-            yield await _first_that_works(stack, lease, image, network)
+            yield await _first_that_works(stack, lease, image, network, beside)
         else:
-            yield await _open(stack, name, lease, image, network)
+            yield await _open(stack, name, lease, image, network, beside)
 
 
 async def _open(
-    stack: AsyncExitStack, name: str, lease: Path, image: str, network: Sequence[str] = ()
+    stack: AsyncExitStack, name: str, lease: Path, image: str, network: Sequence[str], beside: Beside
 ) -> SandboxBackend:
     backend = await _make(stack, name, image)
     with anyio.move_on_after(_CHECK_S) as limit:
-        await backend.check(lease)
+        async with companions() as others:
+            others.start_soon(beside)
+            await backend.check(lease)
         if network:
             await prove_opening(backend, lease, network)
     if limit.cancelled_caught:
@@ -73,13 +86,15 @@ async def _make(stack: AsyncExitStack, name: str, image: str) -> SandboxBackend:
     return ProcessBackend()
 
 
-async def _first_that_works(stack: AsyncExitStack, lease: Path, image: str, network: Sequence[str]) -> SandboxBackend:
+async def _first_that_works(
+    stack: AsyncExitStack, lease: Path, image: str, network: Sequence[str], beside: Beside
+) -> SandboxBackend:
     reasons: list[str] = []
     for name in ("docker", "bubblewrap") if image == HOST_IMAGE else ("docker",):
         try:
             if name == "docker":
                 await _knock()
-            return await _open(stack, name, lease, image, network)
+            return await _open(stack, name, lease, image, network, beside)
         except SandboxError as error:
             reasons.append(f"{name}: {error.message}")
     raise SandboxError(

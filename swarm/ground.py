@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import anyio
+import anyio.lowlevel
 
 from swarm.config import RunConfig, home
 from swarm.protocols import SandboxBackend
@@ -44,9 +46,15 @@ class Grounds:
         return f"<Grounds: {', '.join(backend.name for backend in self._proved.values()) or 'nothing proved'}>"
 
     @asynccontextmanager
-    async def ground(self, run_id: str, config: RunConfig) -> AsyncIterator[Ground]:
+    async def ground(
+        self,
+        run_id: str,
+        config: RunConfig,
+        beside: Callable[[], Coroutine[Any, Any, None]] = anyio.lowlevel.checkpoint,
+    ) -> AsyncIterator[Ground]:
         """The ground of one run, for as long as the block lasts: nothing of its lease is left then. What runs left
-        behind that were killed is removed first, at times, in bounded time.
+        behind that were killed is removed first, at times, in bounded time. `beside`: what is done while a sandbox is
+        proved, which is mostly to wait for other processes, and no longer.
 
         Raises on entering:
             SandboxError: the sandbox cannot be used on this machine.
@@ -55,11 +63,11 @@ class Grounds:
         from swarm.sandboxes.leases.late import late_lease
 
         notice = await self.reap()
-        backend = await self._backend(config)
+        backend = await self._backend(config, beside)
         async with late_lease(home(os.environ), run_id) as lease:
             yield Ground(backend, lease.folder, lease.take, notice)
 
-    async def _backend(self, config: RunConfig) -> SandboxBackend:
+    async def _backend(self, config: RunConfig, beside: Callable[[], Coroutine[Any, Any, None]]) -> SandboxBackend:
         """The backend that a configuration names, or the given one; proved to work here when it is first asked for."""
         from swarm.sandboxes.catalog import open_backend
         from swarm.sandboxes.leases.lease import open_lease
@@ -74,7 +82,10 @@ class Grounds:
                         await self._given.check(lease.folder)
                         self._proved[wanted] = self._given
                     else:
-                        opening = open_backend(config.sandbox, lease.folder, image=config.image, network=config.network)
+                        image, network = config.image, config.network
+                        opening = open_backend(
+                            config.sandbox, lease.folder, image=image, network=network, beside=beside
+                        )
                         self._proved[wanted] = await self._stack.enter_async_context(opening)
             return self._proved[wanted]
 

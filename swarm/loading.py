@@ -32,7 +32,19 @@ the releases that were looked at: none of their modules asks its package for a n
 that only hand on names of their modules: of these a name brings its own module alone. Of another release nothing is
 put off, which costs half a second. `tests/unit/test_loading.py` looks at those that are locked."""
 
-_BEGUN_S = 0.01
+THE_LOOP = (
+    "requests",
+    "langchain_core.messages",
+    "langsmith.schemas",
+    "langsmith.run_trees",
+    "langgraph.checkpoint.sqlite.aio",
+    "langgraph.graph",
+    "swarm.loop",
+    "jsonschema",
+)
+"""The loop of a run and what reads the first answer: what takes long of what they import stands apart."""
+
+_OTHERS_S = 0.001
 _MANY = 50
 """Modules that are worth telling the collector of."""
 
@@ -83,13 +95,16 @@ def _checks_put_off() -> Iterator[None]:
                 root.model_config = _blocks.before
 
 
-async def load(module: str) -> None:
-    """Load a module lightly: a companion of work that waits for another process, which has to have begun by then."""
+async def load(*modules: str) -> None:
+    """Load modules lightly: a companion of work that waits for other processes, which has to have begun by then, and
+    goes on between one module and the next."""
     import anyio  # here only: whoever asks for the class of an error needs no event loop
 
-    await anyio.sleep(_BEGUN_S)
-    with suppress(ImportError), lightly():  # whoever needs it tells what is wrong with it
-        import_module(module)
+    for module in modules:
+        if module not in sys.modules:
+            await anyio.sleep(_OTHERS_S)
+            with suppress(ImportError), lightly():  # whoever needs it tells what is wrong with it
+                import_module(module)
 
 
 class _Blocks:

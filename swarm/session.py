@@ -36,7 +36,7 @@ from swarm.hiring import hired_worker
 from swarm.journal import redaction
 from swarm.journal.artifacts import Artifacts
 from swarm.journal.totals import Totals
-from swarm.loading import lightly, load
+from swarm.loading import THE_LOOP, lightly, load
 from swarm.mishap import fault_of
 from swarm.mission import Mission
 from swarm.models.providers import redactor_of
@@ -104,7 +104,7 @@ class Session:
             self._room = await open_room(*given, self.readings, self._sink, on_repository=tree)
             own = [*mission.parts.tools, *document_tools(self._room.library)]
             async with companions() as beside:
-                beside.start_soon(load, "swarm.loop")  # while this machine is asked what a sandbox is to show
+                beside.start_soon(load, *THE_LOOP)  # while this machine is asked what a sandbox is to show
                 workshop = await self._workshop()
             async with (
                 open_pool(workshop, mission.config.concurrency) as pool,

@@ -6,19 +6,20 @@ import os
 import random
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
+import anyio
 from pydantic import SecretStr
 
 from swarm.calls import StreamLimits
 from swarm.config import HOST_IMAGE, Price, RunConfig, home
-from swarm.errors import UsageError
+from swarm.errors import SwarmError, UsageError
 from swarm.hiring import shown_for_worker
 from swarm.journal.past import Past
-from swarm.loading import lightly
+from swarm.loading import THE_LOOP, lightly, load
 from swarm.models.admission.governor import Governor
 from swarm.models.admission.governors import open_governor
 from swarm.models.fitting.capabilities import Knowledge, given_by, knowledge_of
@@ -298,6 +299,22 @@ async def sandbox_site(backend: SandboxBackend, config: RunConfig, repo: Path | 
         "no isolation: --sandbox process runs commands as you, on this machine" if backend.name == "process" else ""
     )
     return Site(str(repo or _WORKDIR), Showing(find), notice)
+
+
+async def look_ahead(config: RunConfig, on_repository: bool) -> None:
+    """Modules that a run will need are loaded, and what its sandboxes show is looked for where that does not hang on a
+    repository: as far as it goes while somebody waits for something else."""
+
+    async def shown() -> None:
+        from swarm.sandboxes.toolchain import of_repository
+
+        with suppress(OSError, SwarmError):  # whoever needs it is told
+            await of_repository(None)
+
+    async with anyio.create_task_group() as group:
+        if config.image == HOST_IMAGE and not on_repository:
+            group.start_soon(shown)
+        group.start_soon(load, *THE_LOOP)
 
 
 def image_shipment(backend: SandboxBackend, config: RunConfig) -> Shipment | None:

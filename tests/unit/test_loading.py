@@ -12,11 +12,13 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
+import anyio
+import anyio.lowlevel
 import pytest
 from pydantic import BaseModel, ValidationError
 
 from swarm import loading
-from swarm.loading import lightly
+from swarm.loading import lightly, load
 
 BIG = """
 import time
@@ -195,6 +197,27 @@ print(len(sys.modules) - few, len(dir(package)))
     more, names = map(int, python(code).split())
     assert more > 3
     assert names > 8
+
+
+@pytest.mark.anyio
+async def test_modules_are_loaded_one_by_one_while_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("apart_a", "apart_b"):
+        (tmp_path / f"{name}.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(load, "no_such_module_at_all", "apart_a", "apart_b")
+            while "apart_a" not in sys.modules:
+                await anyio.lowlevel.checkpoint()
+            group.cancel_scope.cancel()
+        assert "apart_b" not in sys.modules, "whoever waited goes on between them"
+        await load("apart_a", "apart_b")
+        assert "apart_b" in sys.modules
+    finally:
+        for name in ("apart_a", "apart_b"):
+            sys.modules.pop(name, None)
 
 
 @pytest.fixture
