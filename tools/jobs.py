@@ -131,7 +131,7 @@ class Bench(AbstractAsyncContextManager["Bench"]):
         return number, output
 
     async def _run(self, job: Job, command: str) -> None:
-        text = f'd={FOLDER}; mkdir -p -m 700 "$d"; exec >"$d/job-{job.number}.log"; '
+        text = f'__swarm_d={FOLDER}; mkdir -p -m 700 "$__swarm_d"; exec >"$__swarm_d/job-{job.number}.log"; '
         text += script()
         try:
             with job.scope:

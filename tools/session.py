@@ -39,19 +39,26 @@ def script(body: str = "", *, name: str = "", keep: bool = False) -> str:
     """A script for the sandbox's shell that runs what comes on its standard input where the last command left off, as
     if typed; or, where there is a `body`, stores that input as file `name` of the folder and runs the body.
 
+    Where the sandbox's shell is bash already, no other is started.
+
     `body` sees the folder as `$1`; with `keep` the state is changed. Both streams come out as one; standard input is
     empty.
     """
-    store = f'cat >"$d/{name}" || exit 1; ' if body else ""
+    store = f'cat >"$__swarm_d/{name}" || exit 1; ' if body else ""
+    kept = f'__swarm_d={FOLDER}; [ -d "$__swarm_d" ] || mkdir -p -m 700 "$__swarm_d"; {store}exec 2>&1; '
     runs = {}
     for shell, read, clear in (("bash", "IFS= read -rd '' __swarm_text", _CLEAR), ("sh", "__swarm_text=$(cat)", "")):
         # Read before the variables are restored, which may leave no PATH to find `cat`.
         load = "" if body else f"{read}; exec </dev/null; "
         inner = load + _RESTORE.format(clear=clear) + (_KEEP if keep else "") + (body or _TYPED)
-        runs[shell] = f'exec {shell} -c {shlex.quote(inner)} {shell} "$d"' + (" </dev/null" if body else "")
+        runs[shell] = ("exec </dev/null; " if body else "") + inner
+    here = f'set -- "$__swarm_d"; unset __swarm_d REPLY; {runs["bash"]}'
+    exec_sh, exec_bash = (
+        f'exec {shell} -c {shlex.quote(runs[shell])} {shell} "$__swarm_d"' for shell in ("sh", "bash")
+    )
     return (
-        f'd={FOLDER}; [ -d "$d" ] || mkdir -p -m 700 "$d"; {store}exec 2>&1; '
-        f"if command -v bash >/dev/null; then {runs['bash']}; else {runs['sh']}; fi"
+        f'{kept}if [ -n "$BASH_VERSION" ]; then eval {shlex.quote(here)}; '
+        f"elif command -v bash >/dev/null; then {exec_bash}; else {exec_sh}; fi"
     )
 
 

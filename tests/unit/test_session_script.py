@@ -45,6 +45,20 @@ def test_a_command_that_needs_no_program_starts_none(programs: Path, state: Path
         assert run('echo "$SEEN $PWD"; exit 3', programs, state) == (3, f"{number} {state.parent}\n")
 
 
+def test_a_shell_that_is_bash_starts_no_other(tmp_path: Path, state: Path) -> None:
+    """None could be found; and nothing of ours is left in it for the command to see."""
+    bash = shutil.which("bash") or pytest.skip("no bash here")
+    env = {"PATH": str(tmp_path), "TMPDIR": str(state.parent)}
+    for command, said in (
+        ("export KEPT=1; words=(one two); echo $0 $# ${words[1]}", "bash 0 two\n"),
+        ("echo $KEPT ${words-gone}; compgen -v __swarm_d; compgen -v REPLY", "1 gone\n"),
+        ("echo\necho $LINENO", "\n2\n"),
+    ):
+        words = [bash, "-c", 'REPLY=x; eval "$1"', "bash", script(keep=True)]
+        done = subprocess.run(words, input=command, env=env, capture_output=True, text=True)
+        assert (done.stdout, done.stderr) == (said, "")
+
+
 def test_what_was_kept_before_stays_whole(programs: Path, state: Path) -> None:
     assert run("export KEPT=1", programs, state) == (0, "")
     at_once, as_it_is_kept = "kill -9 $$", "command() { kill -9 $$; }"  # the latter between the state and `now`
