@@ -6,6 +6,7 @@ import gc
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
 from threading import Lock, RLock
@@ -136,12 +137,19 @@ class _LateFinder:
     def _known(self, fullname: str) -> bool:
         if fullname not in self._packages:
             return False
-        from importlib.metadata import PackageNotFoundError, version
-
         name, release = self._packages[fullname]
-        with suppress(PackageNotFoundError):
-            return f"{version(name)}.".startswith(release)
-        return False
+        return f"{_version(name)}.".startswith(release)
+
+
+@cache
+def _version(name: str) -> str:
+    """Of what is installed by that name, empty where it is not: its description is read in whole for that."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
 
 
 class _LateLoader:

@@ -40,7 +40,6 @@ from swarm.loading import THE_LOOP, lightly, load
 from swarm.mishap import fault_of
 from swarm.mission import Mission
 from swarm.models.providers import redactor_of
-from swarm.orchestrators.parl import Bench, ParlOrchestrator, own_schemas
 from swarm.orchestrators.plan import PlanOrchestrator
 from swarm.orchestrators.single import SingleOrchestrator
 from swarm.places.outbox import write_patch, write_unmerged
@@ -55,8 +54,7 @@ from swarm.scheduling.controls import Command
 from swarm.scheduling.stragglers import StragglerPolicy
 from swarm.scheduling.width import Width
 from swarm.stopping import Stops, companions
-from swarm.teams import Staff, Teams
-from swarm.types import AgentLimits, Role
+from swarm.types import AgentLimits, JsonObject, Role
 from swarm.verdict import orchestrators_end
 from swarm.wiring import Tree, document_tools, open_toolkit, sandbox_site, take_snapshot, working_copies
 
@@ -233,6 +231,11 @@ class Session:
     ) -> AsyncIterator[tuple[Trajectory, Orchestrator]]:
         mission, config = self._mission, self._mission.config
         custom, parl = mission.parts.orchestrator, config.mode == "parl"
+        own: list[JsonObject] = []
+        if parl and not custom:
+            from swarm.orchestrators.parl import Bench, ParlOrchestrator, own_schemas
+
+            own = list(own_schemas(tools))
         system = "" if custom else mission.prompts["orchestrator" if parl else "planner"]
         started = AgentStarted(
             trajectory_id=ORCHESTRATOR,
@@ -241,7 +244,7 @@ class Session:
             trainable=desk.line.learns,
             model=desk.line.service.name,
             system_prompt_sha256=sha256(system),
-            tools=list(own_schemas(tools)) if parl and not custom else [],
+            tools=own,
             max_steps=config.max_orchestrator_steps if parl else 0,
         )
         async with open_trajectory(self._sink, started) as trajectory:
@@ -278,8 +281,12 @@ class Session:
         terms = Terms(mission.task, mission.single, config.test, limits, mission.prompts, self._tree, guidance)
         briefing, width = Briefing(terms, self._sink), Width(config.concurrency)
         stragglers = StragglerPolicy(config.straggler_factor, least_s=config.straggler_seconds, hedge=config.hedge)
-        staff = Staff(briefing, self.headcount, width, self._sink, self._tree, stragglers, mission.controls)
-        leads = Teams(staff, config.max_depth) if config.max_depth > 1 else None
+        leads = None
+        if config.max_depth > 1:
+            from swarm.teams import Staff, Teams
+
+            staff = Staff(briefing, self.headcount, width, self._sink, self._tree, stragglers, mission.controls)
+            leads = Teams(staff, config.max_depth)
         worker = await hired_worker(config, mission.prompts["worker"], self._artifacts)
         given_here = (pool, line, tools, parent, shared, self._context, self._pace, leads)
         local = LocalExecutor(*given_here, auditor=self._room.auditor, worker=worker)

@@ -166,7 +166,6 @@ async def open_model(
     """A model with its window: where it was `told` that it is served, else as the configuration says."""
     with lightly():
         from swarm.models.fitting.fitted import FittedModel
-        from swarm.models.router import RoutedModel
         from swarm.models.warmth import WarmedModel
         from swarm.models.wire.client import OpenAIModel, open_client
 
@@ -183,7 +182,11 @@ async def open_model(
         caches = config.warm_prefix and where.model != EMBEDDED
         replicas.append(WarmedModel(service) if caches else service)
     window = window_of([knowledge for _, knowledge in places])
-    return RoutedModel(replicas) if len(replicas) > 1 else replicas[0], window
+    if len(replicas) == 1:
+        return replicas[0], window
+    from swarm.models.router import RoutedModel
+
+    return RoutedModel(replicas), window
 
 
 async def _places(stack: AsyncExitStack, name: str, config: RunConfig) -> list[tuple[Endpoint, Knowledge]]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from swarm.documents.audit import Auditor
 from swarm.protocols import Sandbox
 from swarm.types import AgentSpec, JsonObject, ToolErrorKind, ToolResult, ToolStatus
+
+if TYPE_CHECKING:
+    from swarm.documents.audit import Auditor
 
 
 class _Tools(Protocol):

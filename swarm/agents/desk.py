@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
@@ -14,11 +14,13 @@ from swarm.agents.conversation import Conversation, Line
 from swarm.agents.trajectory import open_trajectory, sha256
 from swarm.calls import ModelReply
 from swarm.config import RunConfig
-from swarm.documents.audit import Auditor
 from swarm.events import AgentStarted
 from swarm.prompts.texts import Prompts, own_prompts
 from swarm.protocols import EventSink
 from swarm.types import JsonObject, Message, Outcome, Role
+
+if TYPE_CHECKING:
+    from swarm.documents.audit import Auditor
 
 
 class Dialogue(Protocol):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
 from swarm.documents.attaching import attach
-from swarm.documents.audit import Auditor
 from swarm.documents.library import Library, Pictures
 from swarm.documents.overview import overview
 from swarm.documents.readings import Readings
@@ -17,6 +17,9 @@ from swarm.errors import MachineError
 from swarm.events import Notice
 from swarm.protocols import EventSink
 from swarm.result import CitedDocument, Sources, UnsupportedClaim
+
+if TYPE_CHECKING:
+    from swarm.documents.audit import Auditor
 
 _LONGEST_CLAIM = 500
 
@@ -65,6 +68,8 @@ async def open_room(
     library = await attach(paths, folder, readings.attached, sink)
     if library is None:
         return ReadingRoom()
+    from swarm.documents.audit import Auditor  # most runs have no documents
+
     readings.attached = library.attached
     pictures = await anyio.to_thread.run_sync(library.pictures)
     auditor = Auditor(library, readings, on_repository=on_repository)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from swarm.agents.agent import AgentLoop, LoopEnd, ToolBox, ToolKit, ToolUser
 from swarm.agents.checkpoints import Keeper, Pace
@@ -15,7 +15,6 @@ from swarm.agents.landing import Landing
 from swarm.agents.late import LatePlace, open_place
 from swarm.agents.trajectory import LIMITS, Trajectory, open_trajectory, sha256
 from swarm.budgets.funds import attempt_budget, group_budget
-from swarm.documents.audit import Auditor
 from swarm.documents.library import with_pictures
 from swarm.events import AgentEnded, AgentStarted, Notice
 from swarm.executors.leads import Leads, Post
@@ -26,6 +25,9 @@ from swarm.places.pool import Place, Pool
 from swarm.protocols import EventSink, Pausable, Sandbox, Seat, WorkingCopy
 from swarm.scheduling.stragglers import FINISH_WORK
 from swarm.types import AgentResult, AgentSpec, Message, Outcome, Role
+
+if TYPE_CHECKING:
+    from swarm.documents.audit import Auditor
 
 
 class Seats(Protocol):
