@@ -3,9 +3,9 @@
 import sys
 
 try:
-    from swarm.cli.main import main
+    from swarm.cli.main import command
 
-    code = main()
+    code = command()
 except KeyboardInterrupt:  # while it was being imported
     code = 130
 sys.exit(code)

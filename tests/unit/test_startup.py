@@ -52,6 +52,19 @@ def test_a_command_loads_no_other(tmp_path: Path) -> None:
     assert not loaded & {f"swarm.cli.{name}" for name in ("run", "doctor", "image", "completion")}
 
 
+def test_what_a_command_leaves_behind_is_not_gone_through_at_its_end(tmp_path: Path) -> None:
+    code = (
+        "import gc, sys; from swarm.cli.main import command; sys.argv = ['swarm', 'runs', '--json']\n"
+        "before = gc.get_freeze_count(); done = command(); print(done, before, gc.get_freeze_count())"
+    )
+    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "SWARM_HOME": str(tmp_path)}
+    root = Path(__file__).parents[2]
+    told = subprocess.run([sys.executable, "-c", code], cwd=root, env=env, capture_output=True, text=True).stdout
+    done, before, frozen = map(int, told.split())
+    assert (done, before) == (0, 0)
+    assert frozen > 5000
+
+
 def test_listing_runs_needs_no_model_library(tmp_path: Path) -> None:
     loaded = imported_by(["runs"], tmp_path)
     assert not loaded & {"openai", "langgraph", "langchain_core", "docker", "httpx", "httpx2", "starlette", "uvicorn"}
