@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import random
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import anyio
+import anyio.to_thread
 from pydantic import SecretStr
 
 from swarm.calls import StreamLimits
@@ -305,8 +307,9 @@ async def sandbox_site(backend: SandboxBackend, config: RunConfig, repo: Path | 
 
 
 async def look_ahead(config: RunConfig, on_repository: bool) -> None:
-    """Modules that a run will need are loaded, and what its sandboxes show is looked for where that does not hang on a
-    repository: as far as it goes while somebody waits for something else."""
+    """Modules that a run will need are loaded, and what its clients tell and its sandboxes show of this machine is
+    looked for, the latter where it does not hang on a repository: as far as it goes while somebody waits for something
+    else."""
 
     async def shown() -> None:
         from swarm.sandboxes.toolchain import of_repository
@@ -314,9 +317,13 @@ async def look_ahead(config: RunConfig, on_repository: bool) -> None:
         with suppress(OSError, SwarmError):  # whoever needs it is told
             await of_repository(None)
 
+    async def told() -> None:
+        await anyio.to_thread.run_sync(platform.platform)  # starts a program, and remembers what it said
+
     async with anyio.create_task_group() as group:
         if config.image == HOST_IMAGE and not on_repository:
             group.start_soon(shown)
+        group.start_soon(told)
         group.start_soon(load, *THE_LOOP)
 
 

@@ -19,7 +19,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 import anyio.from_thread
@@ -29,8 +29,10 @@ from swarm.errors import MachineError
 from swarm.removal import remove_tree
 from swarm.sandboxes.copies.checkouts import Checkouts, Owner
 from swarm.sandboxes.copies.layering import Kind, Layering, State, best, layering
-from swarm.sandboxes.git.repository import GitRepository, plain_store
 from swarm.shortage import remedy_for, told
+
+if TYPE_CHECKING:
+    from swarm.sandboxes.git.repository import GitRepository
 
 CLEANUP_SECONDS = 30.0
 T = TypeVar("T")
@@ -164,6 +166,8 @@ class Layers:
                 if self._kind is None:
                     self._kind = await _work(lambda _: best(self._lease))
                 if self._repository is None:
+                    from swarm.sandboxes.git.repository import plain_store
+
                     self._repository = await _work(lambda _: plain_store(self._shared / "states.git"))
                 self._layering = layering(self._kind)
         assert self._repository is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -74,5 +75,7 @@ async def test_what_sandboxes_show_is_asked_ahead_where_it_is_known_what_to_ask(
         raise OSError("no processes left")
 
     monkeypatch.setattr(toolchain, "of_repository", of_repository)
+    monkeypatch.setattr(platform, "_platform_cache", {})
     await look_ahead(RunConfig(image=image, sandbox="docker"), on_repository)
+    assert platform._platform_cache, "what clients tell of this machine"  # type: ignore[attr-defined]
     assert calls == [None] * asked, "and what is wrong with it is told to whoever needs it"

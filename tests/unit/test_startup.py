@@ -128,7 +128,7 @@ def test_a_first_answer_loads_no_more_than_it_needs(tmp_path: Path) -> None:
     assert {"openai", "langgraph.graph.state", "langsmith.run_trees", "swarm.loop"} <= loaded
     asides = {"langgraph_sdk.client", "langsmith.types.run", "openai.types.responses.response", "openai.types.beta"}
     asides |= {"openai.types.chat.chat_completion", "swarm.merging.queue", "swarm.gating.gate"}
-    asides |= {"swarm.sandboxes.docker.backend", "swarm.sandboxes.git.workspace", "swarm.models.router", "swarm.teams"}
+    asides |= {"swarm.sandboxes.docker.backend", "swarm.sandboxes.git.repository", "swarm.models.router", "swarm.teams"}
     asides |= {"swarm.orchestrators.parl", "swarm.documents.audit"}
     assert not loaded & asides
     unused = HEAVY - {"openai", "langgraph", "langchain_core", "httpx2", "jsonschema", "pydantic", "requests"}
