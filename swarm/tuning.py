@@ -1,4 +1,5 @@
-"""For whoever owns the process: what no library may set by itself. `swarm run` and `swarm resume` do it for theirs."""
+"""For whoever owns the process: what no library may set by itself. `swarm run`, `swarm resume` and `swarm eval` do it
+for theirs."""
 
 from __future__ import annotations
 
@@ -14,9 +15,9 @@ YOUNG = 20_000
 
 
 def has_fast_loop() -> bool:
-    """Whether uvloop can be used, which takes some tenths less CPU than the event loop of Python: `swarm run` and
-    `swarm resume` do where it is installed (`pip install 'swarm[speed]'`). A program that embeds swarm chooses its own:
-    `anyio.run(main, backend_options={"use_uvloop": True})`."""
+    """Whether uvloop can be used, which takes some tenths less CPU than the event loop of Python: `swarm run`, `swarm
+    resume` and `swarm eval` do where it is installed (`pip install 'swarm[speed]'`). A program that embeds swarm
+    chooses its own: `anyio.run(main, backend_options={"use_uvloop": True})`."""
     return sys.platform != "win32" and find_spec("uvloop") is not None
 
 

@@ -19,6 +19,7 @@ from swarm.evals.runner.evaluation import Halt, Width
 from swarm.evals.runner.whole import Asked, evaluate
 from swarm.evals.suite import Ended, Instance, Ready, Verdict
 from swarm.result import RunResult
+from swarm.tuning import has_fast_loop, quiet_collector, spare_arrow
 
 TASK = "VALUE in pkg/mod_7.py is 7, and should be 8. Mend it."
 
@@ -64,9 +65,10 @@ async def main(url: str, repo: str, out: str, number: int, workers: int, sandbox
         {"mode": "single", "model": "script", "base_url": [url], "api_key": "none", "sandbox": sandbox}
     )
     asked = Asked(width=Width(workers=workers))
-    done = await evaluate(
-        Copies(Path(repo), number, image), ways(config), Path(out), asked, Halt(), lambda line, progress: None
-    )
+    with quiet_collector():  # as `swarm eval` does, and the event loop below
+        done = await evaluate(
+            Copies(Path(repo), number, image), ways(config), Path(out), asked, Halt(), lambda line, progress: None
+        )
     counted = done.progress.count()
     print(f"{counted}; {done.message}")
     sys.exit(0 if done.exit_code == 0 and counted.resolved == number else 1)
@@ -74,4 +76,6 @@ async def main(url: str, repo: str, out: str, number: int, workers: int, sandbox
 
 if __name__ == "__main__":
     url, repo, out, number, workers, sandbox, *image = sys.argv[1:]
-    anyio.run(main, url, repo, out, int(number), int(workers), sandbox, image[0] if image else None)
+    spare_arrow()
+    given = (url, repo, out, int(number), int(workers), sandbox, image[0] if image else None)
+    anyio.run(main, *given, backend_options={"use_uvloop": has_fast_loop()})

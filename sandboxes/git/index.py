@@ -17,6 +17,10 @@ _FLAGS = struct.Struct(">H")
 _EXTENDED = 0x4000
 _STAGE = 0x3000
 _GITLINK = 0o160000
+_LINK_MODE = _GITLINK.to_bytes(4, "big")
+_NOT_ALL = (b"sdir", b"link")
+"""Names of the parts by which an index says that folders stand in it for all below, or that there is more elsewhere."""
+
 _LOW = 0xFFFFFFFF
 
 
@@ -45,6 +49,12 @@ def listed(index: Path) -> tuple[list[bytes], dict[bytes, str]]:
         else:
             files.append(entry.path)
     return files, links
+
+
+def may_hold_links(index: Path) -> bool:
+    """Whether there may be submodules in an index; where it says no, there is none. It is not taken apart for that."""
+    data = index.read_bytes() if index.exists() else b""
+    return any(part in data for part in (_LINK_MODE, *_NOT_ALL))
 
 
 def restat(index: Path, folder: Path, *, source: Path | None = None, only: Collection[bytes] | None = None) -> int:

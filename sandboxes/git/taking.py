@@ -13,6 +13,7 @@ from swarm.errors import MachineError, UsageError
 from swarm.sandboxes.git import lfs
 from swarm.sandboxes.git.apart import Apart, Module, module, quoted_line
 from swarm.sandboxes.git.command import Finished, Git, one_line, own_git, quoted, user_git, without_filters
+from swarm.sandboxes.git.index import may_hold_links
 from swarm.sandboxes.git.nested import EXCLUDED
 from swarm.sandboxes.git.opened import NoRepository, Opened, opened
 from swarm.sandboxes.git.trees import FOLDER, GITLINK, Entry, links_of, replaced
@@ -107,7 +108,8 @@ def _recorded(user: Opened, git: Git, store: Path) -> tuple[str, dict[bytes, str
     }
     try:
         refused = _add(git, store, env)
-        entries = git.run("ls-files", "-z", "--stage", env=env).parts
+        listed = user.partial or may_hold_links(index)
+        entries = git.run("ls-files", "-z", "--stage", env=env).parts if listed else []
         links = links_of(entries)
         absent = _absent(store, entries) if user.partial else []
         if absent:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from swarm.tuning import YOUNG, quiet_collector
+from swarm.cli.evals.foreground import foreground
+from swarm.errors import MachineError
+from swarm.tuning import YOUNG, has_fast_loop, quiet_collector
 
 
 @pytest.fixture(autouse=True)
@@ -48,3 +53,20 @@ def test_arrow_takes_its_memory_from_the_c_library_unless_somebody_says_otherwis
         code = f"NAME = 'ARROW_DEFAULT_MEMORY_POOL'; {told.format(said)}; print(a.default_memory_pool().backend_name)"
         found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         assert found.stdout.strip() == backend
+
+
+def test_an_evaluation_runs_as_a_run_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the fast event loop where there is one, with a quiet collector, and Arrow's memory from the C library."""
+    monkeypatch.setenv("ARROW_DEFAULT_MEMORY_POOL", "")  # put back at the end as it was
+    monkeypatch.delenv("ARROW_DEFAULT_MEMORY_POOL")
+    found: list[object] = []
+
+    async def work(halt: Any, observe: Any) -> Any:
+        found.append(type(asyncio.get_running_loop()).__module__.partition(".")[0])
+        found.append(gc.get_threshold()[0])
+        raise MachineError("seen")
+
+    with pytest.raises(MachineError, match="seen"):
+        foreground(work, json=True)
+    assert found == ["uvloop" if has_fast_loop() else "asyncio", YOUNG]
+    assert os.environ["ARROW_DEFAULT_MEMORY_POOL"] == "system"

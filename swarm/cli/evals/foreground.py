@@ -21,6 +21,7 @@ from swarm.cli.text import line
 from swarm.errors import MachineError, SwarmError
 from swarm.evals.runner.evaluation import Halt, Why
 from swarm.evals.runner.tally import Count, count, failures
+from swarm.tuning import has_fast_loop, quiet_collector, spare_arrow
 
 if TYPE_CHECKING:
     from swarm.cli.evals.common import Work
@@ -41,8 +42,9 @@ def foreground(work: Work, *, json: bool) -> int:
         SwarmError: it could not be begun, or a file of it cannot be written.
     """
     allow_many_open_files()
+    spare_arrow()
     with ends_in_order():
-        found = anyio.run(_run, work, json)
+        found = anyio.run(_run, work, json, backend_options={"use_uvloop": has_fast_loop()})
     with ends_in_order():
         _tell(found, json=json)
         return found.exit_code
@@ -66,7 +68,7 @@ async def _run(work: Work, json: bool) -> Evaluated:
         async with anyio.create_task_group() as drawing:
             drawing.start_soon(display.run)
             try:
-                with at_work:
+                with at_work, quiet_collector():
                     results.append(await work(halt, display.observe))
             except Exception as error:  # noqa: BLE001  raised below: by itself, not in a group
                 failure = error
