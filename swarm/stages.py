@@ -215,7 +215,7 @@ def spare(plan: Plan, useful: Collection[str]) -> set[str]:
     return {s.id for s in plan.subtasks if s.group in enough and s.id not in useful}
 
 
-def edges(plan: Plan) -> dict[str, list[str]]:
+def edges(plan: Plan) -> dict[str, Sequence[str]]:
     """What each sub-task of a plan, and each group, waits for within the plan. A group waits for its members."""
     nodes: dict[str, list[str]] = {subtask.id: [] for subtask in plan.subtasks}
     nodes |= {subtask.group: [] for subtask in plan.subtasks if subtask.group}
@@ -223,4 +223,4 @@ def edges(plan: Plan) -> dict[str, list[str]]:
         nodes[subtask.id] += [other for other in dict.fromkeys(subtask.depends_on) if other in nodes]
         if subtask.group:
             nodes[subtask.group].append(subtask.id)
-    return nodes
+    return {node: tuple(others) for node, others in nodes.items()}

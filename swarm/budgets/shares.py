@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 
 from swarm.budgets.budget import Budget, Terms
@@ -36,7 +37,7 @@ def steps_before(stage: Budget, subtask_id: str) -> tuple[int, int]:
 
 
 def _name(node: str) -> str:
-    return f"sub-task {node}"
+    return sys.intern(f"sub-task {node}")  # five places keep it for each of thousands
 
 
 class Shares:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from swarm.events import (
@@ -59,7 +59,7 @@ class Fold:
         self._open_gates: list[tuple[GateRun, Mark]] = []
         self._evicted: dict[str, PatchMerged] = {}
         self._origins: dict[str, str] = {}
-        self._needs: dict[int, dict[str, list[str]]] = {}
+        self._needs: dict[int, dict[str, Sequence[str]]] = {}
         self._paused: Mark | None = None
         self._next_seq = 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
+from typing import Protocol
 
 import anyio
 
@@ -34,23 +35,42 @@ class Verdict(Enum):
     """The other attempt may still do better."""
 
 
+class Cancellable(Protocol):
+    """A task, or a block of one."""
+
+    def cancel(self) -> None: ...
+
+
 @dataclass(slots=True, eq=False)
 class Attempt:
     """One attempt at work. `began` is on the loop's clock; `told` that it was asked to finish, `stopped` that someone
-    ended it."""
+    ended it, `cancelled` that it is to end, and nothing else with it."""
 
     number: int
     began: float
-    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     steering: Steering = field(default_factory=Steering)
     trajectory_id: str = ""
     told: bool = False
     stopped: bool = False
+    cancelled: bool = False
+    _where: Cancellable | None = None
+
+    def runs_in(self, where: Cancellable) -> None:
+        """It is made there, and by nobody else."""
+        self._where = where
+        if self.cancelled:
+            where.cancel()
+
+    def cancel(self) -> None:
+        """End it, or do not let it begin."""
+        self.cancelled = True
+        if self._where is not None:
+            self._where.cancel()
 
     def stop(self) -> None:
         """Someone ends it."""
         self.stopped = True
-        self.scope.cancel()
+        self.cancel()
 
     @property
     def seconds(self) -> float:
@@ -69,7 +89,7 @@ class Job:
     hedged: bool = False
     result: AgentResult | None = None
     untold: bool = False
-    _lost: list[AgentResult] = field(default_factory=list)
+    _lost: tuple[AgentResult, ...] = ()
     _errored: int = 0
 
     @property
@@ -94,7 +114,7 @@ class Job:
         if result.outcome is Outcome.COMPLETED:
             self.result = result
             return Verdict.OVER
-        self._lost.append(result)
+        self._lost += (result,)
         if self.running:
             return Verdict.WAIT
         self._errored += may_pass(result)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from itertools import islice
@@ -129,10 +129,10 @@ class Progress:
         self._plan = plan
         self._ids = {subtask.id for subtask in plan.subtasks}
         self._group = {subtask.id: subtask.group for subtask in plan.subtasks}
-        self._dependents: Mapping[str, list[str]] = {node: [] for node in self.edges}
+        self._dependents: dict[str, list[str]] = {}
         for node, others in self.edges.items():
             for other in others:
-                self._dependents[other].append(node)
+                self._dependents.setdefault(other, []).append(node)
         self._waits = {node: len(others) for node, others in self.edges.items()}
         self._good: dict[str, bool] = {}
 
@@ -160,7 +160,7 @@ class Progress:
                 continue
             self._good[node] = good
             ended += self._group_ends(node, found) if self._group.get(node) else []
-            for other in self._dependents[node]:
+            for other in self._dependents.get(node, ()):
                 self._waits[other] -= 1
                 if other in self._ids and self._waits[other] == 0 and not (other in self._good or other in found.spare):
                     bad = [need for need in self.edges[other] if not self._good[need]]

@@ -149,7 +149,7 @@ class Scheduler:
                 if job.over or len(job.running) != 1:
                     continue
                 self._notice(job.running[0], f"{job.subtask.id} is late: a second attempt is made beside it", "info")
-            agents.start_soon(self._work, job, self._begin(job))
+            self._start(agents, job, self._begin(job))
 
     def _hedge(self, job: Job) -> None:
         self._hedges.append(job)
@@ -183,24 +183,35 @@ class Scheduler:
                 job.hedged = job.hedged or bool(job.running)
                 begun[turn.trajectory_id] = job, self._begin(job, turn)
             elif turn.trajectory_id in begun:
-                await self._work(*begun.pop(turn.trajectory_id))
+                job, attempt = begun.pop(turn.trajectory_id)
+                with anyio.CancelScope() as scope:
+                    attempt.runs_in(scope)
+                    await self._work(job, attempt)
         for job, attempt in begun.values():
-            agents.start_soon(self._work, job, attempt)  # ends at once where it was cancelled by now
+            self._start(agents, job, attempt)  # ends at once where it was cancelled by now
+
+    def _start(self, agents: TaskGroup, job: Job, attempt: Attempt) -> None:
+        attempt.runs_in(agents.start_soon(self._work, job, attempt))
 
     async def _work(self, job: Job, attempt: Attempt) -> None:
         """One attempt from its place to its verdict."""
-        result: AgentResult | None = None
+        handed = [self._jobs[i].result for i in self._progress.handed(job.subtask.id)]
         try:
-            with attempt.scope:
-                result = await self._try(job, attempt)
-        except anyio.get_cancelled_exc_class():  # the whole stage ends
-            job.cut(attempt, without_work(job.subtask, attempt.trajectory_id, Outcome.CANCELLED, "cancelled"))
-            raise
+            spec = await self._prepare(job.subtask, attempt.number, [result for result in handed if result])
+            spec = replace(spec, steering=attempt.steering)
+            attempt.trajectory_id = spec.trajectory_id
+            result = await self._executor.run(spec)
+        except (BudgetExhausted, MachineError, OSError) as error:  # whatever fails that is not the work
+            result = self._broken(job, attempt, error)
+        except anyio.get_cancelled_exc_class():
+            result = without_work(job.subtask, attempt.trajectory_id, Outcome.CANCELLED, "cancelled")
+            if not attempt.cancelled:  # the whole stage ends
+                job.cut(attempt, result)
+                raise
         finally:
             del self._at_work[attempt]
             self._width.give()
             self._changed.set()
-        result = result or without_work(job.subtask, "", Outcome.CANCELLED, "cancelled")  # None: it alone was
         if result.outcome is Outcome.COMPLETED:
             self._took.observe(job.subtask.kind, anyio.current_time() - attempt.began)
             self._lateness.completed(attempt, job.subtask.kind)
@@ -218,23 +229,16 @@ class Scheduler:
         if job.over and not job.running:
             self._tell_skipped(job)
 
-    async def _try(self, job: Job, attempt: Attempt) -> AgentResult:
-        handed = [self._jobs[i].result for i in self._progress.handed(job.subtask.id)]
-        try:
-            spec = await self._prepare(job.subtask, attempt.number, [result for result in handed if result])
-            spec = replace(spec, steering=attempt.steering)
-            attempt.trajectory_id = spec.trajectory_id
-            return await self._executor.run(spec)
-        except BudgetExhausted as unpaid:
-            late = unpaid.what == "seconds"
-            outcome = Outcome.TIMED_OUT if late else Outcome.BUDGET_EXHAUSTED
-            return without_work(job.subtask, "", outcome, unpaid.message, UNPAID)
-        except (MachineError, OSError) as broken:  # whatever fails that is not the work
-            if isinstance(broken, JournalError) or (isinstance(broken, EndpointError) and broken.kind in FATAL):
-                self._fault = self._fault or broken
-            else:
-                self._notice(attempt, f"{job.subtask.id}: {broken}", "warning")
-            return without_work(job.subtask, attempt.trajectory_id, Outcome.ERRORED, str(broken))
+    def _broken(self, job: Job, attempt: Attempt, error: BudgetExhausted | MachineError | OSError) -> AgentResult:
+        """The result of an attempt that could not be paid, or that the machine ended."""
+        if isinstance(error, BudgetExhausted):
+            outcome = Outcome.TIMED_OUT if error.what == "seconds" else Outcome.BUDGET_EXHAUSTED
+            return without_work(job.subtask, "", outcome, error.message, UNPAID)
+        if isinstance(error, JournalError) or (isinstance(error, EndpointError) and error.kind in FATAL):
+            self._fault = self._fault or error
+        else:
+            self._notice(attempt, f"{job.subtask.id}: {error}", "warning")
+        return without_work(job.subtask, attempt.trajectory_id, Outcome.ERRORED, str(error))
 
     def _settle(self, job: Job) -> None:
         """A sub-task has its result: whatever else works on it ends, and what follows from it happens."""
@@ -252,7 +256,7 @@ class Scheduler:
 
     def _end_attempts(self, job: Job) -> None:
         for attempt in job.running:
-            attempt.scope.cancel()
+            attempt.cancel()
 
     def _give(self, job: Job, outcome: Outcome, reason: str, stop: str = "") -> None:
         """A result without work. It is told when nothing works on the sub-task any more."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from anyio import wait_all_tasks_blocked
 from hypothesis import given
@@ -20,7 +21,7 @@ from swarm.budgets.budget import Budget
 from swarm.budgets.levels import Limits
 from swarm.calls import ModelReply, ModelRequest
 from swarm.retry import RetryPolicy
-from swarm.scheduling.attempts import ATTEMPTS, Job, Verdict
+from swarm.scheduling.attempts import ATTEMPTS, Attempt, Job, Verdict
 from swarm.scheduling.controls import Command, Controls
 from swarm.scheduling.ordering import Durations, Queue
 from swarm.scheduling.plan_graph import Progress, problems
@@ -274,3 +275,38 @@ async def test_controls_tell_each_use_and_what_holds_already() -> None:
     assert [command.action for command in heard] == ["pause", "concurrency", "resume", "stop_agent"]
     with pytest.raises(ValueError, match="pause"):
         controls.set_concurrency(0)
+
+
+async def test_an_attempt_that_was_cancelled_before_it_had_a_task_does_not_begin() -> None:
+    attempt, begun = Attempt(1, 0.0), list[bool]()
+    attempt.cancel()
+    with anyio.CancelScope() as scope:
+        attempt.runs_in(scope)
+        await anyio.lowlevel.checkpoint()
+        begun.append(True)
+    assert attempt.cancelled
+    assert not begun
+
+
+async def test_an_attempt_that_is_cancelled_ends_its_task_and_no_other() -> None:
+    attempt = Attempt(1, 0.0)
+    async with anyio.create_task_group() as group:
+        task = group.start_soon(anyio.sleep_forever)
+        attempt.runs_in(task)
+        beside = group.start_soon(anyio.sleep, 0.01)
+        await wait_all_tasks_blocked()
+        attempt.stop()
+    assert attempt.stopped
+    assert task.status is task.Status.CANCELLED
+    assert beside.status is beside.Status.FINISHED
+
+
+def test_sub_tasks_of_thousands_share_what_is_the_same_for_all() -> None:
+    plan = Plan(subtasks=(task("a"), task("b"), task("c", "a")))
+    first, second, third = plan.subtasks
+    assert first.model_fields_set is second.model_fields_set
+    waits = edges(plan)
+    assert waits == {"a": (), "b": (), "c": ("a",)}
+    assert first == task("a")
+    assert third.model_copy(update={"kind": "k"}).kind == "k"
+    assert SubTask.model_fields.keys() == first.model_fields_set
