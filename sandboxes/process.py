@@ -104,11 +104,13 @@ class ProcessBackend:
             for folder in ("home", "tmp"):
                 (private / folder).mkdir()
             watch = DiskWatch([workspace, private / "home", private / "tmp"], request.limits.disk_bytes)
+            clearer = partial(_clear, name, cgroup)
+            first_words = cgroup.shell()  # no other shell is started to enter them
             channel = Channel(
-                private / "control", name, ender=_end, clearer=partial(_clear, name, cgroup), watch=watch.watch
+                private / "control", name, limits=first_words, ender=_end, clearer=clearer, watch=watch.watch
             )
             try:
-                command = cgroup.enter(agent_command(str(channel.folder), channel.mark))
+                command = agent_command(str(channel.folder), channel.mark)
                 channel.prepare(FIRST)
                 child = _start(request, workspace, private, channel.mark, command)
                 try:

@@ -13,6 +13,7 @@ import errno
 import hashlib
 import os
 import re
+import shlex
 import signal
 import subprocess
 import time
@@ -37,7 +38,7 @@ _PERIOD_US = 100_000
 _REMOVAL_S = 5.0
 _FORGETS_S = 0.5
 _ATTEMPTS = 20
-_ENTER = 'for c in {}; do echo 0 >"$c" || exit 125; done; shift {}; exec "$@"'
+_ENTER = 'for __swarm in {}; do echo 0 >"$__swarm" || exit 125; done; '
 _DOOR = {1: "tasks", 2: "cgroup.procs"}
 """The file by which a process enters. A shell has one thread, and to move no more than the thread that asks for it, the
 kernel need not hold up the whole machine: `cgroup.procs` takes some 10 ms. Version 2 has no other way for a process."""
@@ -54,11 +55,12 @@ class Cgroup:
 
     def enter(self, argv: Sequence[str]) -> list[str]:
         """A command line that enters them and then becomes `argv`."""
-        if not self.folders:
-            return list(argv)
-        names = [str(folder / _DOOR[hierarchy.version]) for hierarchy, folder in self.folders]
-        script = _ENTER.format(" ".join(f'"${number}"' for number in range(1, len(names) + 1)), len(names))
-        return ["/bin/sh", "-c", script, "sh", *names, *argv]
+        return ["/bin/sh", "-c", f'{self.shell()}exec "$@"', "sh", *argv] if self.folders else list(argv)
+
+    def shell(self) -> str:
+        """Shell text by which a shell enters them, or ends."""
+        doors = (shlex.quote(str(folder / _DOOR[hierarchy.version])) for hierarchy, folder in self.folders)
+        return _ENTER.format(" ".join(doors)) if self.folders else ""
 
     def dead(self) -> int:
         """How many processes are counted that have ended, because whoever inherited them did not ask for it yet."""

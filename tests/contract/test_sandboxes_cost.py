@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from swarm.sandboxes import process
 from swarm.sandboxes.bubblewrap.backend import BubblewrapBackend
 from swarm.sandboxes.limits import cgroups
 from swarm.sandboxes.limits.places import Hierarchy
@@ -37,3 +40,26 @@ async def test_what_is_started_inside_before_the_first_command(tmp_path: Path, b
         number, home, mode, owner, group, user = found
         assert int(number) <= 9
         assert (home, mode, owner, group) == ("/tmp/home", "755", user, user)
+
+
+async def test_the_agent_of_a_process_sandbox_enters_its_cgroups_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, require: Callable[[object, str], None]
+) -> None:
+    require(cgroups.usable(tmp_path), "no cgroup may be used here")
+    (tmp_path / "workspace").mkdir()
+    started: list[list[str]] = []
+    popen = subprocess.Popen
+
+    def noted(words: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        started.append(words)
+        return popen(words, **options)
+
+    backend = process.ProcessBackend()
+    await backend.check(tmp_path)  # it tries cgroups by processes of its own
+    monkeypatch.setattr(subprocess, "Popen", noted)
+    request = SandboxRequest("cost", "test", tmp_path, tmp_path / "workspace", "/workspace")
+    async with backend.open(request) as sandbox:
+        inside = (await sandbox.exec("cat /proc/self/cgroup /proc/$PPID/cgroup")).stdout.decode()
+        assert inside.count(f"/{sandbox.id}\n") >= 2
+    (words,) = started  # and `env` first where this process was told to ignore signals
+    assert ([Path(word).name for word in words[-4:-2]], "-c" in words) == (["sh", "agent"], False)
