@@ -131,7 +131,7 @@ def test_a_first_answer_loads_no_more_than_it_needs(tmp_path: Path) -> None:
     asides |= {"swarm.sandboxes.docker.backend", "swarm.sandboxes.git.repository", "swarm.models.router", "swarm.teams"}
     asides |= {"swarm.orchestrators.parl", "swarm.documents.audit"}
     assert not loaded & asides
-    unused = HEAVY - {"openai", "langgraph", "langchain_core", "httpx2", "jsonschema", "pydantic", "requests"}
+    unused = HEAVY - {"openai", "langgraph", "langchain_core", "httpx2", "pydantic", "requests"}
     unused |= {"click", "websockets", "pygments", "pyarrow", "uvloop", "xml.etree.ElementTree"}
     assert not {name.partition(".")[0] for name in loaded} & unused
     assert len(loaded) < 1250, len(loaded)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from swarm.models.fitting.call_forms import parse_lenient, untagged
+from swarm.models.fitting.plain_schema import surely_fits
 from swarm.types import JsonObject
 
 if TYPE_CHECKING:
@@ -42,13 +43,13 @@ def read_json(text: str, schema: JsonObject) -> str | None:
     Prose or a fence around it is forgiven, and so are members that are missing or too many: a strict format requires
     every one, also those that have a default. Only an object that has none of them is another object.
     """
-    from jsonschema import Draft202012Validator  # wanted only where an answer has a schema
+    return next((raw for value, raw in _candidates(text) if surely_fits(value, schema) or _fits(value, schema)), None)
 
-    validator = Draft202012Validator(schema)
-    for value, raw in _candidates(text):
-        if not any(map(_counts, validator.iter_errors(value))):
-            return raw
-    return None
+
+def _fits(value: Any, schema: JsonObject) -> bool:
+    from jsonschema import Draft202012Validator  # wanted only where it is not plain whether it fits
+
+    return not any(map(_counts, Draft202012Validator(schema).iter_errors(value)))
 
 
 def _counts(error: ValidationError) -> bool:
