@@ -107,6 +107,21 @@ async def load(*modules: str) -> None:
                 import_module(module)
 
 
+async def look_ahead() -> None:
+    """Load what a run will need, and find out what its clients tell of this machine: as far as it goes while somebody
+    waits for something else."""
+    import platform
+
+    import anyio.to_thread
+
+    async def told() -> None:
+        await anyio.to_thread.run_sync(platform.platform)  # starts a program, and remembers what it said
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(told)
+        group.start_soon(load, *THE_LOOP)
+
+
 class _Blocks:
     """How many blocks are open, in all threads, in which the checks of models are put off."""
 

@@ -32,9 +32,10 @@ from swarm.places.pool import open_pool
 from swarm.places.refusals import refusals
 from swarm.places.workshop import Workshop
 from swarm.protocols import Repository
+from swarm.site import sandbox_site
 from swarm.stores import Store, plant
 from swarm.types import Role
-from swarm.wiring import Admission, Models, open_model, open_toolkit, sandbox_site, working_copies
+from swarm.wiring import Admission, Models, open_model, open_toolkit, working_copies
 
 _AGENT_BYTES = 256 << 20
 """Of memory, what an agent with its sandbox takes when it is busy."""

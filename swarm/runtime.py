@@ -7,7 +7,6 @@ import os
 import secrets
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -17,7 +16,7 @@ import anyio.to_thread
 
 from swarm.config import Rollout, RunConfig, load_config
 from swarm.errors import UsageError
-from swarm.loading import lightly
+from swarm.loading import lightly, look_ahead
 from swarm.parts import Own, Parts
 from swarm.scheduling.controls import Controls
 
@@ -124,7 +123,6 @@ class Swarm:
         """
         with lightly():  # much, which is wanted only when a run starts
             from swarm.run import Order, begin, execute, new_run_id, run_folder
-            from swarm.wiring import look_ahead
 
         models, grounds = self._opened()
         own = own or Own()
@@ -132,7 +130,7 @@ class Swarm:
         given = {key: value for key, value in given.items() if value is not None}
         config = (own.config or self.config).model_copy(update=given)
         folder = own.folder or run_folder(new_run_id())
-        async with grounds.ground(_lease_of(folder), config, partial(look_ahead, config, repo is not None)) as ground:
+        async with grounds.ground(_lease_of(folder), config, look_ahead) as ground:
             parts = self._parts.with_tools(own.tools)
             given_to_read = tuple(str(Path(each).absolute()) for each in attach)
             order = Order(task, repo, config, dry_run, parts, approve, controls or Controls(), own.purse, given_to_read)
@@ -170,7 +168,6 @@ class Swarm:
             from swarm.resuming import config_of, finished, require_own, resumable
             from swarm.run import Order, begin, execute, run_folder
             from swarm.whole_file import drop_partial
-            from swarm.wiring import look_ahead
 
         models, grounds = self._opened()
         folder = run_folder(run)
@@ -187,7 +184,7 @@ class Swarm:
                 await grounds.reap()  # it may have been killed after its last word
                 return await anyio.to_thread.run_sync(finished, past, folder)
             repo, controls = started.repo or None, controls or Controls()
-            async with grounds.ground(_lease_of(folder), config, partial(look_ahead, config, bool(repo))) as ground:
+            async with grounds.ground(_lease_of(folder), config, look_ahead) as ground:
                 own = own or Own()
                 parts = self._parts.with_tools(own.tools)
                 attach = tuple(started.attached)

@@ -36,7 +36,7 @@ from swarm.hiring import hired_worker
 from swarm.journal import redaction
 from swarm.journal.artifacts import Artifacts
 from swarm.journal.totals import Totals
-from swarm.loading import THE_LOOP, lightly, load
+from swarm.loading import lightly
 from swarm.mishap import fault_of
 from swarm.mission import Mission
 from swarm.models.providers import redactor_of
@@ -53,13 +53,15 @@ from swarm.result import Sources
 from swarm.scheduling.controls import Command
 from swarm.scheduling.stragglers import StragglerPolicy
 from swarm.scheduling.width import Width
-from swarm.stopping import Stops, companions
+from swarm.site import sandbox_site
+from swarm.stopping import Stops
 from swarm.types import AgentLimits, JsonObject, Role
 from swarm.verdict import orchestrators_end
-from swarm.wiring import Tree, document_tools, open_toolkit, sandbox_site, take_snapshot, working_copies
+from swarm.wiring import Tree, document_tools, open_toolkit, take_snapshot, working_copies
 
 ORCHESTRATOR = "orchestrator"
 """The trajectory of the orchestrator."""
+_OTHERWISE = "--test CMD gives another, --no-test none"
 
 
 class Session:
@@ -101,9 +103,7 @@ class Session:
             tree, given = self._tree is not None, (mission.attach, mission.folder)
             self._room = await open_room(*given, self.readings, self._sink, on_repository=tree)
             own = [*mission.parts.tools, *document_tools(self._room.library)]
-            async with companions() as beside:
-                beside.start_soon(load, *THE_LOOP)  # while this machine is asked what a sandbox is to show
-                workshop = await self._workshop()
+            workshop = await self._workshop()
             async with (
                 open_pool(workshop, mission.config.concurrency) as pool,
                 open_toolkit(mission.config, tree, self._warn, own, self._artifacts) as tools,
@@ -205,8 +205,7 @@ class Session:
         return found
 
     async def _workshop(self) -> Workshop:
-        mission = self._mission
-        ground = mission.ground
+        mission, ground = self._mission, self._mission.ground
         site = await sandbox_site(ground.backend, mission.config, mission.repo)
         if site.notice:
             self._warn(site.notice)
@@ -256,8 +255,8 @@ class Session:
                     yield trajectory, custom(desk, conversation)
                 elif parl:
                     bench = Bench(pool, tools, self._context, self._pace, self._room.auditor)
-                    limit = config.max_orchestrator_steps
-                    yield trajectory, ParlOrchestrator(conversation, bench, self._sink, self.headcount, limit)
+                    given = (conversation, bench, self._sink, self.headcount, config.max_orchestrator_steps)
+                    yield trajectory, ParlOrchestrator(*given)
                 else:
                     yield trajectory, PlanOrchestrator(conversation, config.max_agents, config.rounds, self._context)
             finally:
@@ -289,8 +288,7 @@ class Session:
             leads = Teams(staff, config.max_depth)
         worker = await hired_worker(config, mission.prompts["worker"], self._artifacts)
         given_here = (pool, line, tools, parent, shared, self._context, self._pace, leads)
-        local = LocalExecutor(*given_here, auditor=self._room.auditor, worker=worker)
-        executor = self._placing(local)
+        executor = self._placing(LocalExecutor(*given_here, auditor=self._room.auditor, worker=worker))
         queue = None
         if self._tree is not None:
             from swarm.merging.queue import MergeQueue  # without a repository nothing is merged
@@ -324,10 +322,7 @@ class Session:
         most = (config.concurrency, config.rounds, config.max_steps, mission.dry_run, config.max_agents)
         bounds = Bounds(*most, config.ask_usd, stragglers, bool(config.test_found))
         if config.test_found:
-            told = (
-                f"the gate is `{config.test}`, found by {config.test_found}; --test CMD gives another, --no-test none"
-            )
-            self._sink.emit(Notice(message=told))
+            self._sink.emit(Notice(message=f"the gate is `{config.test}`, found by {config.test_found}; {_OTHERWISE}"))
         loop = Loop(mission.task, mission.single, crew, bounds, self._totals, self._stop)
         rollout = bool(config.rollout.group_id) and mission.approve is None  # thousands, of which none goes back
         checkpoint = None if rollout else mission.folder / "graph.sqlite"
@@ -351,6 +346,5 @@ class Session:
     def _desk(self, role: Role, parent: str) -> Desk:
         mission = self._mission
         line = mission.models.line(role, mission.config, self.funds.of(role), self._sink, mission.past)
-        artifacts, prompts = mission.folder / "artifacts", mission.prompts
-        given = (mission.run_id, mission.task, mission.config, artifacts, self._stop, line, role, parent, prompts)
-        return Desk(*given, self._room.auditor)
+        given = (mission.run_id, mission.task, mission.config, mission.folder / "artifacts", self._stop, line)
+        return Desk(*given, role, parent, mission.prompts, self._room.auditor)

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import os
-import platform
 import random
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
-import anyio
-import anyio.to_thread
 from pydantic import SecretStr
 
 from swarm.calls import StreamLimits
 from swarm.config import HOST_IMAGE, Price, RunConfig, home
-from swarm.errors import SwarmError, UsageError
-from swarm.hiring import shown_for_worker
+from swarm.errors import UsageError
 from swarm.journal.past import Past
-from swarm.loading import THE_LOOP, lightly, load
+from swarm.loading import lightly
 from swarm.models.admission.governor import Governor
 from swarm.models.admission.governors import open_governor
 from swarm.models.fitting.capabilities import Knowledge, given_by, knowledge_of
@@ -31,7 +27,6 @@ from swarm.models.pricing import known_price
 from swarm.models.providers import EMBEDDED, Endpoint, endpoint_of, names_provider, replicas_of
 from swarm.models.service import GovernedModel
 from swarm.models.tokens import TokenRatio
-from swarm.places.shown import Showing, Shown
 from swarm.protocols import Model, ModelService, Repository, SandboxBackend, Tool, WorkingCopies
 from swarm.retry import RetryPolicy
 from swarm.stopping import companions
@@ -50,7 +45,6 @@ if TYPE_CHECKING:
     from swarm.protocols import EventSink
 
 ModelRole = Literal["planner", "subagent", "aggregator"]
-_WORKDIR = "/workspace"
 _ROLES: dict[ModelRole, Role] = {
     "planner": Role.ORCHESTRATOR,
     "subagent": Role.SUBAGENT,
@@ -274,57 +268,6 @@ class Tree(Repository, Protocol):
     async def set_answer(self, commit: str) -> None:
         """Let a ref of the store name the commit that the run ended with."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """How a sandbox looks from inside: where the workspace is, the environment, what else is visible."""
-
-    workdir: str
-    shown: Showing
-    notice: str = ""
-
-
-async def sandbox_site(backend: SandboxBackend, config: RunConfig, repo: Path | None, module: str = "") -> Site:
-    """The site for a backend. On the machine's own root the copy stands at the repository's own path, so that
-    absolute paths and editable installs mean the copy; the user's Python is visible read-only, or, without a
-    repository, one that has a module."""
-    if backend.name == "docker" and config.image != HOST_IMAGE:
-        return Site(config.workdir or _WORKDIR, Showing.of(Shown(config.sandbox_env, config.toolchain)))
-    hired = await shown_for_worker(config)
-
-    async def find() -> Shown:
-        from swarm.sandboxes.toolchain import of_repository, with_module
-
-        shown, entries = await (with_module(module) if module and repo is None else of_repository(repo))
-        toolchain = tuple(dict.fromkeys((*config.toolchain, *shown, *hired)))
-        return Shown({"PATH": os.pathsep.join(entries), **config.sandbox_env}, toolchain)
-
-    notice = (
-        "no isolation: --sandbox process runs commands as you, on this machine" if backend.name == "process" else ""
-    )
-    return Site(str(repo or _WORKDIR), Showing(find), notice)
-
-
-async def look_ahead(config: RunConfig, on_repository: bool) -> None:
-    """Modules that a run will need are loaded, and what its clients tell and its sandboxes show of this machine is
-    looked for, the latter where it does not hang on a repository: as far as it goes while somebody waits for something
-    else."""
-
-    async def shown() -> None:
-        from swarm.sandboxes.toolchain import of_repository
-
-        with suppress(OSError, SwarmError):  # whoever needs it is told
-            await of_repository(None)
-
-    async def told() -> None:
-        await anyio.to_thread.run_sync(platform.platform)  # starts a program, and remembers what it said
-
-    async with anyio.create_task_group() as group:
-        if config.image == HOST_IMAGE and not on_repository:
-            group.start_soon(shown)
-        group.start_soon(told)
-        group.start_soon(load, *THE_LOOP)
 
 
 def image_shipment(backend: SandboxBackend, config: RunConfig) -> Shipment | None:

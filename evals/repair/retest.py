@@ -21,8 +21,8 @@ from swarm.protocols import SandboxBackend
 from swarm.sandboxes.catalog import open_backend
 from swarm.sandboxes.folders import private_folder
 from swarm.sandboxes.leases.lease import open_lease
+from swarm.site import Site, sandbox_site
 from swarm.types import SandboxRequest
-from swarm.wiring import Site, sandbox_site
 
 TIMEOUT = 300.0
 """Seconds for all tests of a tree."""

@@ -9,11 +9,10 @@ from pathlib import Path
 import anyio
 import pytest
 
-from swarm.config import RunConfig
 from swarm.errors import SandboxError
-from swarm.sandboxes import catalog, toolchain
+from swarm.loading import look_ahead
+from swarm.sandboxes import catalog
 from swarm.sandboxes.catalog import open_backend
-from swarm.wiring import look_ahead
 
 pytestmark = pytest.mark.anyio
 
@@ -62,20 +61,7 @@ async def test_something_else_is_done_while_a_sandbox_is_proved(
     assert cancelled
 
 
-@pytest.mark.parametrize(
-    ("image", "on_repository", "asked"), [("host", False, 1), ("host", True, 0), ("python:3.12", False, 0)]
-)
-async def test_what_sandboxes_show_is_asked_ahead_where_it_is_known_what_to_ask(
-    image: str, on_repository: bool, asked: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls = []
-
-    async def of_repository(repo: Path | None) -> toolchain.Found:
-        calls.append(repo)
-        raise OSError("no processes left")
-
-    monkeypatch.setattr(toolchain, "of_repository", of_repository)
+async def test_what_clients_tell_of_this_machine_is_found_out_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "_platform_cache", {})
-    await look_ahead(RunConfig(image=image, sandbox="docker"), on_repository)
-    assert platform._platform_cache, "what clients tell of this machine"  # type: ignore[attr-defined]
-    assert calls == [None] * asked, "and what is wrong with it is told to whoever needs it"
+    await look_ahead()
+    assert platform._platform_cache  # type: ignore[attr-defined]

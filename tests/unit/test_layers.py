@@ -36,6 +36,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("merging",),
     ("orchestrators", "aggregators", "executors", "parts", "crew"),
     ("hiring",),
+    ("site",),
     ("teams", "loop", "wiring", "ground"),
     ("mission", "stores"),
     ("node",),
@@ -52,7 +53,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
 )
 ROW = {room: height for height, row in enumerate(ROWS) for room in row}
-COMPOSITION = {"wiring", "ground", "stores", "hiring"}
+COMPOSITION = {"wiring", "ground", "site", "stores", "hiring"}
 """Rooms where names become objects: what is imported inside their functions may stand anywhere."""
 
 CORE = {room for row in ROWS[ROW["tools"] + 1 : ROW["runtime"] + 1] for room in row} - COMPOSITION
