@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
+from operator import itemgetter
 from typing import Any, Generic, NoReturn, ParamSpec, TypeVar, cast, overload
 
 import anyio.to_thread
@@ -114,32 +115,36 @@ class Toolset:
     def __init__(self, tools: Iterable[Tool] = ()) -> None:
         """Raises: UsageError where a name is not allowed or stands twice."""
         self._schemas: Sequence[JsonObject] | None = None
-        self._tools: dict[str, Tool] = {}
-        for each in tools:
-            if not _NAME.fullmatch(each.name):
-                raise UsageError(f"tool name {each.name!r} is not allowed", remedy="1 to 64 of a-z A-Z 0-9 _ -")
-            if each.name in self._tools:
-                raise UsageError(f"two tools have the name {each.name!r}", remedy="rename one: @tool(name=...)")
-            self._tools[each.name] = each
+        self._tools = tuple(tools)  # few, in a set for each agent: no dictionary
+        names: set[str] = set()
+        for name in self.names:
+            if not _NAME.fullmatch(name):
+                raise UsageError(f"tool name {name!r} is not allowed", remedy="1 to 64 of a-z A-Z 0-9 _ -")
+            if name in names:
+                raise UsageError(f"two tools have the name {name!r}", remedy="rename one: @tool(name=...)")
+            names.add(name)
 
     def __iter__(self) -> Iterator[Tool]:
-        return iter(self._tools.values())
+        return iter(self._tools)
 
     def __len__(self) -> int:
         return len(self._tools)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._tools
+        return any(each.name == name for each in self._tools)
 
     def __repr__(self) -> str:
-        return f"Toolset({', '.join(self._tools)})"
+        return f"Toolset({', '.join(self.names)})"
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(self._tools)
+        return tuple(each.name for each in self._tools)
 
     def get(self, name: str) -> Tool | None:
-        return self._tools.get(name)
+        for each in self._tools:
+            if each.name == name:
+                return each
+        return None
 
     def only(self, *names: str) -> Toolset:
         """These tools alone, in the order of this set. Raises: UsageError for a name that is not here."""
@@ -157,7 +162,7 @@ class Toolset:
         Equal ones are one object, shared by thousands of agents: not to be changed.
         """
         if self._schemas is None:
-            parts = ((name, self._tools[name]) for name in sorted(self._tools))
+            parts = sorted(((each.name, each) for each in self._tools), key=itemgetter(0))
             self._schemas = _decoded(
                 to_json(
                     [
@@ -177,9 +182,9 @@ class Toolset:
         Raises:
             MachineError: the sandbox, or what else the tool stands on, is broken.
         """
-        found = self._tools.get(name)
+        found = self.get(name)
         if found is None:
-            known = ", ".join(sorted(self._tools)) or "none"
+            known = ", ".join(sorted(self.names)) or "none"
             return failed(ToolErrorKind.UNKNOWN_TOOL, f"there is no tool {clip(name, 64)!r}. The tools are: {known}.")
         arguments = _parsed(raw_arguments)
         if isinstance(arguments, str):
@@ -191,8 +196,8 @@ class Toolset:
 
     def _demand(self, names: tuple[str, ...]) -> None:
         for name in names:
-            if name not in self._tools:
-                raise UsageError(f"there is no tool {name!r}", remedy=f"the tools are: {', '.join(self._tools)}")
+            if name not in self:
+                raise UsageError(f"there is no tool {name!r}", remedy=f"the tools are: {', '.join(self.names)}")
 
 
 @lru_cache(maxsize=64)

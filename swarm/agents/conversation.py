@@ -16,7 +16,7 @@ import anyio
 from swarm.agents.line import Line, Teller
 from swarm.agents.prompt import Prompt
 from swarm.agents.sent import Sent
-from swarm.budgets.budget import Reservation
+from swarm.budgets.budget import Budget, Reservation
 from swarm.budgets.sizes import Needs
 from swarm.calls import Ask, ModelReply, ModelRequest
 from swarm.errors import EndpointError
@@ -39,11 +39,15 @@ class Conversation:
 
     __slots__ = (
         "_attempts", "_call_id", "_last_call_id", "_line", "_next", "_prompt", "_role", "_told", "_trajectory_id",
-        "clock", "lineage", "measured", "messages", "steps", "tool_calls", "usage", "window",
+        "budget", "clock", "lineage", "measured", "messages", "steps", "tool_calls", "usage", "window",
     )  # fmt: skip
 
-    def __init__(self, line: Line, trajectory_id: str, role: Role, messages: Sequence[Message]) -> None:
+    def __init__(
+        self, line: Line, trajectory_id: str, role: Role, messages: Sequence[Message], budget: Budget | None = None
+    ) -> None:
+        """`budget` pays its calls, where it is not that of the line."""
         self._line = line
+        self.budget = line.budget if budget is None else budget
         self._trajectory_id = trajectory_id
         self._role = role
         self.messages = list(messages)
@@ -203,10 +207,10 @@ class Conversation:
         tokens, prefix, tell = prompt + self._line.sizes.likely, self._prompt.shared_prefix, Teller(self._line.sink)
         ask = Ask(self._role, tokens, prefix, self.steps, wanted, tell, self._trajectory_id, attempt)
         while True:
-            await self._line.budget.wait_for_room(partial(self._aside, prompt))
+            await self.budget.wait_for_room(partial(self._aside, prompt))
             async with self._line.service.admit(ask) as model:
                 needs = self._needs(prompt)
-                reservation = self._line.budget.try_reserve(needs.tokens, needs.usd)
+                reservation = self.budget.try_reserve(needs.tokens, needs.usd)
                 if reservation is None:
                     continue
                 with reservation:
@@ -309,7 +313,7 @@ class Conversation:
         return self._needs(prompt_tokens).aside
 
     def _needs(self, prompt_tokens: int) -> Needs:
-        needs = self._line.sizes.needs(prompt_tokens, self._line.budget.room(), self._line.price)
+        needs = self._line.sizes.needs(prompt_tokens, self.budget.room(), self._line.price)
         if needs.max_tokens is None:
             return needs
         return needs.within(self.window or self._line.window.tokens, prompt_tokens)

@@ -40,7 +40,7 @@ class Landing:
         self._max_steps = max_steps
         self._words = words
         self._told = False
-        self._budget = conversation.line.budget
+        self._budget = conversation.budget
         self._late = tuple((g.scope, g.what) for g in self._budget.gauges() if g.past(self._budget.soft))
 
     def __repr__(self) -> str:

@@ -14,6 +14,7 @@ from swarm.agents.conversation import Conversation, Line
 from swarm.agents.landing import Landing
 from swarm.agents.late import LatePlace, open_place
 from swarm.agents.trajectory import LIMITS, Trajectory, open_trajectory, sha256
+from swarm.budgets.budget import Budget
 from swarm.budgets.funds import attempt_budget, group_budget
 from swarm.documents.library import with_pictures
 from swarm.events import AgentEnded, AgentStarted, Notice
@@ -118,19 +119,18 @@ class LocalExecutor:
             {"role": "user", "content": with_pictures(spec.instructions, self.line.pictures)},
         ]
         budget = attempt_budget(self.line.budget, spec, self.line.past.tokens(spec.trajectory_id))
-        line = replace(self.line, budget=budget)
-        conversation = Conversation(line, spec.trajectory_id, Role.SUBAGENT, messages)
+        conversation = Conversation(self.line, spec.trajectory_id, Role.SUBAGENT, messages, budget)
         repository = self.pool.workshop.repository
         keeper = Keeper(conversation, repository, place, spec.base, self.pace)
         citing = Citing(tools, self.auditor, spec) if self.auditor is not None else None
         tools = citing or tools
         if self.leads is not None:
-            below = partial(self._of_group, line, spec.trajectory_id)
+            below = partial(self._of_group, budget, spec.trajectory_id)
             tools = self.leads.lead(spec, tools, Post(below, conversation, keeper, place.copy, place.sandbox))
-        user = ToolUser(conversation, tools, line.sink, keeper, citing)
+        user = ToolUser(conversation, tools, self.line.sink, keeper, citing)
         loop = AgentLoop(conversation, user, sandbox, spec.steering, Context(conversation, self.context))
         spec.steering.advice = Landing(conversation, spec.steering, spec.limits.max_steps, FINISH_WORK)
-        trajectory.before = line.past.seconds(spec.trajectory_id)
+        trajectory.before = self.line.past.seconds(spec.trajectory_id)
         try:
             await keeper.restore()
             ended = await loop.run(spec.limits)
@@ -144,14 +144,14 @@ class LocalExecutor:
             trajectory.steps, trajectory.usage = conversation.steps, conversation.usage
             trajectory.tool_calls = loop.tool_calls
 
-    def _of_group(self, line: Line, parent: str, number: int) -> LocalExecutor:
-        """Makes the attempts of an agent's n-th group."""
-        return replace(self, line=replace(line, budget=group_budget(line.budget, number)), parent=parent)
+    def _of_group(self, budget: Budget, parent: str, number: int) -> LocalExecutor:
+        """Makes the attempts of the n-th group of an agent, which has this budget."""
+        return replace(self, line=replace(self.line, budget=group_budget(budget, number)), parent=parent)
 
     async def _hand_over(self, worker: Worker, spec: AgentSpec, sandbox: Sandbox, trajectory: Trajectory) -> LoopEnd:
         """Somebody else's agent, which reaches its model through a conversation of ours."""
         budget = attempt_budget(self.line.budget, spec, self.line.past.tokens(spec.trajectory_id))
-        conversation = Conversation(replace(self.line, budget=budget), spec.trajectory_id, Role.SUBAGENT, ())
+        conversation = Conversation(self.line, spec.trajectory_id, Role.SUBAGENT, (), budget)
         conversation.clock = spec.steering.clock
         trajectory.before = self.line.past.seconds(spec.trajectory_id)
         try:

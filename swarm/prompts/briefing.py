@@ -82,7 +82,7 @@ class Briefing:
         self, subtask: SubTask, attempt: int, needed: Sequence[AgentResult], occasion: Occasion
     ) -> AgentSpec:
         """For one attempt. `needed` are the results of its own stage that it depends on."""
-        terms = self._terms
+        terms, most = self._terms, self._terms.limits.max_steps
         earlier = [self._results[i] for i in dict.fromkeys(subtask.depends_on) if i in self._results]
         handed = [(self._titles[r.subtask_id], r) for r in [*earlier, *needed]]
         base, lacking = await self._base(occasion.onto, needed)
@@ -99,7 +99,7 @@ class Briefing:
             if terms.single
             else subagent_request(terms.task, terms.test, subtask, handed, terms.guidance, self._fates | lacking),
             base=base,
-            limits=replace(terms.limits, max_steps=int(min(terms.limits.max_steps, occasion.steps))),
+            limits=terms.limits if occasion.steps >= most else replace(terms.limits, max_steps=int(occasion.steps)),
             spawned_by=occasion.calls.get(subtask.id, ""),
             siblings=occasion.siblings,
             depth=occasion.depth,

@@ -3,6 +3,7 @@ passed in."""
 
 from __future__ import annotations
 
+from array import array
 from collections import deque
 from math import inf
 
@@ -27,6 +28,7 @@ _BURST_S = 0.25  # what may be caught up after a late wake-up, in seconds of the
 _BACKOFF_S = (0.5, 30.0)
 _FLOOR_S = 0.25  # the least pause after one that ended too early, whatever the endpoint asks for; it doubles
 _RESERVE = 0.2  # the share of an allowance that is spread evenly
+_LOGGED = 20_000  # what is spent and was not told of yet
 _FORGET = 8.0  # times the measured rate without a refusal: there is no limit any more
 
 
@@ -220,6 +222,40 @@ class LearntRate:
             self._credit_at = now
 
 
+class _Log:
+    """When something was spent, and how much had been by then, in 16 bytes each: every agent at work has some."""
+
+    def __init__(self) -> None:
+        self._times, self._sums = array("d"), array("d")
+        self._first = 0  # those before are forgotten
+        self._forgotten = 0.0  # what had been spent by then
+
+    def add(self, now: float, spent: float) -> None:
+        """So much has been spent by now, the last included."""
+        self._times.append(now)
+        self._sums.append(spent)
+        if len(self._times) - self._first > _LOGGED:
+            self._forget_one()
+
+    def spent_by(self, time: float) -> float:
+        """What had been spent by then. Nobody asks for an earlier time again."""
+        while self._first < len(self._times) and self._times[self._first] <= time:
+            self._forget_one()
+        return self._forgotten
+
+    def forget(self, spent: float) -> None:
+        """Nobody asks for a time before now, when so much has been spent."""
+        del self._times[:], self._sums[:]
+        self._first, self._forgotten = 0, spent
+
+    def _forget_one(self) -> None:
+        self._forgotten = self._sums[self._first]
+        self._first += 1
+        if self._first > _LOGGED:
+            del self._times[: self._first], self._sums[: self._first]
+            self._first = 0
+
+
 class Allowance:
     """What is left of one limit, requests or tokens, by the endpoint's own word.
 
@@ -236,8 +272,7 @@ class Allowance:
         self._told_at = -inf
         self._last = -inf
         self._spent = 0.0
-        self._log: deque[tuple[float, float]] = deque(maxlen=20_000)  # when, and how much had been spent by then
-        self._forgotten = 0.0  # what had been spent before the first of them
+        self._log = _Log()
 
     def __repr__(self) -> str:
         return f"<Allowance: {self._left:g} of {self._limit:g}>"
@@ -248,7 +283,7 @@ class Allowance:
             return
         self._told_at = sent_at
         self._limit = limit if limit else max(left, 1.0)
-        before = self._spent_then = self._spent_by(sent_at)
+        before = self._spent_then = self._log.spent_by(sent_at)
         self._left = left - (self._spent - before)
         self._reset_s = reset_s
         self._period_s = max(self._period_s, reset_s)
@@ -258,20 +293,11 @@ class Allowance:
         self._spent += amount
         self._left -= amount
         self._last = now
-        if len(self._log) == self._log.maxlen:
-            self._forgotten = self._log[0][1]
-        self._log.append((now, self._spent))
+        self._log.add(now, self._spent)
 
     def rest(self) -> None:
         """No call is on its way: nobody will tell of one that was sent before now."""
-        self._forgotten = self._spent
-        self._log.clear()
-
-    def _spent_by(self, sent_at: float) -> float:
-        """What had been spent by then. Nobody asks for an earlier time again."""
-        while self._log and self._log[0][0] <= sent_at:
-            self._forgotten = self._log.popleft()[1]
-        return self._forgotten
+        self._log.forget(self._spent)
 
     def plenty(self, now: float) -> bool:
         """Whether more may be spent freely."""
