@@ -97,10 +97,8 @@ def _thousand(row: Heading, results: Results) -> list[Aim]:
     counted = [failures(results, row, name) for name in names]
     failed, of = sum(each[0] for each in counted), sum(each[1] for each in counted)
     aims = [Aim(f"{row.title}: not one failure", f"{failed} of {of} failed", failed == 0)] if of else []
-    for key, of_what in (("ratio", "the ideal"), ("waste", "the longer of the ideal and its own CPU seconds")):
-        figure = next((figure for figure in row.figures if figure.key == key), None)
-        found = summed(results, row, "swarm-given", figure) if figure is not None else None
-        if found and (row.name in _STEADY) == (key == "ratio"):
-            text = f"{row.title}: within 3 % of {of_what}"
-            aims.append(Aim(text, f"{found.median:.3f} times as long", found.median <= 1.03))
+    ratio = next(figure for figure in row.figures if figure.key == "ratio")
+    found = summed(results, row, "swarm-given", ratio)
+    if found and row.name in _STEADY:
+        aims.append(Aim(f"{row.title}: within 3 %", f"{found.median:.3f} times the ideal", found.median <= 1.03))
     return aims

@@ -9,14 +9,12 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
-from threading import Lock, RLock
+from threading import RLock
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from importlib.abc import Loader
-
-    from pydantic import ConfigDict
 
 LATE = {
     "langgraph_sdk": ("langgraph-sdk", "0.4."),
@@ -54,15 +52,14 @@ _OF_ANY_MODULE = frozenset({"__wrapped__", "__warningregistry__", "__path__", "_
 
 @contextmanager
 def lightly() -> Iterator[None]:
-    """Modules are imported inside the block with what `LATE` names put off, so the checks of pydantic's models, and
-    with the garbage collector at rest: what they make is there to stay."""
+    """Modules are imported inside the block with what `LATE` names put off, and with the garbage collector at rest:
+    what they make is there to stay."""
     finder = _LateFinder(LATE)
     sys.meta_path.insert(0, finder)
     collects, loaded = gc.isenabled(), len(sys.modules)
     gc.disable()
     try:
-        with _checks_put_off():
-            yield
+        yield
     finally:
         with suppress(ValueError):  # somebody has put others in their place
             sys.meta_path.remove(finder)
@@ -73,65 +70,32 @@ def lightly() -> Iterator[None]:
             gc.enable()
 
 
-@contextmanager
-def _checks_put_off() -> Iterator[None]:
-    """Of pydantic's models that are defined inside the block, whoever's they are, each gets its checks made when it is
-    first used. Most of those that a library brings never are; making them is what its loading costs."""
-    if (pydantic := sys.modules.get("pydantic")) is None:
-        yield
-        return
-    root = pydantic.BaseModel
-    with _blocks.lock:
-        if not _blocks.open:
-            _blocks.before = root.model_config
-            root.model_config = {**root.model_config, "defer_build": True}
-        _blocks.open += 1
-    try:
-        yield
-    finally:
-        with _blocks.lock:
-            _blocks.open -= 1
-            if not _blocks.open:  # else another thread is inside
-                root.model_config = _blocks.before
-
-
 async def load(*modules: str) -> None:
     """Load modules lightly: a companion of work that waits for other processes, which has to have begun by then, and
-    goes on between one module and the next."""
+    goes on between one module and the next. It never fails: whoever needs a module tells what is wrong with it."""
     import anyio  # here only: whoever asks for the class of an error needs no event loop
 
     for module in modules:
         if module not in sys.modules:
             await anyio.sleep(_OTHERS_S)
-            with suppress(ImportError), lightly():  # whoever needs it tells what is wrong with it
+            with suppress(Exception), lightly():
                 import_module(module)
 
 
 async def look_ahead() -> None:
     """Load what a run will need, and find out what its clients tell of this machine: as far as it goes while somebody
-    waits for something else."""
+    waits for something else, who at most waits for one module. It never fails."""
     import platform
 
     import anyio.to_thread
 
     async def told() -> None:
-        await anyio.to_thread.run_sync(platform.platform)  # starts a program, and remembers what it said
+        with suppress(Exception):  # it starts a program, and remembers what that said
+            await anyio.to_thread.run_sync(platform.platform, abandon_on_cancel=True)
 
     async with anyio.create_task_group() as group:
         group.start_soon(told)
         group.start_soon(load, *THE_LOOP)
-
-
-class _Blocks:
-    """How many blocks are open, in all threads, in which the checks of models are put off."""
-
-    def __init__(self) -> None:
-        self.lock = Lock()
-        self.open = 0
-        self.before: ConfigDict = {}
-
-
-_blocks = _Blocks()
 
 
 class _LateFinder:

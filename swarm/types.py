@@ -60,7 +60,8 @@ class SubTask(BaseModel):
     `depends_on` names sub-tasks whose results it needs; `files` the paths it means to write (a scope, may be
     empty); `replaces` earlier sub-tasks that did not succeed and that this one takes over. `result_schema` is the JSON
     schema (draft 2020-12, references only to its own `$defs`) that the submitted result must fit. It
-    must hold a value somewhere; an empty list is one only where the schema gives it `minItems: 0`.
+    must hold a value somewhere; an empty list is one only where the schema gives it `minItems: 0`. All fields count as
+    given (`model_fields_set`).
     """
 
     model_config = ConfigDict(frozen=True, defer_build=True)

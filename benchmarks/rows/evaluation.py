@@ -53,7 +53,8 @@ ROWS = (
         "evaluation",
         "An evaluation's own cost for each instance: bubblewrap, a scripted model, seven or eight calls",
         "The same repository, the same scripted model in its own process, the same six commands and a submission; 4 "
-        "and 24 instances, the difference by instance. CPU counts all that was started. `start`: imports and the like.",
+        "and 24 instances, the difference by instance. CPU counts all that was started. `start`: imports and the like. "
+        "Ours on the event loop that `swarm[speed]` brings. Much of it is the disk: both make hundreds of files.",
         (
             Figure("cpu_ms", "CPU ms / instance"),
             Figure("wall_ms", "wall ms / instance"),

@@ -31,7 +31,7 @@ import anyio.to_thread
 from swarm.errors import SandboxError
 from swarm.sandboxes.bubblewrap import seccomp
 from swarm.sandboxes.bubblewrap.family import Family
-from swarm.sandboxes.bubblewrap.namespace import CONTENT, FILTER, HOME, STATUS, Contents, make_home, namespace
+from swarm.sandboxes.bubblewrap.namespace import CONTENT, FILTER, HOME, STATUS, Contents, namespace
 from swarm.sandboxes.channel.agent import CONTROL, agent_command
 from swarm.sandboxes.channel.channel import FIRST, Channel
 from swarm.sandboxes.folders import hand_over, private_folder
@@ -134,14 +134,13 @@ class BubblewrapBackend:
                 command = cgroup.enter([*argv, *after, *agent_command(CONTROL, channel.mark)])
                 channel.prepare(FIRST)
                 async with (
-                    namespace(command, OUTSIDE, channel, contents) as first,
+                    namespace(command, OUTSIDE, channel, contents, uid) as first,
                     open_gateway(request.network, first, name, refused=request.refused),
                     _family(first, channel) as family,
                     disk.guarded(channel.clear),
                     _memory(first, cgroup, request.limits),
                 ):
                     sandbox = BubblewrapSandbox(channel, family, request, uid, first)
-                    make_home(first, uid)
                     if trouble := cgroup.trouble(first, request.limits):  # read while the shell for the proof starts
                         raise SandboxError(f"a limit of the sandbox does not hold: {trouble}")
                     await prove(sandbox.exec, _expected(request, rlimits))

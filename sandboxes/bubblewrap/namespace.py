@@ -44,14 +44,17 @@ _KILLED = (
 HOME = "/tmp/home"
 """The user's home inside, if nothing else is asked for."""
 
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
 REMEDY = "install it with `sudo apt-get install bubblewrap`, or choose --sandbox docker"
 
 
 @asynccontextmanager
 async def namespace(
-    argv: Sequence[str], env: Mapping[str, str], channel: Channel, contents: Contents = _NONE
+    argv: Sequence[str], env: Mapping[str, str], channel: Channel, contents: Contents = _NONE, owner: int | None = None
 ) -> AsyncIterator[int]:
-    """Run bubblewrap with an agent in it for the length of the block, and end every process inside.
+    """Run bubblewrap with an agent in it for the length of the block, and end every process inside. `owner` gets a home
+    there.
 
     Gives the first process inside by its id on the host. `argv` is what comes to be bubblewrap in the end, with
     `STATUS` where the options go by which it tells us, `FILTER`, if wanted, where those of the filter do, and `CONTENT`
@@ -79,6 +82,8 @@ async def namespace(
                 await _greeted(channel, outer)
             if not channel.open or process.poll() is not None:
                 raise _failure(process)
+            if first is not None and owner is not None:
+                _make_home(_told_id(status), first, owner)
             yield _told_id(status)
         finally:
             try:
@@ -96,13 +101,19 @@ async def namespace(
                 process.kill()
 
 
-def make_home(first: int, owner: int) -> None:
-    """Make the home inside, from here: no program need be started for it. Where that fails, the proof makes it."""
-    home = Path(f"/proc/{first}/root{HOME}")
-    with suppress(OSError):
-        home.mkdir()
-        home.chmod(0o755)  # whatever the umask, and before it is theirs: then they could put a link in its place
-        os.chown(home, owner, owner, follow_symlinks=False)
+def _make_home(first: int, alive: int, owner: int) -> None:
+    """Make the home inside, from here: no program need be started for it. Where that fails, the proof makes it. `alive`
+    is the first process as a descriptor."""
+    where = Path(HOME)
+    with suppress(OSError), ExitStack() as stack:
+        above = os.open(f"/proc/{first}/root{where.parent}", _FOLDER)
+        stack.callback(os.close, above)
+        signal.pidfd_send_signal(alive, 0)  # raises where it is gone: then its id could be another's by now
+        os.mkdir(where.name, dir_fd=above)
+        made = os.open(where.name, _FOLDER, dir_fd=above)
+        stack.callback(os.close, made)
+        os.fchmod(made, 0o755)  # whatever the umask
+        os.fchown(made, owner, owner)
 
 
 def _start(argv: Sequence[str], env: Mapping[str, str], tell: int, contents: Contents) -> subprocess.Popen[bytes]:

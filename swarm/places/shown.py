@@ -21,7 +21,8 @@ class Shown:
 
 
 class Showing:
-    """Finds out what is shown, once, as soon as somebody wants to know: it takes a Python that is started."""
+    """Finds out what is shown, once, as soon as somebody wants to know: it takes a Python that is started. Where that
+    fails, what fails is the opening of a sandbox."""
 
     def __init__(self, find: Callable[[], Awaitable[Shown]]) -> None:
         self._find = find

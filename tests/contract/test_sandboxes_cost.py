@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from swarm.sandboxes import process
+from swarm.sandboxes.bubblewrap import backend
 from swarm.sandboxes.bubblewrap.backend import BubblewrapBackend
 from swarm.sandboxes.limits import cgroups
 from swarm.sandboxes.limits.places import Hierarchy
+from swarm.sandboxes.proof import prove
 from swarm.types import SandboxRequest
 
 pytestmark = pytest.mark.anyio
@@ -63,3 +65,19 @@ async def test_the_agent_of_a_process_sandbox_enters_its_cgroups_itself(
         assert inside.count(f"/{sandbox.id}\n") >= 2
     (words,) = started  # and `env` first where this process was told to ignore signals
     assert ([Path(word).name for word in words[-4:-2]], "-c" in words) == (["sh", "agent"], False)
+
+
+async def test_the_home_is_there_before_the_proof_is_begun(
+    tmp_path: Path, bubblewrap_box: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that no program makes it."""
+    (tmp_path / "workspace").mkdir()
+    seen: list[int] = []
+
+    async def proved(exec: Any, expected: Any) -> None:
+        seen.append(Path(f"/proc/{exec.__self__._first}/root/tmp/home").stat().st_mode & 0o7777)
+        await prove(exec, expected)
+
+    monkeypatch.setattr(backend, "prove", proved)
+    async with BubblewrapBackend().open(SandboxRequest("cost", "test", tmp_path, tmp_path / "workspace", "/workspace")):
+        assert seen == [0o755]

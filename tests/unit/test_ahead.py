@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import platform
-from contextlib import AsyncExitStack
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import anyio
 import pytest
 
+from swarm import RunConfig, Swarm, loading
 from swarm.errors import SandboxError
 from swarm.loading import look_ahead
+from swarm.protocols import SandboxBackend
 from swarm.sandboxes import catalog
 from swarm.sandboxes.catalog import open_backend
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_configuration")]
+
+ROOT = Path(__file__).parents[2]
 
 
 class Slow:
@@ -65,3 +72,43 @@ async def test_what_clients_tell_of_this_machine_is_found_out_ahead(monkeypatch:
     monkeypatch.setattr(platform, "_platform_cache", {})
     await look_ahead()
     assert platform._platform_cache  # type: ignore[attr-defined]
+
+
+def test_what_it_loads_is_all_there() -> None:
+    """In a fresh process: a name that is no module's any more would be passed over in silence."""
+    code = (
+        "import sys, anyio; from swarm.loading import THE_LOOP, look_ahead; anyio.run(look_ahead); "
+        "print(sorted(set(THE_LOOP) - sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+async def test_it_never_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whoever needs the module tells: the run, which has a log by then."""
+    (tmp_path / "broken_ahead.py").write_text("raise TypeError('of another release')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def broken() -> str:
+        raise OSError("no processes left")
+
+    monkeypatch.setattr(platform, "platform", broken)
+    monkeypatch.setattr(loading, "THE_LOOP", ("broken_ahead",))
+    await look_ahead()
+    assert "broken_ahead" not in sys.modules
+
+
+async def test_a_run_loads_ahead_while_its_sandbox_is_proved(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[object] = []
+
+    @asynccontextmanager
+    async def opened(*words: object, beside: object, **more: object) -> AsyncIterator[SandboxBackend]:
+        given.append(beside)
+        raise SandboxError("nothing to be had")
+        yield
+
+    monkeypatch.setattr(catalog, "open_backend", opened)
+    async with Swarm(config=RunConfig(model="m", base_url="http://127.0.0.1:9/v1")) as swarm:
+        with pytest.raises(SandboxError, match="nothing to be had"):
+            await swarm.run("Say hello.")
+    assert given == [look_ahead]

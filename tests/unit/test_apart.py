@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from contextvars import ContextVar
 
 import anyio
@@ -10,6 +12,7 @@ import anyio.lowlevel
 import pytest
 
 from swarm.models.wire.apart import apart
+from swarm.models.wire.transport import _AHEAD, _Connection
 
 pytestmark = pytest.mark.anyio
 
@@ -78,3 +81,56 @@ async def test_it_is_cancelled_with_its_task() -> None:
         await apart(work())
     assert scope.cancelled_caught
     assert ends == ["cleaned up"]
+
+
+async def test_an_error_that_comes_out_keeps_nothing() -> None:
+    class Held:
+        """Something of whoever awaits it."""
+
+    def gone() -> asyncio.Future[None]:
+        failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        failed.set_exception(OSError("gone"))
+        return failed
+
+    async def work() -> None:
+        await gone()
+
+    async def caller() -> weakref.ref[Held]:
+        held = Held()
+        try:
+            await apart(work())
+        except OSError:
+            return weakref.ref(held)
+        raise AssertionError("it was told nothing")
+
+    gc.disable()
+    try:
+        kept = await caller()
+        assert kept() is None
+    finally:
+        gc.enable()
+
+
+async def test_reading_goes_on_apart_too() -> None:
+    """asyncio keeps the context of whoever lets it go on."""
+    seen: list[str] = []
+
+    class Told(asyncio.Transport):
+        def is_closing(self) -> bool:
+            return False
+
+        def pause_reading(self) -> None:
+            seen.append("paused")
+
+        def resume_reading(self) -> None:
+            seen.append(_NAME.get())
+
+    token = _NAME.set("caller")
+    try:
+        connection = _Connection(lambda connection: None)
+        connection.connection_made(Told())
+        connection.data_received(b"HTTP/1.1 200 OK\r\ncontent-length: 4000000\r\n\r\n" + bytes(_AHEAD + 1))
+        connection.take()
+    finally:
+        _NAME.reset(token)
+    assert seen == ["paused", "nobody"]

@@ -14,7 +14,6 @@ from types import ModuleType
 import anyio
 import anyio.lowlevel
 import pytest
-from pydantic import BaseModel, ValidationError
 
 from swarm import loading
 from swarm.loading import lightly, load
@@ -260,46 +259,3 @@ def test_the_code_of_a_package_that_does_more_is_run(more: str, handed: ModuleTy
     assert handed.First == 1
     assert type(handed) is ModuleType
     assert "handed.two" in sys.modules
-
-
-def test_models_defined_inside_get_their_checks_when_they_are_used() -> None:
-    before = BaseModel.model_config
-    with lightly():
-        with lightly():
-            pass
-
-        class Inner(BaseModel):
-            number: int
-
-        class Outer(BaseModel):
-            inner: Inner
-
-    class After(BaseModel):
-        number: int
-
-    assert BaseModel.model_config is before
-    assert not Inner.__pydantic_complete__
-    assert not Outer.__pydantic_complete__
-    assert After.__pydantic_complete__
-    with pytest.raises(ValidationError, match="number"):
-        Outer.model_validate({"inner": {"number": "x"}})
-    assert Outer(inner=Inner(number=3)).model_dump() == {"inner": {"number": 3}}
-    assert Outer.__pydantic_complete__
-
-
-def test_a_block_that_another_thread_leaves_later_changes_no_model_for_good() -> None:
-    before, inside, go_on = BaseModel.model_config, threading.Event(), threading.Event()
-
-    def other() -> None:
-        with lightly():
-            inside.set()
-            go_on.wait(10)
-
-    thread = threading.Thread(target=other)
-    with lightly():
-        thread.start()
-        inside.wait(10)
-    assert BaseModel.model_config.get("defer_build")
-    go_on.set()
-    thread.join(10)
-    assert BaseModel.model_config is before

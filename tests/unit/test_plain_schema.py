@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from swarm.models.fitting import structured
 from swarm.models.fitting.plain_schema import surely_fits
 from swarm.models.fitting.structured import _counts, read_json
 from swarm.prompts.plan_form import plan_format
@@ -62,7 +64,17 @@ SUBTASK = {"id": "a", "title": "t", "instructions": "i", "depends_on": [], "budg
         ([], False),
     ],
 )
-def test_a_plan_is_looked_at_without_the_library(plan: Any, sure: bool) -> None:
+def test_a_plan_is_looked_at_without_the_library(plan: Any, sure: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     schema = plan_format()["json_schema"]["schema"]
+    asked: list[object] = []
+    monkeypatch.setattr(structured, "_fits", lambda value, schema: asked.append(value))
     assert surely_fits(plan, schema) is sure
     assert (read_json(json.dumps(plan), schema) is not None) is sure
+    assert bool(asked) is not sure
+
+
+def test_what_may_be_anything_is_not_gone_into() -> None:
+    deep: Any = []
+    for _ in range(sys.getrecursionlimit()):
+        deep = [deep]
+    assert surely_fits({"a": deep}, {"type": "object", "properties": {"a": {}}})

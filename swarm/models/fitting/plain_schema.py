@@ -29,7 +29,7 @@ def surely_fits(value: Any, schema: Any) -> bool:
     ):
         return False
     if isinstance(value, list):
-        return all(surely_fits(each, schema.get("items", {})) for each in value)
+        return "items" not in schema or all(surely_fits(each, schema["items"]) for each in value)
     if isinstance(value, dict):
         return _members_fit(value, schema)
     return True

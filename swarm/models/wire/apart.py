@@ -21,6 +21,8 @@ def apart(work: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
             awaited = context.run(resume, given)
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]
+        finally:
+            resume = given = None  # else an error that comes out would keep itself, and the task's frames
         try:
             resume, given = work.send, (yield awaited)
         except BaseException as error:  # noqa: BLE001  it is raised inside

@@ -13,6 +13,7 @@ import ssl
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextvars import Context
 from typing import NamedTuple, cast
 
 import anyio
@@ -137,7 +138,7 @@ class _Connection(asyncio.Protocol):
         if self._paused and self.usable:
             assert self._transport is not None
             self._paused = False
-            self._transport.resume_reading()
+            Context().run(self._transport.resume_reading)  # see `apart`
         return part
 
     def release(self) -> bool:
