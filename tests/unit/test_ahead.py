@@ -19,7 +19,7 @@ from swarm.protocols import SandboxBackend
 from swarm.sandboxes import catalog
 from swarm.sandboxes.catalog import open_backend
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_configuration")]
+pytestmark = pytest.mark.anyio
 
 ROOT = Path(__file__).parents[2]
 
@@ -98,7 +98,7 @@ async def test_it_never_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     assert "broken_ahead" not in sys.modules
 
 
-async def test_a_run_loads_ahead_while_its_sandbox_is_proved(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_run_loads_ahead_while_its_sandbox_is_proved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     given: list[object] = []
 
     @asynccontextmanager
@@ -109,6 +109,7 @@ async def test_a_run_loads_ahead_while_its_sandbox_is_proved(monkeypatch: pytest
         yield  # type: ignore[misc]
 
     monkeypatch.setattr(catalog, "open_backend", opened)
+    monkeypatch.setenv("SWARM_HOME", str(tmp_path))
     async with Swarm(config=RunConfig(model="m", base_url="http://127.0.0.1:9/v1")) as swarm:
         with pytest.raises(SandboxError, match="nothing to be had"):
             await swarm.run("Say hello.")

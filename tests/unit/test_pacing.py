@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm.models.admission import rates
 from swarm.models.admission.rates import Allowance, LearntRate
 from swarm.models.admission.window import START, Window
 
@@ -347,26 +346,3 @@ def test_a_low_limit_that_is_gone_is_found_to_be_gone_in_minutes() -> None:
     through, refused = drive(rate, Paper(1_000_000, 60.0, True), 600.0, hints=True, start=3_600.0)
     assert refused == 0
     assert through > 2_000, "at the old rate it would be 180"
-
-
-@given(st.lists(st.tuples(st.sampled_from(["spent", "told", "rest"]), st.integers(0, 3)), max_size=60))
-def test_what_was_spent_by_a_time_is_known_however_it_is_kept(steps: list[tuple[str, int]]) -> None:
-    """Beside a list of pairs; of a log that holds five."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rates, "_LOGGED", 5)
-        log, plain, forgotten, now, spent = rates._Log(), list[tuple[float, float]](), 0.0, 0.0, 0.0
-        for step, number in steps:
-            now += number
-            if step == "spent":
-                spent += number + 1
-                log.add(now, spent)
-                plain.append((now, spent))
-                if len(plain) > 5:
-                    forgotten = plain.pop(0)[1]
-            elif step == "rest":
-                log.forget(spent)
-                plain, forgotten = [], spent
-            else:
-                while plain and plain[0][0] <= now - 2:
-                    forgotten = plain.pop(0)[1]
-                assert log.spent_by(now - 2) == forgotten

@@ -135,8 +135,7 @@ class _Connection(asyncio.Protocol):
     def take(self) -> bytes:
         """What has come of the body since the last time."""
         part = self._parser.take()
-        if self._paused and self.usable:
-            assert self._transport is not None
+        if self._paused and self._transport is not None and self.usable:
             self._paused = False
             Context().run(self._transport.resume_reading)  # see `apart`
         return part
