@@ -80,6 +80,7 @@ class SubTask(BaseModel):
     group: str = Field(default="", pattern=r"^([A-Za-z0-9][A-Za-z0-9_.-]{0,63})?$")
 
     def model_post_init(self, context: Any) -> None:
+        """Let all fields count as given."""
         object.__setattr__(self, "__pydantic_fields_set__", _OF_SUBTASK)  # nobody asks, and a set takes 200 bytes
 
     @field_validator("result_schema")

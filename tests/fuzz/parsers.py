@@ -63,6 +63,7 @@ PARSERS: Final = {
     "swarm.journal.token_log": _CHECKED,
     "swarm.journal.validation": "test_records.py::test_files_of_any_bytes_are_read_or_refused",
     "swarm.journal.writer": _OWN_FILE,
+    "swarm.loading": "the source of installed packages, of the releases that it names",
     "swarm.models.admission.rate_headers": "test_wire.py::test_headers_of_rates_tell_finite_seconds_or_nothing",
     "swarm.models.fitting.call_forms": "test_words.py::test_text_is_calls_or_words",
     "swarm.models.fitting.capabilities": _OWN_FILE,
