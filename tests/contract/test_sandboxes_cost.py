@@ -75,7 +75,8 @@ async def test_the_home_is_there_before_the_proof_is_begun(
     seen: list[int] = []
 
     async def proved(exec: Any, expected: Any) -> None:
-        seen.append(Path(f"/proc/{exec.__self__._first}/root/tmp/home").stat().st_mode & 0o7777)
+        inside = Path("/proc", str(exec.__self__._first), "root")
+        seen.append((inside / "tmp/home").stat().st_mode & 0o7777)
         await prove(exec, expected)
 
     monkeypatch.setattr(backend, "prove", proved)
