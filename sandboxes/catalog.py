@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -16,9 +15,7 @@ from swarm.protocols import SandboxBackend
 from swarm.sandboxes.docker.engine import connect
 from swarm.sandboxes.network.allowed import AllowList
 from swarm.sandboxes.opening import prove_opening
-from swarm.stopping import companions
-
-Beside = Callable[[], Coroutine[Any, Any, None]]
+from swarm.stopping import Companion, companions
 
 NAMES = ("docker", "bubblewrap", "process")
 
@@ -33,7 +30,7 @@ async def open_backend(
     *,
     image: str = HOST_IMAGE,
     network: Sequence[str] = (),
-    beside: Beside = anyio.lowlevel.checkpoint,
+    beside: Companion = anyio.lowlevel.checkpoint,
 ) -> AsyncIterator[SandboxBackend]:
     """The backend of that name, proved to work here. `lease` and `network` as in `SandboxRequest`. `beside`: what is
     done while it is proved, and no longer.
@@ -58,7 +55,7 @@ async def open_backend(
 
 
 async def _open(
-    stack: AsyncExitStack, name: str, lease: Path, image: str, network: Sequence[str], beside: Beside
+    stack: AsyncExitStack, name: str, lease: Path, image: str, network: Sequence[str], beside: Companion
 ) -> SandboxBackend:
     backend = await _make(stack, name, image)
     with anyio.move_on_after(_CHECK_S) as limit:
@@ -87,7 +84,7 @@ async def _make(stack: AsyncExitStack, name: str, image: str) -> SandboxBackend:
 
 
 async def _first_that_works(
-    stack: AsyncExitStack, lease: Path, image: str, network: Sequence[str], beside: Beside
+    stack: AsyncExitStack, lease: Path, image: str, network: Sequence[str], beside: Companion
 ) -> SandboxBackend:
     reasons: list[str] = []
     for name in ("docker", "bubblewrap") if image == HOST_IMAGE else ("docker",):

@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import anyio
 import anyio.lowlevel
 
 from swarm.config import RunConfig, home
 from swarm.protocols import SandboxBackend
+from swarm.stopping import Companion
 
 REAPS_EVERY_S = 60.0
 """Seconds after which a Swarm looks again for what killed runs left behind."""
@@ -50,7 +50,7 @@ class Grounds:
         self,
         run_id: str,
         config: RunConfig,
-        beside: Callable[[], Coroutine[Any, Any, None]] = anyio.lowlevel.checkpoint,
+        beside: Companion = anyio.lowlevel.checkpoint,
     ) -> AsyncIterator[Ground]:
         """The ground of one run, for as long as the block lasts: nothing of its lease is left then. What runs left
         behind that were killed is removed first, at times, in bounded time. `beside`: what is done while a sandbox is
@@ -67,7 +67,7 @@ class Grounds:
         async with late_lease(home(os.environ), run_id) as lease:
             yield Ground(backend, lease.folder, lease.take, notice)
 
-    async def _backend(self, config: RunConfig, beside: Callable[[], Coroutine[Any, Any, None]]) -> SandboxBackend:
+    async def _backend(self, config: RunConfig, beside: Companion) -> SandboxBackend:
         """The backend that a configuration names, or the given one; proved to work here when it is first asked for."""
         from swarm.sandboxes.catalog import open_backend
         from swarm.sandboxes.leases.lease import open_lease

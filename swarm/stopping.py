@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
@@ -13,6 +13,9 @@ from anyio.abc import TaskGroup
 from swarm.errors import SwarmError
 
 T = TypeVar("T")
+
+Companion = Callable[[], Coroutine[Any, Any, None]]
+"""What is done beside something else, and no longer."""
 
 
 @dataclass(frozen=True, slots=True)
