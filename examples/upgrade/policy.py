@@ -135,7 +135,8 @@ def _look(text: str, ids: Sequence[str], why: str) -> PolicyReply:
     options = " ".join(map(shlex.quote, call.options))
     named = " ".join(map(shlex.quote, ids))
     script = (
-        "# look\nout=$(mktemp)\n"
+        # Bytecode goes by size and whole seconds: a name as long as the old one, put there at once, would not be seen.
+        "# look\nexport PYTHONDONTWRITEBYTECODE=1\nout=$(mktemp)\n"
         f"{call.prefix}{shlex.quote(call.python or 'python')} -m pytest -q --tb=short {options} {named} > $out 2>&1\n"
         "status=$?\n"
         "grep -E 'Warning:|Error:' $out | sed -E 's/^.*\\.py:[0-9]+: //' | sort | uniq -c | sort -rn | head -n 100\n"
