@@ -17,10 +17,12 @@ import os
 import stat
 import threading
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import anyio
 import anyio.to_thread
@@ -64,9 +66,19 @@ class _Look:
 
     used: int
     count: int
-    free: int
     full: bool
     again_s: float
+
+
+class _Room(NamedTuple):
+    """Bytes that are free, and below which that is nearly nothing."""
+
+    free: int
+    floor: int
+
+    @property
+    def spare(self) -> int:
+        return self.free - self.floor
 
 
 class DiskWatch:
@@ -79,8 +91,8 @@ class DiskWatch:
         self._lock = threading.Lock()
         self._used = 0
         self._counts = 0
-        self._free, _ = _free(self._folders)
-        self._lost = 0
+        self._room = _room(self._folders)
+        self._lost = Counter[tuple[Path, str]]()
         self._counted = time.monotonic()
         self._credit = _CREDIT_S
         self._credited = self._counted
@@ -93,7 +105,7 @@ class DiskWatch:
                 f"swarm: this command was ended: {_size(used)} have been written in this sandbox, "
                 f"its limit is {_size(self._limit)}; remove what is not needed\n"
             )
-        return f"swarm: this command was ended: the disk is nearly full, {_size(self._free)} are free\n"
+        return f"swarm: this command was ended: the disk is nearly full, {_size(self._tightest().free)} are free\n"
 
     @asynccontextmanager
     async def guarded(self, clear: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
@@ -134,28 +146,33 @@ class DiskWatch:
             elif seen.full:
                 return None
 
+    def _tightest(self) -> _Room:
+        return min(self._room.values(), key=lambda room: room.spare, default=_Room(1 << 62, 0))
+
     def _look(self, anyway: bool) -> _Look:
         """Look once. `anyway`: count now and then even if the file system has lost nothing."""
         with self._lock:
-            free, floor = _free(self._folders)
-            self._lost += max(0, self._free - free)  # what others set free hides nothing
-            self._free = free
+            before, self._room = self._room, _room(self._folders)
+            for key in before.keys() & self._room.keys():
+                self._lost[key] += max(0, before[key].free - self._room[key].free)  # what others set free hides nothing
+            lost = max(self._lost.values(), default=0)
+            tightest = self._tightest()
             now, worked = time.monotonic(), time.thread_time()
             self._credit = min(_CREDIT_S, self._credit + (now - self._credited) * _SHARE)
             self._credited = now
-            margin = self._limit - self._used - self._lost
-            full = free < floor
+            margin = self._limit - self._used - lost
+            full = tightest.spare < 0
             wanted = margin <= 0 or full or (anyway and now - self._counted > _ANYWAY_S)
             if wanted and self._credit > 0:
                 found, whole = count(self._folders, self._since)
-                self._used = found if whole else max(found, self._used + self._lost)
+                self._used = found if whole else max(found, self._used + lost)
                 self._counts += 1
-                self._lost = 0
+                self._lost.clear()
                 self._counted = time.monotonic()
                 self._credit -= time.thread_time() - worked
                 margin = self._limit - self._used
-            again = min(margin, free - floor) / _SPEED if self._credit > 0 else -self._credit / _SHARE
-            return _Look(self._used, self._counts, free, full, min(_LATEST_S, max(_SOONEST_S, again)))
+            again = min(margin, tightest.spare) / _SPEED if self._credit > 0 else -self._credit / _SHARE
+            return _Look(self._used, self._counts, full, min(_LATEST_S, max(_SOONEST_S, again)))
 
 
 def count(folders: Sequence[Path], since: int) -> tuple[int, bool]:
@@ -249,21 +266,21 @@ class _Tally:
         return found
 
 
-def _free(folders: Sequence[Path]) -> tuple[int, int]:
-    """Bytes that are free where it is tightest, and below which that file system is nearly full."""
-    tightest: tuple[int, int] | None = None
+def _room(folders: Sequence[Path]) -> dict[tuple[Path, str], _Room]:
+    """What is free for each folder, by what is taken of it: large files use up bytes, also where a file system has
+    less left for files (most have, at 4 KiB each), and small ones use up files."""
+    found: dict[tuple[Path, str], _Room] = {}
     for folder in folders:
         try:
-            found = os.statvfs(folder)
+            about = os.statvfs(folder)
         except OSError:
             continue  # removed by a command
-        free, size = found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
-        if found.f_files:  # else it makes as many as it has room for
-            free, size = min(free, found.f_favail * _FILE), min(size, found.f_files * _FILE)
-        one = (free, min(_FLOOR, size // _FLOOR_SHARE))
-        if tightest is None or one[0] - one[1] < tightest[0] - tightest[1]:
-            tightest = one
-    return tightest or (1 << 62, 0)
+        kinds = [("bytes", about.f_frsize, about.f_bavail, about.f_blocks)]
+        if about.f_files:  # else it makes as many as it has room for
+            kinds.append(("files", _FILE, about.f_favail, about.f_files))
+        for kind, size, free, whole in kinds:
+            found[folder, kind] = _Room(free * size, min(_FLOOR, whole * size // _FLOOR_SHARE))
+    return found
 
 
 def _size(number: int) -> str:
