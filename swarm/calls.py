@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -32,6 +33,49 @@ class Ask:
     attempt: int = 1
 
 
+class Encoded:
+    """The messages of a conversation as JSON. They only grow at their end, and never while a request with them is under
+    way: what is known of all was found out once for each, and to send them is to copy two pieces. `first` is the first
+    message, which siblings share, `rest` the others, each with a comma before it. `size` counts the bytes of all,
+    `count` the messages; `marks` are members of some that are never sent."""
+
+    __slots__ = ("_ends", "count", "first", "marks", "rest", "size")
+
+    def __init__(self) -> None:
+        self.first = b""
+        self.rest = bytearray()
+        self.size = self.count = 0
+        self.marks: frozenset[str] = frozenset()
+        self._ends = array("Q")  # of the messages in `rest`
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.count} messages, {self.size} bytes>"
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[bytes]:
+        if self.first:
+            yield self.first
+        start = 0
+        for end in self._ends:
+            yield bytes(self.rest[start + 1 : end])
+            start = end
+
+    def add(self, data: bytes, marks: frozenset[str]) -> None:
+        """Add a message, which has these marks."""
+        self.size += len(data)
+        self.count += 1
+        if self.count == 1:
+            self.first = data
+        else:
+            self.rest += b","
+            self.rest += data
+            self._ends.append(len(self.rest))
+        if not marks <= self.marks:
+            self.marks |= marks
+
+
 @dataclass(frozen=True, slots=True)
 class StreamLimits:
     """Seconds that a streamed answer may let us wait: for its first token, and between two pieces of it."""
@@ -45,15 +89,16 @@ class ModelRequest:
     """One call to a model.
 
     `encoded` and `encoded_tools` are `messages` (each) and `tools` (all) as JSON, where the caller has them already:
-    then nothing that was sent before is encoded again. `timeout` is for the whole call, in seconds from when it is
-    sent. With `stream` the answer is wanted piece by piece, within these limits. With `tokens` its tokens are wanted
-    (see `ModelReply.tokens`), which not every endpoint takes, and which come with whole answers only; `token_form` is
-    whose way of asking for them is used. They are sampled of all there are then (`WHOLE`). `began` is called when the
-    first piece of a streamed answer has come. `pictures` are the data URLs of images, by what messages call them.
+    then nothing that was sent before is encoded again, nor looked at where it is `Encoded`. `timeout` is for the whole
+    call, in seconds from when it is sent. With `stream` the answer is wanted piece by piece, within these limits. With
+    `tokens` its tokens are wanted (see `ModelReply.tokens`), which not every endpoint takes, and which come with whole
+    answers only; `token_form` is whose way of asking for them is used. They are sampled of all there are then
+    (`WHOLE`). `began` is called when the first piece of a streamed answer has come. `pictures` are the data URLs of
+    images, by what messages call them.
     """
 
     messages: Sequence[Message]
-    encoded: Sequence[bytes] = ()
+    encoded: Encoded | Sequence[bytes] = ()
     tools: Sequence[JsonObject] = ()
     encoded_tools: bytes = b""
     response_format: JsonObject | None = None

@@ -235,7 +235,7 @@ class Conversation:
         line = self._line
         return ModelRequest(
             messages=self.messages,
-            encoded=self._prompt.encoded,
+            encoded=self._prompt,
             tools=tools,
             encoded_tools=self._prompt.tools(tools),
             response_format=response_format,

@@ -8,6 +8,8 @@ from functools import lru_cache
 
 from pydantic_core import to_json
 
+from swarm.calls import Encoded
+from swarm.models.fitting.text_tools import MARKS
 from swarm.types import JsonObject, Message
 
 _SHARED = 256 << 10
@@ -24,20 +26,16 @@ def _shared(data: bytes) -> bytes:
     return _kept(data) if len(data) <= _SHARED else data
 
 
-class Prompt:
-    """The messages of a conversation as JSON, with the tools that go along. `size` counts the bytes of the messages."""
+class Prompt(Encoded):
+    """The messages of a conversation as JSON, with the tools that go along."""
 
-    __slots__ = ("_hash", "_prefix", "_tools", "encoded", "size")
+    __slots__ = ("_hash", "_prefix", "_tools")
 
     def __init__(self) -> None:
-        self.encoded: list[bytes] = []
-        self.size = 0
+        super().__init__()
         self._hash = hashlib.sha256()
         self._prefix = ""
         self._tools: tuple[Sequence[JsonObject], bytes] = ((), b"")
-
-    def __repr__(self) -> str:
-        return f"<Prompt of {len(self.encoded)} messages, {self.size} bytes>"
 
     @property
     def sha256(self) -> str:
@@ -48,19 +46,18 @@ class Prompt:
     def shared_prefix(self) -> str:
         """Names what siblings share: the system prompt and the tools."""
         if not self._prefix:
-            self._prefix = hashlib.sha256(b"\n".join((self.encoded[0], self._tools[1]))).hexdigest()[:16]
+            self._prefix = hashlib.sha256(b"\n".join((self.first, self._tools[1]))).hexdigest()[:16]
         return self._prefix
 
     def take(self, messages: Sequence[Message]) -> None:
         """Take in what was added to the messages since the last time."""
-        for message in messages[len(self.encoded) :] if len(messages) > len(self.encoded) else ():
+        for message in messages[self.count :]:
             data = to_json(message)
-            if not self.encoded:
+            if not self.count:
                 data = _shared(data)
-            self.encoded.append(data)
+            self.add(data, MARKS.intersection(message))
             self._hash.update(data)
             self._hash.update(b"\n")
-            self.size += len(data)
 
     def tools(self, tools: Sequence[JsonObject]) -> bytes:
         """The tools as JSON, made anew only where they are others."""

@@ -24,10 +24,10 @@ from swarm.models.fitting.text_tools import (
     BROKEN,
     PARSED,
     PROTOCOL,
-    any_has,
     as_native,
     as_text,
     marked,
+    marks_of,
     protocol_text,
     with_broken_marked,
     with_system,
@@ -98,11 +98,11 @@ class FittedModel:
             exchanges, self._untold = self._untold, exchanges
         if not self.knowledge.loaded or self._unknown(request, self.knowledge.current):
             await self._find_out(request, exchanges)
-        marks = any_has(request.messages, PARSED), any_has(request.messages, BROKEN)
+        marks = marks_of(request)
         downgrades = 0
         while True:
             shape = self._shape(request)
-            sent, added = self._shaped(request, shape, marked=True in marks)
+            sent, added = self._shaped(request, shape, marked=bool(marks))
             try:
                 reply = await self._model.complete(sent)
             except EndpointError as error:
@@ -276,17 +276,17 @@ class FittedModel:
 
 
 def _told(
-    request: ModelRequest, shape: _Shape, added: str, exchanges: list[JsonObject], marks: tuple[bool, bool]
+    request: ModelRequest, shape: _Shape, added: str, exchanges: list[JsonObject], marks: frozenset[str]
 ) -> JsonObject:
     """How a request was changed on its way out, and what else was exchanged: with the messages, all that was sent.
-    `marks`: whether any of these held calls that were read out of a text, and calls that cannot be sent back.
+    `marks`: whether any of these held calls that were read out of a text, or calls that cannot be sent back.
     What is added to the system prompt is told in full with the first call of a conversation, then by its hash."""
     told: JsonObject = {}
     if shape.text_tools:
         told |= {"tools": "text", "protocol": PROTOCOL}
-    elif marks[0]:
+    elif PARSED in marks:
         told["tools"] = "native, earlier calls read out of text"
-    if not shape.text_tools and marks[1]:
+    if not shape.text_tools and BROKEN in marks:
         told["broken_arguments"] = "sent back as {}"
     if request.response_format is not None and (shape.structured != "json_schema" or shape.told):
         told["structured"] = shape.structured

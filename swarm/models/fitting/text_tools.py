@@ -11,9 +11,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from itertools import repeat
-from operator import contains
+from itertools import chain
 
+from swarm.calls import Encoded, ModelRequest
 from swarm.journal.open_calls import PARSED as PARSED  # it is never sent
 from swarm.models.fitting.text_calls import RESULT_MARK, UNREADABLE, Found
 from swarm.types import JsonObject, Message, ToolCall
@@ -44,9 +44,21 @@ several calls write several such blocks. Then stop: the results come in the next
 Never write a result yourself. An answer without a call is taken as your last word."""
 
 
-def any_has(messages: Sequence[Message], member: str) -> bool:
-    """Whether one of the messages has a member. At each call for all of them, so without a step of Python for each."""
-    return any(map(contains, messages, repeat(member)))
+MARKS = frozenset((PARSED, BROKEN))
+"""Members of messages that are never sent."""
+
+
+def marks_of(request: ModelRequest) -> frozenset[str]:
+    """Those of `MARKS` that messages of a request have; where these were encoded one by one, it was found out then."""
+    encoded, messages = request.encoded, request.messages
+    if isinstance(encoded, Encoded) and encoded.count == len(messages):
+        return encoded.marks
+    return marks_in(messages)
+
+
+def marks_in(messages: Sequence[Message]) -> frozenset[str]:
+    """Those of `MARKS` that one of the messages has."""
+    return MARKS.intersection(chain.from_iterable(messages))
 
 
 def protocol_text(tools: Sequence[JsonObject]) -> str:
@@ -81,7 +93,7 @@ def as_text(messages: Sequence[Message]) -> list[Message]:
 
 def as_native(messages: Sequence[Message]) -> Sequence[Message]:
     """The messages as the API has them: calls that were read out of a text become calls, broken ones empty."""
-    if not (any_has(messages, PARSED) or any_has(messages, BROKEN)):
+    if not marks_in(messages):
         return messages
     return [_called(message) if PARSED in message or BROKEN in message else message for message in messages]
 

@@ -24,7 +24,7 @@ import openai
 from pydantic import ValidationError
 from pydantic_core import to_json
 
-from swarm.calls import WHOLE, ModelReply, ModelRequest
+from swarm.calls import WHOLE, Encoded, ModelReply, ModelRequest
 from swarm.config import Capabilities, Quirks
 from swarm.errors import EndpointError, EndpointFault, UsageError
 from swarm.models.admission.rate_headers import of_rates, rate_limits
@@ -146,18 +146,17 @@ class OpenAIModel:
                 return Capabilities()  # a real call will say what is wrong
         return Capabilities()
 
-    def _body(self, request: ModelRequest) -> list[bytes]:
+    def _body(self, request: ModelRequest) -> list[bytes | bytearray]:
         """The request's JSON in parts: what its messages are is shared with all who keep them."""
-        messages, tools = request.encoded, request.encoded_tools
-        if len(messages) != len(request.messages):
-            messages = [to_json(message) for message in request.messages]
+        encoded, tools = request.encoded, request.encoded_tools
+        if len(encoded) != len(request.messages):
+            encoded = [to_json(message) for message in request.messages]
         if request.tools and not tools:
             tools = to_json(list(request.tools))
         rest = self._rest(request)
-        parts = [b","] * (2 * len(messages))
-        parts[::2] = messages
-        parts[-1:] = [b"]", b',"tools":', tools] if tools else [b"]"]
-        return [self._head, *parts, b"," if len(rest) > 2 else b"", rest[1:]]
+        messages = (encoded.first, encoded.rest) if isinstance(encoded, Encoded) else (b",".join(encoded),)
+        ends = (b'],"tools":', tools) if tools else (b"]",)
+        return [self._head, *messages, *ends, b"," if len(rest) > 2 else b"", rest[1:]]
 
     def _rest(self, request: ModelRequest) -> bytes:
         """The options of a request, as an object of JSON."""
