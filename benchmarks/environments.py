@@ -1,4 +1,5 @@
-"""The peers' virtual environments: one each under `.cache/bench`, from a lock file with hashes, made when needed.
+"""Virtual environments: one for each peer under `.cache/bench`, from a lock file with hashes, made when needed.
+`swarm` is one with what swarm itself needs and nothing else, as its users have it.
 
 `python -m benchmarks lock [NAME...]` writes `peers/locks/NAME.txt` from `NAME.in`, as `scripts/lock` does.
 """
@@ -11,9 +12,12 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 LOCKS = Path(__file__).resolve().parent / "peers/locks"
+OURS = "swarm"
+_ROOT = Path(__file__).resolve().parents[1]
 _UV = "pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes --no-emit-index-url"
 _UV += " --no-emit-find-links --no-annotate --custom-compile-command"
 _PLACE = re.compile(r"://|^--|^-[a-z]|@ ", re.MULTILINE)
@@ -25,19 +29,23 @@ class NotInstalled(Exception):
 
 def names() -> list[str]:
     """The environments that there are lock files for."""
-    return sorted(path.stem for path in LOCKS.glob("*.txt"))
+    return sorted([OURS, *(path.stem for path in LOCKS.glob("*.txt"))])
 
 
 def locked(name: str) -> dict[str, str]:
     """Versions by package."""
-    lines = (LOCKS / f"{name}.txt").read_text(encoding="utf-8").splitlines()
+    lines = lock_file(name).read_text(encoding="utf-8").splitlines()
     pairs = (re.split(r"==|[ ;\\]+", line, maxsplit=2)[:2] for line in lines if "==" in line.split(" ")[0])
     return {package: version.split(" ")[0] for package, version in pairs}
 
 
 def asked(name: str) -> dict[str, str]:
     """Versions of what the environment is made for, without what that needs."""
-    wanted = (LOCKS / f"{name}.in").read_text(encoding="utf-8").split()
+    if name == OURS:
+        told = tomllib.loads((_ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+        wanted: list[str] = told["project"]["dependencies"]
+    else:
+        wanted = (LOCKS / f"{name}.in").read_text(encoding="utf-8").split()
     versions = locked(name)
     return {package: versions[package] for package in (re.split(r"[\[<>=]", line)[0] for line in wanted)}
 
@@ -65,7 +73,7 @@ def make(cache: Path, name: str) -> Path:
     pip = ["install", "-qq", "--no-deps", "--require-hashes", "--only-binary", ":all:"]
     commands = (
         [sys.executable, "-m", "venv", "--without-pip", str(folder)],
-        [sys.executable, "-m", "pip", "--python", str(folder / "bin/python"), *pip, "-r", str(LOCKS / f"{name}.txt")],
+        [sys.executable, "-m", "pip", "--python", str(folder / "bin/python"), *pip, "-r", str(lock_file(name))],
     )
     for command in commands:
         done = subprocess.run(command, env=env | quiet, capture_output=True, text=True)
@@ -93,6 +101,11 @@ def lock(chosen: list[str]) -> None:
         print(f"{made.name}: {len(locked(made.stem))} packages")
 
 
+def lock_file(name: str) -> Path:
+    """What an environment is made from."""
+    return _ROOT / "requirements/base.txt" if name == OURS else LOCKS / f"{name}.txt"
+
+
 def _stamp(name: str) -> str:
-    text = (LOCKS / f"{name}.txt").read_bytes() + sys.version.encode() + str(LOCKS).encode()
+    text = lock_file(name).read_bytes() + sys.version.encode() + str(LOCKS).encode()
     return hashlib.sha256(text).hexdigest()

@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
-from langgraph.errors import GraphBubbleUp
-from langgraph.types import interrupt
 
 from swarm.approval import Approve, Estimate, Question
 from swarm.errors import UsageError
@@ -133,6 +131,8 @@ class Approvals:
 
     def _ask(self, question: Question) -> Any:
         """Stops the graph here, until it goes on with the answer."""
+        from langgraph.types import interrupt  # whoever asks is on its way through the graph
+
         self._open = question
         held = question.plan.model_dump(mode="json") if question.plan else None
         answer = interrupt({"kind": question.kind, "text": question.text, "stage": question.stage, "plan": held})
@@ -143,6 +143,8 @@ class Approvals:
 
 
 async def _asked(approve: Approve, question: Question) -> bool | Plan:
+    from langgraph.errors import GraphBubbleUp
+
     try:
         return await approve(question)
     except GraphBubbleUp:  # of a graph around the run, which would begin the run anew

@@ -31,16 +31,13 @@ the releases that were looked at: none of their modules asks its package for a n
 that only hand on names of their modules: of these a name brings its own module alone. Of another release nothing is
 put off, which costs half a second. `tests/unit/test_loading.py` looks at those that are locked."""
 
-THE_LOOP = (
-    "requests",
-    "langchain_core.messages",
-    "langsmith.schemas",
-    "langsmith.run_trees",
-    "langgraph.checkpoint.sqlite.aio",
-    "langgraph.graph",
-    "swarm.loop",
+THE_GRAPH = (
+    *("urllib3", "requests", "pydantic.v1", "langchain_core.messages"),
+    *("langsmith.schemas", "langsmith.utils", "langsmith.client", "langsmith.run_trees"),
+    *("langchain_core.callbacks.manager", "langchain_core.tracers.event_stream"),
+    *("langgraph.checkpoint.sqlite.aio", "langgraph.pregel", "langgraph.graph", "swarm.graph"),
 )
-"""The loop of a run: what takes long of what it imports stands apart."""
+"""The graph of a run, behind what it imports: so that nobody waits long for one of them."""
 
 _OTHERS_S = 0.001
 _MANY = 50
@@ -95,7 +92,7 @@ async def look_ahead() -> None:
 
     async with anyio.create_task_group() as group:
         group.start_soon(told)
-        group.start_soon(load, *THE_LOOP)
+        group.start_soon(load, *THE_GRAPH)
 
 
 class _LateFinder:

@@ -1,8 +1,7 @@
-"""The outer loop on LangGraph: orchestrate → dispatch → aggregate → gate → again, or finish.
+"""The stations of the outer loop, and what a run has come to; in which order they come, `swarm.graph` says.
 
-The graph's checkpoint says only where the run stands; what was done is in the journal. Inside a stage the scheduler
-works without barriers. Nodes are never cancelled from outside: each ends by itself when `stop` is set. A question to
-the user is an interrupt of the graph, in a station that does nothing else: going on repeats no work.
+Inside a stage the scheduler works without barriers. Stations are never cancelled from outside: each ends by itself when
+`stop` is set. A question to the user is asked by a station that does nothing else: to do it again repeats no work.
 """
 
 from __future__ import annotations
@@ -10,16 +9,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import anyio
-from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
-from langgraph.graph import END, START, StateGraph
-from langgraph.graph.state import CompiledStateGraph
-from langgraph.runtime import Runtime
-from langgraph.types import Command
 
 from swarm.agents.board import has_siblings
 from swarm.asking import Approvals, Record
@@ -85,23 +77,21 @@ class Loop:
         self._approvals = Approvals(crew.approve, bounds.ask_usd, totals, stop, Record(crew.sink, crew.past))
         self.findings = Findings(commit=crew.repository.base if crew.repository else None)
 
-    async def run(self, checkpoint: Path | None, run_id: str) -> None:
-        """Go the whole way, to `findings`. A fault of ours is among them; what a part raises comes out of here. Without
-        a place for its checkpoint the graph keeps none, and nobody can be asked."""
-        opening = AsyncSqliteSaver.from_conn_string(str(checkpoint)) if checkpoint is not None else nullcontext()
-        async with opening as saver:
-            graph = _graph().copy({"checkpointer": saver})
-            way: Any = Position(stage=0, step="orchestrate")
-            while way is not None:
-                at = await graph.ainvoke(
-                    way,
-                    {"configurable": {"thread_id": run_id}, "recursion_limit": 10 + 6 * self._bounds.max_stages},
-                    context=_Way(self),
-                    durability="exit" if saver is not None else None,
-                )
-                way = Command(resume=await self._approvals.answer()) if "__interrupt__" in at else None
+    async def begin(self) -> Position:
+        """What comes before the first stage, to the first decision. Until then nobody is asked anything."""
+        position = await self.at(Loop._prepare, Position(stage=0, step="orchestrate"))
+        return await self.at(Loop.orchestrate, position) if position["step"] == "orchestrate" else position
 
-    async def at(self, station: _Station, position: Position) -> Position:
+    @property
+    def most_stations(self) -> int:
+        """How many stations a run goes through at most."""
+        return 10 + 6 * self._bounds.max_stages
+
+    async def answer(self) -> Any:
+        """The user's answer to the question that a station asks; see `Approvals.answer`."""
+        return await self._approvals.answer()
+
+    async def at(self, station: Station, position: Position) -> Position:
         """Do what a station of the graph is there for; gives where the run stands then."""
         try:
             if self._crew.controls.paused:
@@ -147,7 +137,7 @@ class Loop:
         """Attempts that are prepared for while the plan is being made."""
         return 1 if self._single else min(self._bounds.concurrency, _UNPLANNED)
 
-    async def _orchestrate(self, position: Position) -> Step:
+    async def orchestrate(self, position: Position) -> Step:
         found = self.findings
         state = await self._state()
         decision = await unless_stopped(self._stop, lambda: self._crew.orchestrator.decide(state))
@@ -191,7 +181,7 @@ class Loop:
         if found:
             raise PlanError(f"the orchestrator gave a plan that cannot be run: {'; '.join(found)}")
 
-    async def _approve(self, position: Position) -> Step:
+    async def approve(self, position: Position) -> Step:
         """The user's word on the plan and its cost."""
         stage = position["stage"] + 1
         earlier = self._asked()
@@ -203,7 +193,7 @@ class Loop:
         self._crew.sink.emit(StageStarted(stage=stage, plan=plan, commit=self.findings.commit or ""))
         return "dispatch"
 
-    async def _deliver(self, position: Position) -> Step:
+    async def deliver(self, position: Position) -> Step:
         """The user's word on the patch, where the run made one and came to its end."""
         found, repository = self.findings, self._crew.repository
         ended = self._ended() or self._approvals.declined or not self._approvals.asks
@@ -234,7 +224,7 @@ class Loop:
         all_of_them = "the one stage of the run is" if most == 1 else f"all {most} stages of the run are"
         return f"{all_of_them} used: no further sub-agents can be started" if len(self.findings.stages) >= most else ""
 
-    async def _dispatch(self, position: Position) -> Step:
+    async def dispatch(self, position: Position) -> Step:
         stage = position["stage"] + 1
         crew, bounds = self._crew, self._bounds
         room = crew.funds.begin_stage(stage, self._plan)
@@ -254,7 +244,7 @@ class Loop:
         self.findings.fault = outcome.fault
         return "finish" if outcome.fault else "dispatch"
 
-    async def _aggregate(self, position: Position) -> Step:
+    async def aggregate(self, position: Position) -> Step:
         found = self.findings
         harvest = Harvest(self._plan, self._results, found.commit, tuple(found.stages))
         merged: object = await self._crew.aggregator.merge(harvest)
@@ -269,7 +259,7 @@ class Loop:
         queue = self._crew.queue
         return queue.trials(self._plan, stage, self.findings.commit) if queue is not None else nullcontext()
 
-    async def _gate(self, position: Position) -> Step:
+    async def gate(self, position: Position) -> Step:
         found, gate, stage = self.findings, self._crew.gate, len(self.findings.stages) + 1
         before, found.commit = found.commit, self._merged.commit or found.commit
         report = self._merged.gate
@@ -294,50 +284,4 @@ class Loop:
         return self._stop.is_set() or self.findings.fault is not None
 
 
-_Station = Callable[[Loop, Position], Awaitable[Step]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Way:
-    """Whose way through the graph it is."""
-
-    loop: Loop
-
-
-class _Node(Protocol):
-    """A node as LangGraph takes it."""
-
-    def __call__(self, state: Position, runtime: Runtime[_Way]) -> Awaitable[Position]: ...
-
-
-def _node(station: _Station) -> _Node:
-    async def node(state: Position, runtime: Runtime[_Way]) -> Position:
-        return await runtime.context.loop.at(station, state)
-
-    return node
-
-
-@cache
-def _graph() -> CompiledStateGraph[Position, _Way, Position, Position]:
-    """The graph, for all runs of this process; whose way it is stands in the context."""
-    graph = StateGraph(Position, context_schema=_Way)
-    stations: dict[str, _Station] = {
-        "prepare": Loop._prepare,
-        "orchestrate": Loop._orchestrate,
-        "approve": Loop._approve,
-        "dispatch": Loop._dispatch,
-        "aggregate": Loop._aggregate,
-        "gate": Loop._gate,
-        "deliver": Loop._deliver,
-    }
-    for name, station in stations.items():
-        graph.add_node(name, _node(station))
-    graph.add_edge(START, "prepare")
-    graph.add_edge("dispatch", "aggregate")
-    graph.add_edge("aggregate", "gate")
-    graph.add_edge("deliver", END)
-    ways: dict[Any, str] = {"orchestrate": "orchestrate", "dispatch": "approve", "finish": "deliver"}
-    for name in ("prepare", "orchestrate", "gate"):
-        graph.add_conditional_edges(name, lambda position: position["step"], ways)
-    graph.add_conditional_edges("approve", lambda position: position["step"], {**ways, "dispatch": "dispatch"})
-    return graph.compile()
+Station = Callable[[Loop, Position], Awaitable[Step]]

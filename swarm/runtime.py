@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 
 from swarm.config import Rollout, RunConfig, load_config
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from swarm.events import Event
     from swarm.ground import Grounds
     from swarm.result import RunResult
+    from swarm.stopping import Companion
     from swarm.wiring import Models
 
 
@@ -130,7 +132,7 @@ class Swarm:
         given = {key: value for key, value in given.items() if value is not None}
         config = (own.config or self.config).model_copy(update=given)
         folder = own.folder or run_folder(new_run_id())
-        async with grounds.ground(_lease_of(folder), config, look_ahead) as ground:
+        async with grounds.ground(_lease_of(folder), config, self._beside(config)) as ground:
             parts = self._parts.with_tools(own.tools)
             given_to_read = tuple(str(Path(each).absolute()) for each in attach)
             order = Order(task, repo, config, dry_run, parts, approve, controls or Controls(), own.purse, given_to_read)
@@ -184,7 +186,7 @@ class Swarm:
                 await grounds.reap()  # it may have been killed after its last word
                 return await anyio.to_thread.run_sync(finished, past, folder)
             repo, controls = started.repo or None, controls or Controls()
-            async with grounds.ground(_lease_of(folder), config, look_ahead) as ground:
+            async with grounds.ground(_lease_of(folder), config, self._beside(config)) as ground:
                 own = own or Own()
                 parts = self._parts.with_tools(own.tools)
                 attach = tuple(started.attached)
@@ -241,6 +243,12 @@ class Swarm:
             stop.set()
         for fault in faults:
             raise fault
+
+    def _beside(self, config: RunConfig) -> Companion:
+        """What is done while the sandbox is proved. Where a model is asked next, it is done while that thinks: the
+        sooner it is asked."""
+        asked = config.mode != "single" and self._parts.orchestrator is None
+        return anyio.lowlevel.checkpoint if asked else look_ahead
 
     def _opened(self) -> tuple[Models, Grounds]:
         if self._models is None or self._grounds is None:

@@ -36,7 +36,8 @@ from swarm.hiring import hired_worker
 from swarm.journal import redaction
 from swarm.journal.artifacts import Artifacts
 from swarm.journal.totals import Totals
-from swarm.loading import lightly
+from swarm.loading import lightly, look_ahead
+from swarm.loop import Loop
 from swarm.mishap import fault_of
 from swarm.mission import Mission
 from swarm.models.providers import redactor_of
@@ -54,7 +55,7 @@ from swarm.scheduling.controls import Command
 from swarm.scheduling.stragglers import StragglerPolicy
 from swarm.scheduling.width import Width
 from swarm.site import sandbox_site
-from swarm.stopping import Stops
+from swarm.stopping import Stops, companions
 from swarm.types import AgentLimits, JsonObject, Role
 from swarm.verdict import orchestrators_end
 from swarm.wiring import Tree, document_tools, open_toolkit, take_snapshot, working_copies
@@ -80,8 +81,7 @@ class Session:
         self.left: dict[str, str] = {}
         self.answer = ""
         self.void = False  # the answer tells only why there is none
-        self.board = Board()
-        self.headcount = Headcount(mission.config.max_agents)
+        self.board, self.headcount = Board(), Headcount(mission.config.max_agents)
         self.readings = Readings()
         self._room = ReadingRoom()
         self._artifacts = Artifacts(mission.folder / "artifacts", redactor_of(mission.config, os.environ))
@@ -99,9 +99,8 @@ class Session:
         """Go the whole way."""
         try:
             await self._open_tree()
-            mission = self._mission
-            tree, given = self._tree is not None, (mission.attach, mission.folder)
-            self._room = await open_room(*given, self.readings, self._sink, on_repository=tree)
+            mission, tree = self._mission, self._tree is not None
+            self._room = await open_room(mission.attach, mission.folder, self.readings, self._sink, on_repository=tree)
             own = [*mission.parts.tools, *document_tools(self._room.library)]
             workshop = await self._workshop()
             async with (
@@ -138,8 +137,8 @@ class Session:
             return
         async with self._orchestrator_trajectory(pool, tools, replace(desk, line=line)) as (trajectory, orchestrator):
             await self._loop(pool, tools, workers, orchestrator, trajectory.id)
-            stopped = self._stop.is_set()
-            trajectory.end(*orchestrators_end(self.fault, stopped=stopped, late=self._late.is_set()), self.answer)
+            stopped, late = self._stop.is_set(), self._late.is_set()
+            trajectory.end(*orchestrators_end(self.fault, stopped=stopped, late=late), self.answer)
 
     async def write_patch(self) -> Path | None:
         """Write the difference that the run made to `patch.diff`; None where it made none, or it was declined: then it
@@ -264,9 +263,6 @@ class Session:
                 trajectory.tool_calls = conversation.tool_calls
 
     async def _loop(self, pool: Pool, tools: ToolKit, line: Line, orchestrator: Orchestrator, parent: str) -> None:
-        with lightly():
-            from swarm.loop import Loop  # LangGraph: wanted only when a run starts
-
         mission, config = self._mission, self._mission.config
         gate = None
         if config.test:
@@ -324,11 +320,15 @@ class Session:
         if config.test_found:
             self._sink.emit(Notice(message=f"the gate is `{config.test}`, found by {config.test_found}; {_OTHERWISE}"))
         loop = Loop(mission.task, mission.single, crew, bounds, self._totals, self._stop)
-        rollout = bool(config.rollout.group_id) and mission.approve is None  # thousands, of which none goes back
-        checkpoint = None if rollout else mission.folder / "graph.sqlite"
+        kept = not config.rollout.group_id or mission.approve is not None  # of thousands of rollouts none goes back
         try:
             with mission.controls.heard_by(self._steered):
-                await loop.run(checkpoint, mission.run_id)
+                async with companions() as beside:
+                    beside.start_soon(look_ahead)
+                    position = await loop.begin()
+                with lightly():
+                    from swarm.graph import go_on  # LangGraph: nothing before the first decision needs it
+                await go_on(loop, position, mission.folder / "graph.sqlite" if kept else None, mission.run_id)
         finally:  # what the stages before have come to is not lost when a part raises
             found = loop.findings
             self.commit, self.answer, self.fault = found.commit, found.answer, found.fault

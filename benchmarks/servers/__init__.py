@@ -26,7 +26,8 @@ def load_server(turns: int, latency: float) -> Iterator[str]:
 
 
 def health(url: str) -> dict[str, float]:
-    """What the endpoint counts itself: `calls`, `agents` (calls of agents), `peak`, `cpu_s`."""
+    """What the endpoint counts itself: `calls`, `agents` (calls of agents), `peak`, `cpu_s`, and by `time.monotonic`
+    when the `first` call came since the last such question."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(url.removesuffix("/v1") + "/health", timeout=30) as answer:
         told: dict[str, float] = json.load(answer)

@@ -5,8 +5,8 @@
 By what a request holds: a plan where structured output is wanted (with a sub-task for each of the "N items" that the
 request speaks of), a use of the tool `lookup` as long as the turn, counted in assistant messages, is not the last, else
 a word; for agents that end by a tool `final_answer`, its use. Streamed where that is wanted.
-`GET /health` tells calls, those of agents among them (plans and the like are not), the most in flight, and the CPU
-seconds of this process.
+`GET /health` tells calls, those of agents among them (plans and the like are not), the most in flight, the CPU seconds
+of this process, and when, by the clock of `time.monotonic`, the first call since the last such question came (0: none).
 """
 
 from __future__ import annotations
@@ -69,6 +69,7 @@ class _Answers:
     def __init__(self, turns: int, latency: float) -> None:
         self.latency = latency
         self.calls = self.by_agents = self.in_flight = self.peak = 0
+        self.first = 0.0
         self._turns = turns
         self._last = _answers({"content": VALUE}, "stop")
         self._uses = [_use("lookup", {"key": f"part {n}"}, n) for n in range(turns)]
@@ -89,6 +90,7 @@ class _Answers:
 
     def health(self) -> bytes:
         told = {"calls": self.calls, "agents": self.by_agents, "peak": self.peak, "cpu_s": time.process_time()}
+        told["first"], self.first = self.first, 0.0
         return _http("application/json", json.dumps(told).encode())
 
 
@@ -131,6 +133,7 @@ class _Server(asyncio.Protocol):
         self._parts = []
         answers = self._answers
         answers.calls += 1
+        answers.first = answers.first or time.monotonic()
         if not answers.latency:
             self.transport.write(answers.of(whole[end:]))
             return

@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Literal
 
 import anyio
 import pytest
@@ -77,8 +78,8 @@ async def test_what_clients_tell_of_this_machine_is_found_out_ahead(monkeypatch:
 def test_what_it_loads_is_all_there() -> None:
     """In a fresh process: a name that is no module's any more would be passed over in silence."""
     code = (
-        "import sys, anyio; from swarm.loading import THE_LOOP, look_ahead; anyio.run(look_ahead); "
-        "print(sorted(set(THE_LOOP) - sys.modules.keys()))"
+        "import sys, anyio; from swarm.loading import THE_GRAPH, look_ahead; anyio.run(look_ahead); "
+        "print(sorted(set(THE_GRAPH) - sys.modules.keys()))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
@@ -93,12 +94,15 @@ async def test_it_never_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         raise OSError("no processes left")
 
     monkeypatch.setattr(platform, "platform", broken)
-    monkeypatch.setattr(loading, "THE_LOOP", ("broken_ahead",))
+    monkeypatch.setattr(loading, "THE_GRAPH", ("broken_ahead",))
     await look_ahead()
     assert "broken_ahead" not in sys.modules
 
 
-async def test_a_run_loads_ahead_while_its_sandbox_is_proved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("mode", "ahead"), [("single", True), ("plan", False)])
+async def test_where_no_model_is_asked_next_a_run_loads_ahead_while_its_sandbox_is_proved(
+    mode: Literal["single", "plan"], ahead: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     given: list[object] = []
 
     @asynccontextmanager
@@ -110,7 +114,7 @@ async def test_a_run_loads_ahead_while_its_sandbox_is_proved(monkeypatch: pytest
 
     monkeypatch.setattr(catalog, "open_backend", opened)
     monkeypatch.setenv("SWARM_HOME", str(tmp_path))
-    async with Swarm(config=RunConfig(model="m", base_url="http://127.0.0.1:9/v1")) as swarm:
+    async with Swarm(config=RunConfig(model="m", base_url="http://127.0.0.1:9/v1", mode=mode)) as swarm:
         with pytest.raises(SandboxError, match="nothing to be had"):
             await swarm.run("Say hello.")
-    assert given == [look_ahead]
+    assert [each is look_ahead for each in given] == [ahead]

@@ -137,7 +137,7 @@ def test_a_file_that_is_none_of_ours_is_refused(tmp_path: Path, text: str) -> No
 def test_the_peers_lock_files_hold_names_versions_and_hashes_only() -> None:
     line = re.compile(r"[a-z0-9-]+==[^ ;]+( ; .+)? \\|    --hash=sha256:[0-9a-f]{64}( \\)?|#.*|")
     for name in environments.names():
-        path = environments.LOCKS / f"{name}.txt"
+        path = environments.lock_file(name)
         assert not [text for text in path.read_text(encoding="utf-8").splitlines() if not line.fullmatch(text)], name
         assert environments.asked(name)
 

@@ -38,7 +38,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("hiring",),
     ("site",),
     ("teams", "loop", "wiring", "ground"),
-    ("mission", "stores"),
+    ("graph", "mission", "stores"),
     ("node",),
     ("elsewhere",),
     ("session",),

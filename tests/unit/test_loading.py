@@ -171,12 +171,12 @@ with lightly():
 
 def test_who_uses_langgraph_beside_us_meets_nothing_of_it() -> None:
     code = """
-import swarm.loop
+import swarm.graph
 from langgraph.pregel.remote import RemoteGraph
 RemoteGraph("a", url="http://127.0.0.1:1")
 from langgraph_sdk import __version__
 """
-    python("from swarm.loading import lightly\nwith lightly():\n    import swarm.loop\n" + code)
+    python("from swarm.loading import lightly\nwith lightly():\n    import swarm.graph\n" + code)
 
 
 @pytest.mark.parametrize("name", sorted(loading.LATE))

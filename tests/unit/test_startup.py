@@ -94,15 +94,18 @@ def test_the_class_of_an_error_needs_next_to_nothing(tmp_path: Path) -> None:
 
 
 FIRST_ANSWER = """
-import asyncio, json
+import asyncio, json, os, sys
 from swarm import RunConfig, Swarm
 
+loaded = []
+
 async def answer(reader, writer):
+    loaded.append(set(sys.modules))
     head = await reader.readuntil(b"\\r\\n\\r\\n")
     lines = head.lower().split(b"\\r\\n")
     size = next((int(line[15:]) for line in lines if line.startswith(b"content-length:")), 0)
     await reader.readexactly(size)
-    message = {"role": "assistant", "content": "It is 42."}
+    message = {"role": "assistant", "content": "It is 42." if MODE == "single" else "no plan"}
     body = json.dumps({"model": "m", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}).encode()
     head = b"HTTP/1.1 200 OK\\r\\ncontent-type: application/json\\r\\nconnection: close\\r\\n"
     writer.write(head + b"content-length: %d\\r\\n\\r\\n" % len(body) + body)
@@ -113,19 +116,23 @@ async def main():
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
         known = {"tools": True, "parallel_tools": True, "structured": "json_schema", "stream_usage": True}
-        config = RunConfig(model="m", base_url=url, mode="single", sandbox="process", stream=False, capabilities=known)
+        config = RunConfig(model="m", base_url=url, mode=MODE, sandbox="process", stream=False, capabilities=known)
         async with Swarm(config=config) as swarm:
             result = await swarm.run("What is it?")
-        assert result.answer == "It is 42.", result
+        assert result.answer == "It is 42." or MODE == "plan", result
+        assert "langgraph.graph.state" in sys.modules, "the loop was gone through"
 
 asyncio.run(main())
+if MODE == "plan":
+    print(*loaded[0], flush=True)
+    os._exit(0)
 """
 
 
 def test_a_first_answer_loads_no_more_than_it_needs(tmp_path: Path) -> None:
     """What an agent needs for one answer: the endpoint's client and LangGraph, each without what else it brings."""
-    loaded = modules_of(FIRST_ANSWER, tmp_path)
-    assert {"openai", "langgraph.graph.state", "langsmith.run_trees", "swarm.loop"} <= loaded
+    loaded = modules_of("MODE = 'single'\n" + FIRST_ANSWER, tmp_path)
+    assert {"openai", "langgraph.graph.state", "langsmith.run_trees", "swarm.graph"} <= loaded
     asides = {"langgraph_sdk.client", "langsmith.types.run", "openai.types.responses.response", "openai.types.beta"}
     asides |= {"openai.types.chat.chat_completion", "swarm.merging.queue", "swarm.gating.gate"}
     asides |= {"swarm.sandboxes.docker.backend", "swarm.sandboxes.git.repository", "swarm.models.router", "swarm.teams"}
@@ -135,6 +142,14 @@ def test_a_first_answer_loads_no_more_than_it_needs(tmp_path: Path) -> None:
     unused |= {"click", "websockets", "pygments", "pyarrow", "uvloop", "xml.etree.ElementTree"}
     assert not {name.partition(".")[0] for name in loaded} & unused
     assert len(loaded) < 1250, len(loaded)
+
+
+def test_a_planner_is_asked_before_the_graph_is_loaded(tmp_path: Path) -> None:
+    """That is done while it thinks."""
+    loaded = modules_of("MODE = 'plan'\n" + FIRST_ANSWER, tmp_path)
+    assert {"openai", "swarm.loop", "swarm.orchestrators.plan"} <= loaded
+    assert not loaded & {"swarm.graph", "langgraph.graph", "langsmith", "langchain_core", "requests"}
+    assert len(loaded) < 800, len(loaded)
 
 
 def test_no_check_of_a_record_is_made_before_it_is_wanted(tmp_path: Path) -> None:
