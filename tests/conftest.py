@@ -18,11 +18,13 @@ from tests.warm import Warm, warm_servers
 
 pytest_plugins = ("tests.docker_engine", "tests.llama_cpp", "tests.sandboxes_here")
 effort.load_profile()
+gc.disable()  # until the tests begin: what is imported and collected stays, and looking for garbage in it takes long
 
 
 def pytest_collection_finish() -> None:
-    """What was imported and collected stays: the garbage collector need not go through it in every test."""
+    """The garbage collector need not go through what was collected in every test either."""
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture

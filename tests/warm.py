@@ -9,6 +9,7 @@ worker a server forks a child, which forks the commands.
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import gc
 import importlib
@@ -323,7 +324,26 @@ def main() -> None:
     with channel:
         module, *args = _serve(channel)
     sys.argv[1:] = args
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        if not isinstance(end.code, int | None):
+            raise
+        _end(end.code or 0)
+    else:
+        _end(0)
+
+
+def _end(code: int) -> None:
+    """End as the interpreter does, but for taking apart all that was imported: its memory is copied by that."""
+    threading._shutdown()  # type: ignore[attr-defined]  # waits for threads
+    atexit._run_exitfuncs()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        sys.exit(code)  # the interpreter tells of it
+    os._exit(code)
 
 
 if __name__ == "__main__":
