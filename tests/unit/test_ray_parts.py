@@ -21,7 +21,7 @@ from swarm.events import AgentEnded, AgentStarted, CallFinished, CallSent, Event
 from swarm.executors.ray.cluster import Cluster, Node
 from swarm.executors.ray.errand import LOST, Errand
 from swarm.executors.ray.link import Link
-from swarm.executors.ray.mail import Inbox, Outbox
+from swarm.executors.ray.mail import GATHER_S, LINGER_S, Inbox, Outbox
 from swarm.executors.ray.messages import Arrived, Taken, error_of, fault_from
 from swarm.executors.ray.packing import unpack
 from swarm.executors.ray.relay import Relay, RelayedArtifacts
@@ -50,6 +50,25 @@ def test_mail_is_opened_in_the_order_in_which_it_was_closed(letters: list[list[i
     for bundle in bundles:
         inbox.open(bundle)
     assert taken == [item for items in letters for item in items]
+
+
+def test_a_bundle_waits_for_others_the_longer_the_more_is_said() -> None:
+    now = 0.0
+    outbox = Outbox(lambda: now)
+
+    def said(count: int, seconds: float) -> float:
+        nonlocal now
+        now += seconds
+        for _ in range(count):
+            outbox.put("something")
+        outbox.close()
+        return outbox.linger_s
+
+    assert said(0, 10.0) == said(1, 10.0) == LINGER_S
+    waits = [said(count, 0.1) for count in (20, 50, 100, 200)]
+    assert waits == pytest.approx([0.2 * GATHER_S, 0.5 * GATHER_S, GATHER_S, GATHER_S])
+    assert said(0, 0.0) == LINGER_S, "one that is closed at once tells nothing of what comes"
+    assert said(1, 0.0) <= GATHER_S
 
 
 async def test_who_waits_for_mail_is_woken_though_an_empty_bundle_was_closed() -> None:
