@@ -72,11 +72,6 @@ class Home:
         """An agent uses the board, whose records are made here."""
         return self.board.seat(asked.trajectory_id, self.sink).use(asked.action, asked.key, asked.text)
 
-    def admission(self, node: str, channel: str, message: Any) -> None:
-        """A node says something about an endpoint."""
-        if (authority := self.authorities.get(channel)) is not None:
-            authority.hear(node, message)
-
     def notice(self, notice: Notice) -> None:
         """What one node has told is not told by each."""
         if notice.message not in self._told:
@@ -244,6 +239,7 @@ class Fleet:
         self._links[link.node.id] = link
         self._placement.join(link.node.id, link.arrived.slots)
         for url, authority in self.home.authorities.items():
+            link.hear(ADMISSION + url, partial(authority.hear, link.node.id))
             authority.join(link.node.id, partial(link.say, ADMISSION + url))
         for text in link.arrived.notices:
             self.home.notice(Notice(message=text))

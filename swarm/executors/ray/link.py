@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,7 +28,7 @@ from swarm.executors.ray.messages import (
     Steered,
     Taken,
 )
-from swarm.executors.ray.outpost import ADMISSION, BUDGET
+from swarm.executors.ray.outpost import BUDGET
 from swarm.executors.ray.packing import unpack
 from swarm.executors.ray.wire import Ear
 from swarm.journal.artifacts import Artifacts
@@ -59,8 +59,6 @@ class Desk(Protocol):
 
     def use_board(self, asked: BoardUsed) -> str: ...
 
-    def admission(self, node: str, channel: str, message: Any) -> None: ...
-
     def notice(self, notice: Notice) -> None: ...
 
 
@@ -76,6 +74,7 @@ class Link:
         self._desk = desk
         self._outbox = Outbox()
         self._errands: dict[str, Errand] = {}
+        self._hears: dict[str, Callable[[Any], None]] = {}
         self._later = self._offset(arrived)
         self._taken = 0
         self._supplying = anyio.Lock()
@@ -105,9 +104,15 @@ class Link:
                 self.post(Commits(await store.pack(missing, sorted(self.known))))
                 self.known.update(missing)
 
+    def hear(self, channel: str, hears: Callable[[Any], None]) -> None:
+        """Let somebody hear the words of a channel, of which there are some for each call."""
+        self._hears[channel] = hears
+
     def begin(self, errand: Errand) -> None:
         """Follow an attempt from now on."""
         self._errands[errand.id] = errand
+        if errand.lessor is not None:
+            self.hear(BUDGET + errand.id, errand.lessor.hear)
 
     def steer(self, errand: Errand) -> None:
         """Let its steering be heard there, where it was sent now."""
@@ -121,6 +126,7 @@ class Link:
         """Follow it no longer."""
         errand.steering.forward = None
         self._errands.pop(errand.id, None)
+        self._hears.pop(BUDGET + errand.id, None)
 
     def lose(self, why: MachineError) -> None:
         """The outpost is gone."""
@@ -139,7 +145,8 @@ class Link:
         while True:
             await self._outbox.filled()
             await self._outbox.lingered()
-            await self._line.hear(self._outbox.close())
+            if len(self._outbox):  # else it went with what was answered
+                await self._line.hear(self._outbox.close())
 
     async def _take_all(self, messages: Sequence[Any], group: TaskGroup) -> None:
         if self._desk.store is not None:  # before what names them
@@ -148,10 +155,12 @@ class Link:
                     await self._desk.store.unpack(message.pack)
         flush = False
         for message in messages:
-            if isinstance(message, EventBase):
+            if type(message) is tuple:
+                channel, word = message
+                if (hears := self._hears.get(channel)) is not None:
+                    hears(word)
+            elif isinstance(message, EventBase):
                 self._happened(message)
-            elif isinstance(message, tuple):
-                self._hear(*message)
             else:
                 flush = flush or isinstance(message, Flush)
                 await self._take(message)
@@ -159,13 +168,6 @@ class Link:
         self.post(Taken(self._taken))
         if flush:
             group.start_soon(self._flush, self._taken)
-
-    def _hear(self, channel: str, message: Any) -> None:
-        """A word of a channel, of which there are some for each call."""
-        if not channel.startswith(BUDGET):
-            self._desk.admission(self.node.id, channel.removeprefix(ADMISSION), message)
-        elif (errand := self._errands.get(channel.removeprefix(BUDGET))) is not None and errand.lessor is not None:
-            errand.lessor.hear(message)
 
     async def _take(self, message: Any) -> None:
         match message:

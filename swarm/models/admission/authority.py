@@ -17,11 +17,10 @@ from math import isinf
 import anyio
 from anyio.abc import TaskGroup
 
-from swarm.calls import Ask, ModelReply
+from swarm.calls import Ask
 from swarm.errors import EndpointError
 from swarm.models.admission.governor import Governor
 from swarm.models.admission.lease_messages import (
-    Answered,
     Began,
     Call,
     Conditions,
@@ -39,7 +38,7 @@ from swarm.models.admission.lease_messages import (
 )
 from swarm.models.admission.statistics import GovernorStatistics
 from swarm.models.admission.waiting import Admission, Loop, in_loop, running_loop
-from swarm.types import Role, Usage
+from swarm.types import Role
 
 _PLAIN = Ask(Role.SUBAGENT, 1)
 
@@ -185,9 +184,9 @@ class AdmissionAuthority:
     def _end(self, desk: _Desk, ended: Ended) -> None:
         admission = desk.places[ended.place].admission
         admission.sent = ended.sent
-        if ended.answered is not None:
-            self._sent(admission, ended.answered.age)
-            self._governor.succeeded(_reply(ended.answered, admission), admission)
+        if (answered := ended.answered) is not None:
+            self._sent(admission, answered.age)
+            self._governor.answered(answered.seconds, answered.tokens, answered.limits, admission.at, admission)
         if ended.kept:
             desk.idle += 1
             self._governor.rest(admission)
@@ -256,10 +255,3 @@ class AdmissionAuthority:
 def _what_counts(told: Conditions) -> tuple[bool, int | None, int, bool]:
     """All but the seconds to wait: they run by themselves."""
     return told.free, told.most, told.heard, isinf(told.wait_s)
-
-
-def _reply(answered: Answered, admission: Admission) -> ModelReply:
-    """What the governor learns of an answer."""
-    at = admission.at
-    usage = Usage(prompt_tokens=answered.tokens, calls=1)
-    return ModelReply({}, "", (), "", usage, "", at, at, at + answered.seconds, limits=answered.limits)

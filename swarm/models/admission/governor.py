@@ -11,7 +11,7 @@ from math import inf
 import anyio
 
 from swarm.calls import Ask, ModelReply
-from swarm.errors import EndpointError, EndpointFault
+from swarm.errors import EndpointError, EndpointFault, RateLimits
 from swarm.models.admission.apart import Apart
 from swarm.models.admission.halts import PATIENCE_S, Halt, again, as_quota
 from swarm.models.admission.pace import OVERLOAD_S, Pace, jitter_of
@@ -125,17 +125,22 @@ class Governor:
 
     def succeeded(self, reply: ModelReply, admission: Admission | None = None) -> None:
         """Learn from an answer."""
+        sent_at = admission.at if admission else reply.t_sent
+        self.answered(reply.t_done - reply.t_sent, reply.usage.total_tokens, reply.limits, sent_at, admission)
+
+    def answered(
+        self, seconds: float, tokens: int, limits: RateLimits | None, sent_at: float, admission: Admission | None
+    ) -> None:
+        """The same of an answer that took so many seconds, and so many tokens."""
         with self.lock:
-            now = self._clock()
-            seconds = max(0.0, reply.t_done - reply.t_sent)
+            now, seconds = self._clock(), max(0.0, seconds)
             self._answer_s += 0.1 * (seconds - self._answer_s)
             self._answered_at = now
             self._window.answered(seconds, pressed=self._waiting.count > 0)
-            sent_at = admission.at if admission else reply.t_sent
             if admission is not None:
-                self._pace.used(admission.ask, reply.usage.total_tokens)
+                self._pace.used(admission.ask, tokens)
                 self._apart.passed(admission.ask, sent_at)
-            self._pace.told(reply.limits, sent_at)
+            self._pace.told(limits, sent_at)
             if self._halt.ended(sent_at):
                 self._announce("the endpoint answers again: calls go on", now, again=True)
             self._dispatch()
