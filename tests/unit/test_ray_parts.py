@@ -21,7 +21,7 @@ from swarm.events import AgentEnded, AgentStarted, CallFinished, CallSent, Event
 from swarm.executors.ray.cluster import Cluster, Node
 from swarm.executors.ray.errand import LOST, Errand
 from swarm.executors.ray.link import Link
-from swarm.executors.ray.mail import GATHER_S, LINGER_S, Inbox, Outbox
+from swarm.executors.ray.mail import GATHER_S, LINGER_S, MOST, MUCH, Inbox, Outbox
 from swarm.executors.ray.messages import Arrived, Taken, error_of, fault_from
 from swarm.executors.ray.packing import unpack
 from swarm.executors.ray.relay import Relay, RelayedArtifacts
@@ -52,23 +52,54 @@ def test_mail_is_opened_in_the_order_in_which_it_was_closed(letters: list[list[i
     assert taken == [item for items in letters for item in items]
 
 
-def test_a_bundle_waits_for_others_the_longer_the_more_is_said() -> None:
+def test_a_message_waits_for_others_the_longer_the_more_is_said() -> None:
     now = 0.0
     outbox = Outbox(lambda: now)
 
-    def said(count: int, seconds: float) -> float:
+    def due_after(count: int, seconds: float) -> float:
+        """Of a message after so many in each of so many seconds."""
         nonlocal now
-        now += seconds
-        for _ in range(count):
-            outbox.put("something")
+        for _ in range(int(seconds * 10)):
+            for _ in range(count // 10):
+                outbox.put("something")
+            now += 0.1
+            outbox.close()
+        now += LINGER_S
+        outbox.put("something")
+        due_in = outbox.due_in
         outbox.close()
-        return outbox.linger_s
+        return due_in
 
-    assert said(0, 10.0) == said(1, 10.0) == LINGER_S
-    waits = [said(count, 0.1) for count in (20, 50, 100, 200)]
-    assert waits == pytest.approx([0.2 * GATHER_S, 0.5 * GATHER_S, GATHER_S, GATHER_S])
-    assert said(0, 0.0) == LINGER_S, "one that is closed at once tells nothing of what comes"
-    assert said(1, 0.0) <= GATHER_S
+    assert due_after(0, 5.0) == pytest.approx(0.0, abs=1e-9), "alone it is sent at once"
+    waits = [due_after(count, 5.0) for count in (MUCH // 10, MUCH // 2, MUCH, 3 * MUCH)]
+    assert waits == pytest.approx([GATHER_S / 10, GATHER_S / 2, GATHER_S, GATHER_S], rel=0.05)
+    now += 10.0
+    outbox.put("something")
+    outbox.close()
+    assert due_after(0, 0.0) < LINGER_S, "it is forgotten how much was said"
+
+
+async def test_a_bundle_that_is_full_waits_for_nothing_more() -> None:
+    now = 0.0
+    outbox, due = Outbox(lambda: now), list[int]()
+    for _ in range(3 * MUCH):
+        outbox.put("something")
+    now += 1.0
+    outbox.close()
+
+    async def wait() -> None:
+        await outbox.gathered()
+        due.append(len(outbox))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(wait)
+        outbox.put("something")
+        await anyio.wait_all_tasks_blocked()
+        assert due == []
+        for _ in range(MOST - 1):
+            outbox.put("something")
+        await anyio.wait_all_tasks_blocked()
+        assert due == [MOST]
 
 
 async def test_who_waits_for_mail_is_woken_though_an_empty_bundle_was_closed() -> None:

@@ -143,8 +143,7 @@ class Link:
     async def talk(self) -> None:
         """Send what cannot wait until the outpost speaks next."""
         while True:
-            await self._outbox.filled()
-            await self._outbox.lingered()
+            await self._outbox.gathered()
             if len(self._outbox):  # else it went with what was answered
                 await self._line.hear(self._outbox.close())
 

@@ -18,14 +18,17 @@ MOST = 512
 """Messages in one bundle that wait for no others."""
 
 LINGER_S = 0.005
-"""Seconds between two bundles where there is little to be said."""
+"""Seconds between two bundles at least."""
 
-GATHER_S = 0.08
-"""Seconds between two where there is much, so that many agents share one: what a bundle costs is the same, and agents
-that go on together cost their process less than each by itself."""
+GATHER_S = 0.05
+"""Seconds that a message waits for others where there is much to be said, so that many agents share a bundle: what it
+costs is the same, and agents that go on together cost their process less than each by itself."""
 
 MUCH = 1000
-"""Messages per second. Where there are fewer, agents that share a bundle are few: it waits the less for them."""
+"""Messages per second. Where there are fewer, agents that share a bundle are few: they wait the less for each other."""
+
+_MEMORY_S = 1.0
+"""Seconds over which it is reckoned how much is said."""
 
 Bundle = tuple[int, bytes]
 
@@ -38,9 +41,8 @@ class Outbox:
         self.number = 0
         """Of the last bundle that was closed."""
         self._clock = clock
-        self._closed_at = clock()
-        self.linger_s = LINGER_S
-        """Seconds that the next one waits for more, by how much was said until the last."""
+        self._began_at = self._closed_at = clock()
+        self._rate = 0.0  # messages per second
         self._some = anyio.Event()
         self._many = anyio.Event()
         self.count = 0
@@ -58,6 +60,7 @@ class Outbox:
         items.append(item)
         self.count += 1
         if len(items) == 1:
+            self._began_at = self._clock()
             self._some.set()
         elif len(items) == MOST:
             self._many.set()
@@ -71,11 +74,18 @@ class Outbox:
         while not self._items:
             await self._some.wait()
 
-    async def lingered(self) -> None:
-        """Wait until the next bundle is due, or there are many messages."""
-        if len(self._items) < MOST:
-            with anyio.move_on_after(self.linger_s):
+    async def gathered(self) -> None:
+        """Wait until there is a message, and others have had the time to come along."""
+        await self.filled()
+        if len(self._items) < MOST and (seconds := self.due_in) > 0:
+            with anyio.move_on_after(seconds):
                 await self._many.wait()
+
+    @property
+    def due_in(self) -> float:
+        """Seconds until what there is should be sent."""
+        gather_s = GATHER_S * min(self._rate / MUCH, 1.0)
+        return max(self._closed_at + LINGER_S, self._began_at + gather_s) - self._clock()
 
     def close(self) -> Bundle:
         """All of them as one bundle, which may be empty."""
@@ -84,8 +94,9 @@ class Outbox:
             self._some, self._many = anyio.Event(), anyio.Event()
         self.number += 1
         now = self._clock()
-        busy = len(items) / (MUCH * max(now - self._closed_at, LINGER_S))
-        self.linger_s = max(LINGER_S, GATHER_S * min(busy, 1.0))
+        passed = now - self._closed_at
+        self._rate *= max(0.0, 1.0 - passed / _MEMORY_S)
+        self._rate += len(items) / max(passed, _MEMORY_S)
         self._closed_at = now
         return self.number, pack(items) if items else b""
 

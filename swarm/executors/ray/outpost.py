@@ -148,9 +148,8 @@ class Outpost:
         """Hear, and then say what there is to be said, as soon as there is something; nothing, after a while."""
         self._hear(bundle)
         outbox = self._relay.outbox
-        await outbox.lingered()
         with anyio.move_on_after(SPEAKS_S):
-            await outbox.filled()
+            await outbox.gathered()
         self._heard_at = time.monotonic()
         return outbox.close()
 
