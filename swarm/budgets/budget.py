@@ -255,14 +255,9 @@ class Budget:
                 return
             if above.ways is not None and above.ways is not node.ways:
                 settled, together = above.ways
-                more = together.longest
-                if held + used:
-                    together.set(node.name, node.used.steps + node.held.steps)
-                more = together.longest - more
+                more = together.set(node.name, node.used.steps + node.held.steps) if held + used else 0
                 if used:
-                    used = -settled.longest
-                    settled.set(node.name, node.used.steps)
-                    used += settled.longest
+                    used = settled.set(node.name, node.used.steps)
                 held = more - used
             node = above
 

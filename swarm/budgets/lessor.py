@@ -186,9 +186,9 @@ class Lessor:
         self._send(Granted(self._number, reservation.tokens, reservation.usd, wanted, self._stand()))
 
     def _take(self, took: Took) -> None:
-        grant = self._grants.get(took.grant)
-        if grant is None:
-            grant = self._grants[took.grant] = _Grant(Reservation(self._budget, took.tokens, took.usd))
+        if (grant := self._grants.get(took.grant)) is None:
+            self._grants[took.grant] = _Grant(Reservation(self._budget, took.tokens, took.usd), taken=True)
+            return
         grant.taken = True
         grant.reservation.lessen(took.tokens, took.usd)
 

@@ -68,8 +68,7 @@ class TokenLog:
         if isinstance(event, CallFinished) and not event.redacted:
             stained = self._stains.stained
             goes_on = event.prefix_call_id in stained and event.prefix_messages > 0
-            event.redacted = goes_on or event.trajectory_id in stained
-            if event.redacted:
+            if goes_on or event.trajectory_id in stained:
                 withhold(event)
 
     def take(self, event: Event, tokens: Tokens | None) -> None:

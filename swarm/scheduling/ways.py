@@ -73,14 +73,22 @@ class Ways:
         """The same with the node's own steps."""
         return self.before(node) + self._steps.get(node, 0)
 
-    def set(self, node: str, steps: int) -> None:
-        """The node has taken so many steps altogether."""
-        was = self.before(node) + self._steps.get(node, 0)
+    def set(self, node: str, steps: int) -> int:
+        """The node has taken so many steps altogether. Gives by how much the longest way is longer."""
+        longest = self._peak.height
+        begin = self._begin.get(node)
+        if begin is None:
+            begin = self.before(node)
+        was = begin + self._steps.get(node, 0)
         self._steps[node] = steps
-        if not self._after.get(node):  # as a rule
-            if self._begin[node] + steps != was:
-                self._peak.move(was, self._begin[node] + steps)
-            return
+        if self._after.get(node):
+            self._follow(node, was)
+        elif begin + steps != was:  # as a rule
+            self._peak.move(was, begin + steps)
+        return self._peak.height - longest
+
+    def _follow(self, node: str, was: int) -> None:
+        """A node's way ended there before; so it may be with all that hangs on it."""
         ends = {node: was}  # of those that may have changed, as they were
         todo = [node]
         while todo:

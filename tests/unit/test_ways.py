@@ -26,9 +26,10 @@ def test_it_is_the_same_as_measured_anew(needs: dict[str, list[str]], moves: lis
         node = str(number % len(needs))
         more = steps.get(node, 0) + value
         assert ways.longest_with(node, more) == longest_way(needs, {**steps, node: more})
-        ways.set(node, value)
+        before = ways.longest
+        longer = ways.set(node, value)
         steps[node] = value
-        assert ways.longest == longest_way(needs, steps)
+        assert ways.longest == before + longer == longest_way(needs, steps)
 
 
 def planned(needs: dict[str, list[str]], **shares: float) -> Plan:

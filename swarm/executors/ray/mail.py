@@ -20,7 +20,7 @@ MOST = 512
 LINGER_S = 0.005
 """Seconds between two bundles at least."""
 
-GATHER_S = 0.05
+GATHER_S = 0.08
 """Seconds that a message waits for others where there is much to be said, so that many agents share a bundle: what it
 costs is the same, and agents that go on together cost their process less than each by itself."""
 

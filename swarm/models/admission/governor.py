@@ -97,22 +97,22 @@ class Governor:
         now = self._clock()
         return self._halt.clear and self._held_until <= now and self._pace.plenty(now)
 
-    @locked
     def rest(self, admission: Admission) -> None:
         """A call is over; its place is kept for the next one, which `follow`s, or leaves."""
-        self._over(admission)
-        admission.trial, admission.sent, admission.idle = False, True, True
-        self._idle += 1
-        self._dispatch()
+        with self.lock:
+            self._over(admission)
+            admission.trial, admission.sent, admission.idle = False, True, True
+            self._idle += 1
+            self._dispatch()
 
-    @locked
     def follow(self, admission: Admission, ask: Ask) -> None:
         """The next call takes a place that was kept."""
-        admission.ask, admission.at, admission.sent, admission.idle = ask, self._clock(), False, False
-        self._idle -= 1
-        self._admitted += 1
-        self._pace.sent(admission.at, ask, waited=False)
-        self._dispatch()
+        with self.lock:
+            admission.ask, admission.at, admission.sent, admission.idle = ask, self._clock(), False, False
+            self._idle -= 1
+            self._admitted += 1
+            self._pace.sent(admission.at, ask, waited=False)
+            self._dispatch()
 
     def admit(self, ask: Ask, model: str = "") -> AbstractAsyncContextManager[Admission]:
         """Wait until one more call may be in flight, and hold its place for the length of the block.
