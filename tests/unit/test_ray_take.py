@@ -152,7 +152,7 @@ async def taken(folder: Path, turns: int) -> tuple[int, int]:
 
 
 async def test_a_call_takes_few_calls_of_python_at_home(tmp_path: Path) -> None:
-    found = []
+    found: list[int] = []
     for turns in (3, 3, 13):  # at the first, some things are found for good
         (folder := tmp_path / str(len(found))).mkdir()
         calls, tokens = await taken(folder, turns)
