@@ -5,7 +5,10 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
+
+from pydantic_core import to_json
 
 from swarm.errors import RateLimits
 from swarm.types import JsonObject, Message, Role, ToolCall, Usage
@@ -74,6 +77,15 @@ class Encoded:
             self._ends.append(len(self.rest))
         if not marks <= self.marks:
             self.marks |= marks
+
+
+class Definitions(tuple[JsonObject, ...]):
+    """Definitions of tools, which thousands of agents share."""
+
+    @cached_property
+    def encoded(self) -> bytes:
+        """As JSON."""
+        return to_json(self)
 
 
 @dataclass(frozen=True, slots=True)

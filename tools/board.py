@@ -23,6 +23,14 @@ def _form(
     """The arguments."""
 
 
+class Nobody:
+    """A seat at no board: for definitions that all agents of a run share."""
+
+    def use(self, action: BoardAction, key: str, text: str) -> str:
+        """See `swarm.protocols.Seat`."""
+        raise ValueError("there is no board")
+
+
 _PARAMETERS = parameters_of(_form)  # once: agents are many, and their prompts must be the same to the byte
 
 

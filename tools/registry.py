@@ -5,15 +5,15 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache, partial
-from operator import itemgetter
-from typing import Any, Generic, NoReturn, ParamSpec, TypeVar, cast, overload
+from typing import Any, Generic, NoReturn, ParamSpec, TypeVar, overload
 
 import anyio.to_thread
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
+from swarm.calls import Definitions
 from swarm.errors import MachineError, UsageError
 from swarm.protocols import Sandbox, Tool
 from swarm.tools.output import bounded, clip, failed
@@ -73,9 +73,9 @@ class FunctionTool(Generic[P, R]):
             return _told(error)
 
     async def _run(self, values: dict[str, Any]) -> object:
-        function = cast("Callable[..., object]", self._function)
+        function: Callable[..., Any] = self._function
         if self._is_async:
-            return await cast("Awaitable[object]", function(**values))
+            return await function(**values)
         value = await anyio.to_thread.run_sync(partial(function, **values))
         return await value if inspect.isawaitable(value) else value
 
@@ -110,19 +110,20 @@ def tool(
 class Toolset:
     """An ordered, immutable collection of tools with different names."""
 
-    __slots__ = ("_schemas", "_tools")
+    __slots__ = ("_places", "_schemas", "_tools")
 
     def __init__(self, tools: Iterable[Tool] = ()) -> None:
         """Raises: UsageError where a name is not allowed or stands twice."""
-        self._schemas: Sequence[JsonObject] | None = None
-        self._tools = tuple(tools)  # few, in a set for each agent: no dictionary
-        names: set[str] = set()
-        for name in self.names:
+        self._schemas: Definitions | None = None
+        self._tools = tuple(tools)
+        self._places: dict[str, int] = {}
+        for place, each in enumerate(self._tools):
+            name = each.name
             if not _NAME.fullmatch(name):
                 raise UsageError(f"tool name {name!r} is not allowed", remedy="1 to 64 of a-z A-Z 0-9 _ -")
-            if name in names:
+            if name in self._places:
                 raise UsageError(f"two tools have the name {name!r}", remedy="rename one: @tool(name=...)")
-            names.add(name)
+            self._places[name] = place
 
     def __iter__(self) -> Iterator[Tool]:
         return iter(self._tools)
@@ -131,20 +132,18 @@ class Toolset:
         return len(self._tools)
 
     def __contains__(self, name: object) -> bool:
-        return any(each.name == name for each in self._tools)
+        return name in self._places
 
     def __repr__(self) -> str:
         return f"Toolset({', '.join(self.names)})"
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(each.name for each in self._tools)
+        return tuple(self._places)
 
     def get(self, name: str) -> Tool | None:
-        for each in self._tools:
-            if each.name == name:
-                return each
-        return None
+        place = self._places.get(name)
+        return None if place is None else self._tools[place]
 
     def only(self, *names: str) -> Toolset:
         """These tools alone, in the order of this set. Raises: UsageError for a name that is not here."""
@@ -156,13 +155,22 @@ class Toolset:
         self._demand(names)
         return Toolset(each for each in self if each.name not in names)
 
-    def schemas(self) -> Sequence[JsonObject]:
+    def exchanged(self, tool: Tool) -> Toolset:
+        """With this tool in the place of the one that has its name, and is told to models in the same words."""
+        other = object.__new__(Toolset)
+        other._places, other._schemas = self._places, self.schemas()
+        tools = list(self._tools)
+        tools[self._places[tool.name]] = tool
+        other._tools = tuple(tools)
+        return other
+
+    def schemas(self) -> Definitions:
         """The definitions for a model's request, sorted by name so that the prompt's bytes never change.
 
         Equal ones are one object, shared by thousands of agents: not to be changed.
         """
         if self._schemas is None:
-            parts = sorted(((each.name, each) for each in self._tools), key=itemgetter(0))
+            parts = [(name, self._tools[place]) for name, place in sorted(self._places.items())]
             self._schemas = _decoded(
                 to_json(
                     [
@@ -201,8 +209,8 @@ class Toolset:
 
 
 @lru_cache(maxsize=64)
-def _decoded(encoded: bytes) -> Sequence[JsonObject]:
-    return tuple(from_json(encoded))
+def _decoded(encoded: bytes) -> Definitions:
+    return Definitions(from_json(encoded))
 
 
 def _parsed(raw: str) -> JsonObject | str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from anyio.abc import TaskGroup
 
@@ -90,12 +90,19 @@ class Kit:
 
     tools: Toolset
     jobs: TaskGroup | None = None
+    _seated: Toolset | None = field(init=False, repr=False)
+    """With a board, where the user has no tool of that name."""
+
+    def __post_init__(self) -> None:
+        own = board.NAME in self.tools
+        seated = None if own else Toolset([*self.tools, board.BoardTool(board.Nobody())])
+        object.__setattr__(self, "_seated", seated)
 
     def fitted(self, subtask: SubTask, seat: Seat | None = None) -> Toolset:
         """The tools for one sub-task: `submit` asks for the result that it wants, and a seat brings `board`."""
         tools = self.tools
-        if seat is not None and board.NAME not in tools:  # a tool of the user's own goes first
-            tools = Toolset([*tools, board.BoardTool(seat)])
+        if seat is not None and self._seated is not None:
+            tools = self._seated.exchanged(board.BoardTool(seat))
         if subtask.result_schema is None:
             return tools
         return Toolset(StructuredSubmit(subtask.result_schema) if each.name == submit.name else each for each in tools)

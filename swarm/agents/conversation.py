@@ -38,17 +38,17 @@ class Conversation:
     """The messages of one trajectory, and the calls that made them."""
 
     __slots__ = (
-        "_attempts", "_call_id", "_last_call_id", "_line", "_next", "_prompt", "_role", "_told", "_trajectory_id",
-        "budget", "clock", "lineage", "measured", "messages", "steps", "tool_calls", "usage", "window",
+        "_aside_id", "_attempts", "_next", "_prompt", "_role", "_told", "budget", "call_id", "clock", "line", "lineage",
+        "measured", "messages", "steps", "tool_calls", "trajectory_id", "usage", "window",
     )  # fmt: skip
 
     def __init__(
         self, line: Line, trajectory_id: str, role: Role, messages: Sequence[Message], budget: Budget | None = None
     ) -> None:
         """`budget` pays its calls, where it is not that of the line."""
-        self._line = line
+        self.line = line
         self.budget = line.budget if budget is None else budget
-        self._trajectory_id = trajectory_id
+        self.trajectory_id = trajectory_id
         self._role = role
         self.messages = list(messages)
         self.clock = WorkClock()
@@ -59,45 +59,34 @@ class Conversation:
         self.lineage = 0  # a rewind opens the next
         self.measured = (0, 0)  # bytes and tokens of the last prompt that the endpoint counted
         self.window: int | None = None  # tokens, as far as refusals or the journal told
-        self._last_call_id = ""
-        self._call_id = ""  # of the one call of an aside
+        self.call_id = ""
+        """The accepted call that gave the last answer."""
+        self._aside_id = ""  # of the one call of an aside
         self._next = (-1, "")  # the id of the next turn's call, made once for each
         self._attempts = 0  # at the next call
         self._told = 0  # how many messages the journal already holds
         self._prompt = Prompt()
 
     def __repr__(self) -> str:
-        return f"<Conversation {self._trajectory_id}: {len(self.messages)} messages, {self.steps} steps>"
-
-    @property
-    def trajectory_id(self) -> str:
-        return self._trajectory_id
+        return f"<Conversation {self.trajectory_id}: {len(self.messages)} messages, {self.steps} steps>"
 
     def say(self, message: Message) -> None:
         """Add a message of the user or of a tool."""
         self.messages.append(message)
 
     @property
-    def call_id(self) -> str:
-        """The accepted call that gave the last answer."""
-        return self._last_call_id
-
-    @property
-    def line(self) -> Line:
-        return self._line
-
-    @property
     def recorded(self) -> bool:
         """Whether the next answer is in the journal, with the messages that it answers."""
-        return self._line.past.call(self.next_call_id) is not None
+        past = self.line.past
+        return past.anything and past.call(self.next_call_id) is not None
 
     @property
     def next_call_id(self) -> str:
         """The call that is told next what is said now."""
-        if self._call_id:
-            return self._call_id
+        if self._aside_id:
+            return self._aside_id
         if self._next[0] != self.steps:
-            self._next = self.steps, f"{self._trajectory_id}/{self.steps + 1}"
+            self._next = self.steps, f"{self.trajectory_id}/{self.steps + 1}"
         return self._next[1]
 
     def size(self, tools: Sequence[JsonObject] = ()) -> int:
@@ -115,13 +104,13 @@ class Conversation:
 
     def go_on_by(self, line: Line) -> None:
         """Make the calls that come by another line."""
-        self._line = line
+        self.line = line
 
     def pass_over(self, made: Sequence[CallFinished]) -> None:
         """Count calls that the journal holds as made, whose answers do not fit what is asked for now: a new lineage."""
         wanted, last = self.messages, made[-1]
-        self.messages = [*self._line.past.prompt(last), last.response]
-        self._told, self._last_call_id, self.lineage = len(self.messages), last.call_id, last.lineage_id
+        self.messages = [*self.line.past.prompt(last), last.response]
+        self._told, self.call_id, self.lineage = len(self.messages), last.call_id, last.lineage_id
         self.steps += len(made)
         self.usage = sum((call.usage for call in made), self.usage)
         self.rewind(wanted)
@@ -133,7 +122,7 @@ class Conversation:
         other = copy.copy(self)
         other.rewind(messages)
         other.usage, other._attempts = NO_USAGE, 0
-        other._call_id = f"{self._trajectory_id}/{self.steps + 1}-{name}"
+        other._aside_id = f"{self.trajectory_id}/{self.steps + 1}-{name}"
         try:
             return await other.ask(tools)
         finally:
@@ -147,10 +136,10 @@ class Conversation:
             EndpointError: the call failed, and failed again as often as makes sense.
         """
         call_id = self.next_call_id
-        if (recorded := self._line.past.call(call_id)) is not None:
+        if (recorded := self.line.past.call(call_id)) is not None:
             return self._adopt(recorded, tools)
-        self._attempts = max(self._attempts, self._line.past.tries(call_id))
-        wanted, retry = time.monotonic(), self._line.retry
+        self._attempts = max(self._attempts, self.line.past.tries(call_id))
+        wanted, retry = time.monotonic(), self.line.retry
         tries = 0
         while True:
             self._attempts += 1
@@ -158,26 +147,26 @@ class Conversation:
             if isinstance(reply, ModelReply):
                 return reply
             tries += retry.counts(reply)
-            again = retry.decide(reply, tries, self._line.rng)
+            again = retry.decide(reply, tries, self.line.rng)
             if again is None:
                 raise reply
             if again > _QUIET_WAIT:
                 text = f"{reply.message}; again in {again:.0f} s"
-                self._line.sink.emit(Notice(message=text, trajectory_id=self._trajectory_id, level="warning"))
+                self.line.sink.emit(Notice(message=text, trajectory_id=self.trajectory_id, level="warning"))
             self.clock.stop()
             await anyio.sleep(again)
 
     def _adopt(self, record: CallFinished, tools: Sequence[JsonObject]) -> ModelReply:
         """Take a call from the journal as it was made: what the model had been told by then is in its prompt."""
-        past, reply = self._line.past, recorded_reply(record)
+        past, reply = self.line.past, recorded_reply(record)
         prompt = past.prompt(record)
-        if self.steps == 0 and not self._call_id and not record.redacted:
+        if self.steps == 0 and not self._aside_id and not record.redacted:
             self._prompt.take(self.messages)
             if self._prompt.sha256 != record.prompt_sha256:
-                past.tell_of_prompts(self._line.sink)
+                past.tell_of_prompts(self.line.sink)
         self.messages = [*prompt, reply.message]
         self._prompt, self._told = Prompt(), len(self.messages)
-        self.lineage, self._last_call_id, self._attempts = record.lineage_id, record.call_id, 0
+        self.lineage, self.call_id, self._attempts = record.lineage_id, record.call_id, 0
         self.window = record.window_tokens or None
         self.steps += 1
         self.usage = self.usage + sum((aside.usage for aside in past.asides(record.call_id)), reply.usage)
@@ -203,19 +192,19 @@ class Conversation:
         self._prompt.take(self.messages)
         waiting_since = time.monotonic()
         self.clock.stop()
-        prompt = self._line.ratio.tokens(self._prompt.size + len(self._prompt.tools(tools)))
-        tokens, prefix, tell = prompt + self._line.sizes.likely, self._prompt.shared_prefix, Teller(self._line.sink)
-        ask = Ask(self._role, tokens, prefix, self.steps, wanted, tell, self._trajectory_id, attempt)
+        prompt = self.line.ratio.tokens(self._prompt.size + len(self._prompt.tools(tools)))
+        tokens, prefix, tell = prompt + self.line.sizes.likely, self._prompt.shared_prefix, Teller(self.line.sink)
+        ask = Ask(self._role, tokens, prefix, self.steps, wanted, tell, self.trajectory_id, attempt)
         while True:
             await self.budget.wait_for_room(partial(self._aside, prompt))
-            async with self._line.service.admit(ask) as model:
+            async with self.line.service.admit(ask) as model:
                 needs = self._needs(prompt)
                 reservation = self.budget.try_reserve(needs.tokens, needs.usd)
                 if reservation is None:
                     continue
                 with reservation:
                     request = self._request(tools, response_format, needs.max_tokens)
-                    now, window = time.monotonic(), self.window or self._line.window.tokens or 0
+                    now, window = time.monotonic(), self.window or self.line.window.tokens or 0
                     sent = Sent(request, call_id, attempt, window, now, now - waiting_since)
                     self._tell_sent(sent, reservation)
                     try:
@@ -232,7 +221,7 @@ class Conversation:
     def _request(
         self, tools: Sequence[JsonObject], response_format: JsonObject | None, max_tokens: int | None
     ) -> ModelRequest:
-        line = self._line
+        line = self.line
         return ModelRequest(
             messages=self.messages,
             encoded=self._prompt,
@@ -251,9 +240,9 @@ class Conversation:
 
     def _tell_sent(self, sent: Sent, reservation: Reservation) -> None:
         self.clock.start()
-        tokens = self._line.ratio.tokens(self._prompt.size + len(sent.request.encoded_tools))
+        tokens = self.line.ratio.tokens(self._prompt.size + len(sent.request.encoded_tools))
         aside = reservation.tokens, reservation.usd
-        self._line.sink.emit(call_sent(self._trajectory_id, sent.call_id, sent.attempt, tokens, *aside))
+        self.line.sink.emit(call_sent(self.trajectory_id, sent.call_id, sent.attempt, tokens, *aside))
 
     def _failed(self, sent: Sent, reservation: Reservation, error: EndpointError | None) -> None:
         """Settle and record a call that gave no answer; None: it was cancelled."""
@@ -268,11 +257,11 @@ class Conversation:
         else:
             record.error = "cancelled"
         record.t_done = time.monotonic()
-        self._line.sink.emit(record)
+        self.line.sink.emit(record)
 
     def _answered(self, sent: Sent, reservation: Reservation, reply: ModelReply) -> None:
         """Learn from an answer, settle the call and record it."""
-        line, name = self._line, self._line.service.name
+        line, name = self.line, self.line.service.name
         if "images" in reply.fitted.get("dropped", ()) and name not in line.pictures.unseen_by:
             line.pictures.unseen_by.add(name)
             word = f"{name} takes no images: those that are attached are not shown to it"
@@ -290,12 +279,12 @@ class Conversation:
     def _record(self, sent: Sent) -> CallFinished:
         """The record of a call that has ended, as far as it was known when it was sent. It is made now: hundreds are in
         flight, each for a minute."""
-        line = self._line
+        line = self.line
         return call_finished(
-            self._trajectory_id,
+            self.trajectory_id,
             sent.call_id,
             (self.lineage, self.steps + 1, sent.attempt),
-            (self._last_call_id, self._told),
+            (self.call_id, self._told),
             self.messages[self._told :],
             (line.service.name, sent.sampling, self._prompt.sha256, sent.window),
             "failed" if line.learns else "frozen",
@@ -304,19 +293,19 @@ class Conversation:
 
     def _estimate(self, record: CallFinished, request: ModelRequest, completion_tokens: int) -> None:
         """What a failed attempt may be billed for: the prompt, and what had come of the answer."""
-        prompt = self._line.ratio.tokens(self._prompt.size + len(request.encoded_tools))
+        prompt = self.line.ratio.tokens(self._prompt.size + len(request.encoded_tools))
         record.usage = Usage(prompt_tokens=prompt, completion_tokens=completion_tokens)
-        record.cost_usd = cost(self._line.price, record.usage)
+        record.cost_usd = cost(self.line.price, record.usage)
         record.estimated = True
 
     def _aside(self, prompt_tokens: int) -> tuple[int, float]:
         return self._needs(prompt_tokens).aside
 
     def _needs(self, prompt_tokens: int) -> Needs:
-        needs = self._line.sizes.needs(prompt_tokens, self.budget.room(), self._line.price)
+        needs = self.line.sizes.needs(prompt_tokens, self.budget.room(), self.line.price)
         if needs.max_tokens is None:
             return needs
-        return needs.within(self.window or self._line.window.tokens, prompt_tokens)
+        return needs.within(self.window or self.line.window.tokens, prompt_tokens)
 
     def _accept(self, sent: Sent, reply: ModelReply, dollars: float | None) -> None:
         record = self._record(sent)
@@ -333,16 +322,16 @@ class Conversation:
             t_done=reply.t_done,
             policy_version=reply.policy_version,
         )
-        if self._line.learns:
+        if self.line.learns:
             record.untrainable = "no_tokens"
             if reply.tokens is not None and reply.tokens.completion_ids:
                 record.token_source, record.token_exact = "server_ids", reply.tokens.exact
                 record.untrainable = "" if record.token_exact else "inexact"
                 record.with_tokens(reply.tokens)
-        self._line.sink.emit(record)
+        self.line.sink.emit(record)
         self.messages.append(reply.message)
         self._told = len(self.messages)
-        self._last_call_id = sent.call_id
+        self.call_id = sent.call_id
         self._attempts = 0
         self.steps += 1
         self.usage = self.usage + reply.usage

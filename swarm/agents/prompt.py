@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from pydantic_core import to_json
 
-from swarm.calls import Encoded
+from swarm.calls import Definitions, Encoded
 from swarm.models.fitting.text_tools import MARKS
 from swarm.types import JsonObject, Message
 
@@ -24,6 +24,13 @@ def _kept(data: bytes) -> bytes:
 def _shared(data: bytes) -> bytes:
     """The same bytes, once for all siblings: their system prompts and tools are equal, and thousands are kept."""
     return _kept(data) if len(data) <= _SHARED else data
+
+
+def _name(first: bytes, tools: bytes) -> str:
+    return hashlib.sha256(b"\n".join((first, tools))).hexdigest()[:16]
+
+
+_named = lru_cache(maxsize=64)(_name)
 
 
 class Prompt(Encoded):
@@ -46,7 +53,8 @@ class Prompt(Encoded):
     def shared_prefix(self) -> str:
         """Names what siblings share: the system prompt and the tools."""
         if not self._prefix:
-            self._prefix = hashlib.sha256(b"\n".join((self.first, self._tools[1]))).hexdigest()[:16]
+            name = _named if len(self.first) <= _SHARED else _name
+            self._prefix = name(self.first, self._tools[1])
         return self._prefix
 
     def take(self, messages: Sequence[Message]) -> None:
@@ -62,6 +70,7 @@ class Prompt(Encoded):
     def tools(self, tools: Sequence[JsonObject]) -> bytes:
         """The tools as JSON, made anew only where they are others."""
         if tools and tools is not self._tools[0]:
-            self._tools = (tools, _shared(to_json(list(tools))))
+            encoded = tools.encoded if isinstance(tools, Definitions) else _shared(to_json(list(tools)))
+            self._tools = (tools, encoded)
             self._prefix = ""
         return self._tools[1] if tools else b""

@@ -56,7 +56,8 @@ class Past:
         self._worked: dict[str, float] = {}
         self._seen: dict[str, float] = {}  # when a trajectory was heard of last, in the same process
         self._other_prompts = False
-        self._any = False  # whether anything is known: else each question is answered at once
+        self.anything = False
+        """Whether anything is known: else each question is answered at once."""
         for event in events:
             self.observe(event)
 
@@ -67,13 +68,13 @@ class Past:
 
     def call(self, call_id: str) -> CallFinished | None:
         """The accepted attempt at a call."""
-        if not self._any:
+        if not self.anything:
             return None
         return self._trail_of(call_id).accepted.get(call_id)
 
     def tries(self, call_id: str) -> int:
         """The number of the last attempt at a call."""
-        return self._trail_of(call_id).tries[call_id] if self._any else 0
+        return self._trail_of(call_id).tries[call_id] if self.anything else 0
 
     def prompt(self, call: CallFinished) -> list[Message]:
         """All messages that a call was made with.
@@ -115,7 +116,7 @@ class Past:
 
     def tool(self, call_id: str, tool_call_id: str) -> ToolFinished | None:
         """The end of a use of a tool, each given once: a model may give two the same id."""
-        if not self._any:
+        if not self.anything:
             return None
         return self._trail_of(call_id).tool(call_id, tool_call_id)
 
@@ -216,7 +217,7 @@ class Past:
 
     def observe(self, event: Event) -> None:
         """Take in the next event."""
-        self._any = True
+        self.anything = True
         self.trails.take(event)
         self.stains.observe(event)
         if isinstance(event, RunResumed):

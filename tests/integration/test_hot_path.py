@@ -23,7 +23,7 @@ from swarm.testing import FakeBackend
 pytestmark = pytest.mark.anyio
 
 TURNS = 60
-MOST = 1150
+MOST = 1080
 """Calls, of Python and of C, for one turn: a model call, a use of a tool, and all that goes along with both."""
 
 GROWTH = 1.1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, field
 
@@ -21,14 +22,17 @@ from swarm.agents.board import (
     has_siblings,
     same,
 )
+from swarm.agents.prompt import Prompt
 from swarm.errors import JournalError
 from swarm.events import ANY_EVENT, AgentEnded, AgentStarted, BoardPosted, CallFinished, Event, RunResumed
 from swarm.journal.masking import mask
 from swarm.journal.redaction import Redactor
+from swarm.protocols import Sandbox
 from swarm.testing import FakeSandbox, RecordingSink
 from swarm.tools.board import BoardTool
+from swarm.tools.registry import Toolset
 from swarm.tools.toolsets import Kit, coding
-from swarm.types import BoardAction, Outcome, Plan, SubTask, ToolErrorKind
+from swarm.types import BoardAction, JsonObject, Outcome, Plan, SubTask, ToolErrorKind, ToolResult
 
 SECRET = "sk-abcdefghijklmnopqrstuvwxyz0123456789"
 
@@ -266,6 +270,33 @@ def test_siblings_are_two_that_neither_waits_for_the_other(needs: list[list[int]
         above[task.id] = set(task.depends_on).union(*(above[other] for other in task.depends_on))
     apart = any(a not in above[b] and b not in above[a] for a in ids for b in ids if a != b)
     assert has_siblings(Plan(subtasks=tasks)) is apart
+
+
+class Looked:
+    """A tool that counts how often its description is wanted."""
+
+    name, description = "looked", "Look."
+    times = 0
+
+    @property
+    def parameters(self) -> JsonObject:
+        self.times += 1
+        return {}
+
+    async def call(self, arguments: JsonObject, sandbox: Sandbox) -> ToolResult:
+        raise NotImplementedError
+
+
+def test_a_thousand_agents_are_told_of_their_tools_in_words_that_are_made_once() -> None:
+    run, task, looked = Run(), SubTask(id="a", title="a", instructions="a"), Looked()
+    kit = Kit(Toolset([looked]))
+    sets = [kit.fitted(task, run.start(f"a{number}")) for number in range(20)]
+    told = [Prompt().tools(tools.schemas()) for tools in sets]
+    assert looked.times == 1
+    assert all(each is told[0] for each in told)
+    assert [each["function"]["name"] for each in json.loads(told[0])] == ["board", "looked"]
+    seats = [tools.get("board") for tools in sets]
+    assert len({id(seat) for seat in seats}) == len(seats), "each agent has its own seat"
 
 
 @pytest.mark.anyio

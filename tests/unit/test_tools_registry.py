@@ -224,6 +224,16 @@ def test_toolsets_are_ordered_and_unique() -> None:
         tools.only("x")
 
 
+def test_a_tool_can_be_exchanged_for_one_that_is_told_alike() -> None:
+    other = Prefixed("", loud)
+    tools = Toolset([fine, loud])
+    exchanged = tools.exchanged(other)
+    assert list(exchanged) == [fine, other]
+    assert exchanged.get("shout") is other
+    assert exchanged.schemas() is tools.schemas()
+    assert list(tools) == [fine, loud], "the set itself stays as it is"
+
+
 def test_equal_schemas_are_one_object_apart_from_the_tools_own() -> None:
     tools = coding()
     assert tools.schemas() is coding().schemas()

@@ -191,6 +191,8 @@ class FittedModel:
 
     def _shaped(self, request: ModelRequest, shape: _Shape, *, marked: bool) -> tuple[ModelRequest, str]:
         """The request as it is sent, and what was added to its system prompt."""
+        if shape is _AS_IT_IS and not marked and self._quirks.reasoning_back:
+            return request, ""
         schema = schema_of(request.response_format)
         added = [protocol_text(request.tools)] if shape.text_tools else []
         if shape.told and schema is not None:
