@@ -119,9 +119,7 @@ class Budget:
     async def wait_for_room(self, wanted: Callable[[], tuple[int, float]]) -> None:
         """Wait until the tokens and dollars that are `wanted` would fit, without setting them aside. What is wanted is
         asked again whenever something was settled: it may be less where there is less room. Raises as `reserve`."""
-        if not self.all_bounds():  # most runs have no limits
-            return
-        while (full := self._full(*wanted())) is not None:
+        while self.all_bounds() and (full := self._full(*wanted())) is not None:  # nothing is wanted without limits
             full.waiting += 1
             settled = full._settled = full._settled or anyio.Event()
             try:

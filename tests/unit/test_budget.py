@@ -234,3 +234,16 @@ async def test_a_request_that_cannot_be_put_together_holds_nothing(monkeypatch: 
     with pytest.raises(ValueError, match="no such option"):
         await conversation.ask()
     assert run.held.tokens == 0, "others would wait for it for ever"
+
+
+async def test_nobody_is_asked_what_is_wanted_where_nothing_is_limited() -> None:
+    run = Budget(Limits())
+    child = run.child(Limits(), "agent a")
+
+    def wanted() -> tuple[int, float]:
+        raise AssertionError("asked")
+
+    await child.wait_for_room(wanted)
+    run.allow(Limits(tokens=10))
+    with pytest.raises(AssertionError, match="asked"):
+        await child.wait_for_room(wanted)
