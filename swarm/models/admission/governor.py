@@ -206,8 +206,6 @@ class Governor:
             self._met_the_rate.clear()
         return True
 
-    # waiting
-
     async def enter(self, ask: Ask, model: str) -> Admission:
         """See `swarm.models.admission.place.Places.enter`."""
         if (admission := self._at_once(ask, model)) is not None:
