@@ -208,6 +208,8 @@ def _prepare() -> None:
     _build()
     gc.collect()
     gc.freeze()
+    some = gc.get_freeze_count()
+    gc.get_freeze_count = lambda: some  # who asks in a child would go through all of them
 
 
 def _build() -> None:

@@ -266,7 +266,7 @@ def test_sigterm_ends_it_in_order(runs: Runs) -> None:
 def test_what_hangs_is_ended_all_the_same(runs: Runs) -> None:
     hangs = (
         "import sys, time, swarm.cli.interrupts as i, swarm.cli.main as m, swarm.run as r\n"
-        "i.GRACE = 0.0\n"
+        "i.GRACE, i.CLEARS = 0.0, 300.0\n"
         "r.keep = lambda *_: time.sleep(1000)\n"  # the event loop itself
         "sys.exit(m.main(sys.argv[1:]))"
     )
