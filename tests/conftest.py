@@ -7,7 +7,7 @@ import gc
 import os
 import random
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,13 +18,17 @@ from tests.warm import Warm, warm_servers
 
 pytest_plugins = ("tests.docker_engine", "tests.llama_cpp", "tests.sandboxes_here")
 effort.load_profile()
-gc.disable()  # until the tests begin: what is imported and collected stays, and looking for garbage in it takes long
 
 
-def pytest_collection_finish() -> None:
-    """The garbage collector need not go through what was collected in every test either."""
-    gc.freeze()
-    gc.enable()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is imported and collected stays: the garbage collector need not go through it, neither now nor in a test."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture

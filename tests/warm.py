@@ -195,6 +195,7 @@ def _prepare() -> None:
     """Import everything, and keep the garbage collector from touching it in each child."""
     import swarm
 
+    gc.disable()
     for found in pkgutil.walk_packages(swarm.__path__, "swarm."):
         if found.name.startswith(_ASIDE):
             continue
@@ -208,6 +209,7 @@ def _prepare() -> None:
     _build()
     gc.collect()
     gc.freeze()
+    gc.enable()
     some = gc.get_freeze_count()
     gc.get_freeze_count = lambda: some  # who asks in a child would go through all of them
 
