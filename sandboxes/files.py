@@ -11,6 +11,7 @@ import os
 import posixpath
 import shlex
 import stat
+import time
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
@@ -146,11 +147,10 @@ class WorkspaceFiles:
                 fd = _open(parts, os.O_WRONLY, folder)
                 before = os.fstat(fd)
                 os.ftruncate(fd, 0)
-        with open(fd, "wb") as file:
-            file.write(data)
-            if before is not None and before.st_size == len(data) and parts[-1].endswith(".py"):
-                file.flush()
-                _told_apart(file.fileno(), before)
+            with open(fd, "wb") as file:
+                file.write(data)
+            if before is not None and parts[-1].endswith(".py") and int(before.st_mtime) >= int(time.time()) - 1:
+                _forget_compiled(parts[-1], folder)
 
     @contextmanager
     def _folder(self, parts: tuple[str, ...], *, make: bool) -> Iterator[int]:
@@ -209,12 +209,16 @@ def _too_large(path: str, most: int) -> OSError:
     return OSError(errno.EFBIG, f"larger than {most} bytes", path)
 
 
-def _told_apart(fd: int, before: os.stat_result) -> None:
-    """Python takes a module of the same size and the same whole second for the one that it has compiled."""
-    now = os.fstat(fd)
-    if int(now.st_mtime) <= int(before.st_mtime):
-        with suppress(PermissionError):  # it is somebody else's
-            os.utime(fd, (now.st_atime, int(before.st_mtime) + 1))
+def _forget_compiled(module: str, folder: int) -> None:
+    """Python takes a module of the size and the whole second of the one that it has compiled for that one."""
+    with suppress(OSError):  # there is none, or it is somebody else's
+        cache = os.open("__pycache__", _SAFE | os.O_RDONLY | os.O_DIRECTORY, dir_fd=folder)
+        try:
+            for name in os.listdir(cache):  # noqa: PTH208  a descriptor has no path
+                if name.startswith(module.removesuffix("py")) and name.endswith(".pyc"):
+                    os.unlink(name, dir_fd=cache)
+        finally:
+            os.close(cache)
 
 
 _SAFE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK

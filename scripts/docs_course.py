@@ -17,7 +17,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import Files
 from mkdocs.structure.pages import Page
 
-from swarm import loop
+from swarm import graph as outer_loop
 from swarm.config import Provider
 from swarm.events import ANY_EVENT
 from swarm.models.providers import known
@@ -41,7 +41,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 def _course() -> str:
     """The stations in a row, the ways between them as arcs: on above, back below; dashed where it depends."""
-    graph = loop._graph().get_graph()
+    graph = outer_loop.compiled().get_graph()
     at: dict[str, tuple[int, float, float]] = {}  # number, middle and half the width
     right = 4.0
     for name in graph.nodes:

@@ -62,7 +62,7 @@ class Encoded:
             yield self.first
         start = 0
         for end in self._ends:
-            yield bytes(self.rest[start + 1 : end])
+            yield bytes(memoryview(self.rest)[start + 1 : end])
             start = end
 
     def add(self, data: bytes, marks: frozenset[str]) -> None:

@@ -1,4 +1,5 @@
-"""The outer loop on LangGraph: orchestrate → approve → dispatch → aggregate → gate → again, or deliver.
+"""The outer loop on LangGraph: approve → dispatch → aggregate → gate → orchestrate → again, or deliver. It is entered
+with the first decision (`Loop.begin`): what comes before needs none of it.
 
 The graph's checkpoint says only where the run stands; what was done is in the journal. A question to the user is an
 interrupt of the graph.
@@ -27,7 +28,7 @@ async def go_on(loop: Loop, position: Position, checkpoint: Path | None, run_id:
     here. Without a place for its checkpoint the graph keeps none, and nobody can be asked."""
     opening = AsyncSqliteSaver.from_conn_string(str(checkpoint)) if checkpoint is not None else nullcontext()
     async with opening as saver:
-        graph = _graph().copy({"checkpointer": saver})
+        graph = compiled().copy({"checkpointer": saver})
         way: Any = position
         while way is not None:
             at = await graph.ainvoke(
@@ -60,7 +61,7 @@ def _node(station: Station) -> _Node:
 
 
 @cache
-def _graph() -> CompiledStateGraph[Position, _Way, Position, Position]:
+def compiled() -> CompiledStateGraph[Position, _Way, Position, Position]:
     """The graph, for all runs of this process; whose way it is stands in the context."""
     graph = StateGraph(Position, context_schema=_Way)
     stations: dict[str, Station] = {

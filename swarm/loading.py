@@ -82,6 +82,8 @@ async def load(*modules: str) -> None:
 async def look_ahead() -> None:
     """Load what a run will need, and find out what its clients tell of this machine: as far as it goes while somebody
     waits for something else, who at most waits for one module. It never fails."""
+    if THE_GRAPH[-1] in sys.modules:
+        return
     import platform
 
     import anyio.to_thread

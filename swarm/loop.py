@@ -1,4 +1,5 @@
-"""The stations of the outer loop, and what a run has come to; in which order they come, `swarm.graph` says.
+"""The stations of the outer loop, and what a run has come to; in which order they come after the first decision,
+`swarm.graph` says.
 
 Inside a stage the scheduler works without barriers. Stations are never cancelled from outside: each ends by itself when
 `stop` is set. A question to the user is asked by a station that does nothing else: to do it again repeats no work.
@@ -6,6 +7,7 @@ Inside a stage the scheduler works without barriers. Stations are never cancelle
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -101,6 +103,11 @@ class Loop:
             self.findings.fault, step = fault, "finish"
         except OSError as broken:  # a full disk, no more descriptors: the machine, wherever it shows
             self.findings.fault, step = fault_of(broken, "the run's files"), "finish"
+        except asyncio.CancelledError as inside:
+            if (task := asyncio.current_task()) is None or task.cancelling():
+                raise
+            said = RuntimeError("it was cancelled from inside, as by a task of its own")
+            raise said.with_traceback(inside.__traceback__) from inside
         return Position(stage=len(self.findings.stages), step=step)
 
     async def _prepare(self, position: Position) -> Step:

@@ -186,7 +186,7 @@ class Swarm:
                 await grounds.reap()  # it may have been killed after its last word
                 return await anyio.to_thread.run_sync(finished, past, folder)
             repo, controls = started.repo or None, controls or Controls()
-            async with grounds.ground(_lease_of(folder), config, self._beside(config)) as ground:
+            async with grounds.ground(_lease_of(folder), config, look_ahead) as ground:
                 own = own or Own()
                 parts = self._parts.with_tools(own.tools)
                 attach = tuple(started.attached)
@@ -247,7 +247,7 @@ class Swarm:
     def _beside(self, config: RunConfig) -> Companion:
         """What is done while the sandbox is proved. Where a model is asked next, it is done while that thinks: the
         sooner it is asked."""
-        asked = config.mode != "single" and self._parts.orchestrator is None
+        asked = config.mode != "single" and self._parts.orchestrator is None and config.replay is None
         return anyio.lowlevel.checkpoint if asked else look_ahead
 
     def _opened(self) -> tuple[Models, Grounds]:

@@ -53,8 +53,9 @@ class Prompt(Encoded):
     def shared_prefix(self) -> str:
         """Names what siblings share: the system prompt and the tools."""
         if not self._prefix:
-            name = _named if len(self.first) <= _SHARED else _name
-            self._prefix = name(self.first, self._tools[1])
+            tools = self._tools[1]
+            name = _named if len(self.first) + len(tools) <= _SHARED else _name
+            self._prefix = name(self.first, tools)
         return self._prefix
 
     def take(self, messages: Sequence[Message]) -> None:

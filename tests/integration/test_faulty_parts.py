@@ -3,6 +3,7 @@ else."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -71,6 +72,13 @@ class Each:
 class Lost(Each):
     async def decide(self, state: RunState) -> Dispatch | Finish:
         raise KeyError("lost")
+
+
+class Adrift(Each):
+    async def decide(self, state: RunState) -> Dispatch | Finish:
+        if len(state.stages) == int(self._task):
+            raise asyncio.CancelledError("by a task of its own")
+        return Dispatch(Plan(subtasks=(sub("one"),)))
 
 
 class Joined:
@@ -147,6 +155,13 @@ async def test_what_a_part_raises_ends_the_run_in_order(own: dict[str, Any], mor
     assert any(__file__ in line for line in trace)
     assert any(line.startswith(told.split(" raised ")[1].split(":")[0]) for line in trace)
     assert SECRET not in last.error
+
+
+@pytest.mark.parametrize("stages", [0, 1])
+async def test_a_part_that_is_cancelled_from_inside_ends_the_run_in_order(stages: int) -> None:
+    last = await ended(str(stages), parts(orchestrator=Adrift))
+    assert (last.status, last.exit_code) == (RunStatus.ERRORED, 3)
+    assert "Adrift.decide raised RuntimeError: it was cancelled from inside" in last.error.splitlines()[0]
 
 
 async def test_a_listener_that_raises_ends_the_run_and_hears_no_more() -> None:

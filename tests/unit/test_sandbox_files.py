@@ -21,11 +21,27 @@ async def test_python_sees_a_module_that_was_written_again_at_once(tmp_path: Pat
     """Its bytecode is taken for that of the source where size and whole second of change are the same."""
     files = WorkspaceFiles(tmp_path, "/workspace", _nothing)
     command = [sys.executable, "-c", "import told; print(told.NUMBER)"]
-    for number in (1, 2, 3):
+    for number in ("1", "2", "33", "4"):
         await files.write("told.py", f"NUMBER = {number}\n".encode())
-        if number != 2:  # the second is never compiled
+        if len(number) == 1:  # the long one is never compiled
             found = await anyio.run_process(command, cwd=tmp_path, env={"PYTHONDONTWRITEBYTECODE": ""})
             assert found.stdout.decode() == f"{number}\n"
-    seconds = int((tmp_path / "told.py").stat().st_mtime)
-    await files.write("told.py", b"NUMBER = 4\n")
-    assert int((tmp_path / "told.py").stat().st_mtime) > seconds
+
+
+@pytest.mark.anyio
+async def test_only_the_bytecode_of_that_module_is_removed(tmp_path: Path) -> None:
+    files = WorkspaceFiles(tmp_path, "/workspace", _nothing)
+    cache, away = tmp_path / "a/__pycache__", tmp_path / "away"
+    cache.mkdir(parents=True)
+    away.mkdir()
+    for folder in (cache, away):
+        for name in ("told.cpython-311.pyc", "told.cpython-311.opt-1.pyc", "told_too.cpython-311.pyc", "told.txt"):
+            (folder / name).write_bytes(b"")
+    await files.write("a/told.py", b"1")
+    assert len(list(cache.iterdir())) == 4, "it was not there before: what is compiled is another's"
+    await files.write("a/told.py", b"2")
+    assert sorted(path.name for path in cache.iterdir()) == ["told.txt", "told_too.cpython-311.pyc"]
+    (tmp_path / "__pycache__").symlink_to(away)
+    await files.write("told.py", b"1")
+    await files.write("told.py", b"2")
+    assert len(list(away.iterdir())) == 4, "no link is followed"

@@ -100,11 +100,11 @@ from swarm import RunConfig, Swarm
 loaded = []
 
 async def answer(reader, writer):
-    loaded.append(set(sys.modules))
     head = await reader.readuntil(b"\\r\\n\\r\\n")
     lines = head.lower().split(b"\\r\\n")
     size = next((int(line[15:]) for line in lines if line.startswith(b"content-length:")), 0)
-    await reader.readexactly(size)
+    if b"response_format" in await reader.readexactly(size):
+        loaded.append(set(sys.modules))
     message = {"role": "assistant", "content": "It is 42." if MODE == "single" else "no plan"}
     body = json.dumps({"model": "m", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}).encode()
     head = b"HTTP/1.1 200 OK\\r\\ncontent-type: application/json\\r\\nconnection: close\\r\\n"

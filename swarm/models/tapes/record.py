@@ -105,6 +105,7 @@ class Recorder:
         kept = 0
         while kept < min(len(before), len(encoded)) and before[kept] == encoded[kept]:
             kept += 1
+        encoded[:kept] = before[:kept]  # the same, in memory once
         self._requests[key[:2]] = encoded
         tools = request.encoded_tools or (to_json(list(request.tools)) if request.tools else b"")
         named = sha256_of([tools]) if tools else ""
