@@ -105,9 +105,9 @@ def _help(place: Place) -> Iterator[Measure]:
 STARTUP = Row(
     "startup",
     "Start-up: import, the first model call and the first answer of an agent in a fresh process",
-    "In round 1 each has run once before. Import: CPU of interpreter and import. First model call: from the start of the "
-    "process until the endpoint has the first request (in our whole run the planner's, in all others an agent's). First "
-    "answer: until one agent has its answer from an endpoint without latency and the process has ended.",
+    "In round 1 each has run once before. Import: CPU of interpreter and import. First model call: from the start of "
+    "the process until the endpoint has the first request (in our whole run the planner's, in all others an agent's). "
+    "First answer: until one agent has its answer from an endpoint without latency and the process has ended.",
     (
         Figure("import_ms", "import, CPU ms"),
         Figure("call_ms", "first model call, ms"),

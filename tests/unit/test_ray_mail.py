@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm.executors.ray.mail import GATHER_S, LINGER_S, MOST, MUCH, Inbox, Outbox
+from swarm.executors.ray.mail import GATHER_S, LINGER_S, MOST, MUCH, PART, Inbox, Outbox
 from swarm.executors.ray.messages import Taken
 from swarm.executors.ray.relay import Relay
 
@@ -34,6 +34,8 @@ def test_mail_is_opened_in_the_order_in_which_it_was_closed(letters: list[list[i
 def test_a_message_waits_for_others_the_longer_the_more_is_said() -> None:
     now = 0.0
     outbox = Outbox(lambda: now)
+    for _ in range(100):
+        outbox.answered(60.0)
 
     def due_after(count: int, seconds: float) -> float:
         """Of a message after so many in each of so many seconds."""
@@ -53,9 +55,48 @@ def test_a_message_waits_for_others_the_longer_the_more_is_said() -> None:
     waits = [due_after(count, 5.0) for count in (MUCH // 10, MUCH // 2, MUCH, 3 * MUCH)]
     assert waits == pytest.approx([GATHER_S / 10, GATHER_S / 2, GATHER_S, GATHER_S], rel=0.05)
     now += 10.0
-    outbox.put("something")
+    assert due_after(0, 0.0) <= 0.0, "it is forgotten how much was said"
+
+
+@pytest.mark.parametrize("answer_s", [0.05, 0.5, 1.0, 30.0])
+def test_no_message_waits_for_more_than_a_small_part_of_what_a_call_takes(answer_s: float) -> None:
+    now = 0.0
+    outbox = Outbox(lambda: now)
+    for _ in range(100):
+        outbox.answered(answer_s)
+    for _ in range(5 * MUCH):
+        outbox.put("something")
+    now = 1.0
     outbox.close()
-    assert due_after(0, 0.0) < LINGER_S, "it is forgotten how much was said"
+    now += LINGER_S
+    outbox.put("something")
+    assert outbox.due_in <= min(GATHER_S, PART * answer_s) + 1e-6
+
+
+async def test_whose_bundle_another_has_closed_waits_anew_for_the_next() -> None:
+    now = 0.0
+    outbox, due = Outbox(lambda: now), list[int]()
+    for _ in range(3 * MUCH):
+        outbox.put("something")
+    now += 1.0
+    outbox.close()
+
+    async def wait() -> None:
+        await outbox.gathered()
+        due.append(len(outbox))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(wait)
+        outbox.put("something")
+        await anyio.wait_all_tasks_blocked()
+        outbox.close()
+        for count in (1, MOST - 1):
+            await anyio.wait_all_tasks_blocked()
+            assert due == [], "there is nothing, or others may come"
+            for _ in range(count):
+                outbox.put("something")
+        await anyio.wait_all_tasks_blocked()
+        assert due == [MOST]
 
 
 async def test_a_bundle_that_is_full_waits_for_nothing_more() -> None:

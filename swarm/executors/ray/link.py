@@ -144,8 +144,7 @@ class Link:
         """Send what cannot wait until the outpost speaks next."""
         while True:
             await self._outbox.gathered()
-            if len(self._outbox):  # else it went with what was answered
-                await self._line.hear(self._outbox.close())
+            await self._line.hear(self._outbox.close())
 
     async def _take_all(self, messages: Sequence[Any], group: TaskGroup) -> None:
         if self._desk.store is not None:  # before what names them
@@ -195,6 +194,8 @@ class Link:
             for field in _TIMES.get(type(event), ()):
                 if moment := getattr(event, field):
                     setattr(event, field, moment + self._later)
+        if type(event) is CallFinished and event.accepted:
+            self._outbox.answered(event.t_done - event.t_sent)
         name = getattr(event, "trajectory_id", "")
         if (errand := self._errands.get(name)) is not None:
             errand.take(event)

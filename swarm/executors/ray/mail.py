@@ -18,11 +18,14 @@ MOST = 512
 """Messages in one bundle that wait for no others."""
 
 LINGER_S = 0.005
-"""Seconds between two bundles at least."""
+"""Seconds from a bundle to the next that is not full at least, but for those that answer."""
 
 GATHER_S = 0.08
-"""Seconds that a message waits for others where there is much to be said, so that many agents share a bundle: what it
-costs is the same, and agents that go on together cost their process less than each by itself."""
+"""Seconds at most that a message waits for others where there is much to be said, so that many agents share a bundle:
+what it costs is the same, and agents that go on together cost their process less than each by itself."""
+
+PART = 0.03
+"""Of the time that a model takes to answer: no message waits longer, for there is one wait in each call."""
 
 MUCH = 1000
 """Messages per second. Where there are fewer, agents that share a bundle are few: they wait the less for each other."""
@@ -42,7 +45,8 @@ class Outbox:
         """Of the last bundle that was closed."""
         self._clock = clock
         self._began_at = self._closed_at = clock()
-        self._rate = 0.0  # messages per second
+        self._rate = 0.0  # messages per second, when the last bundle was closed
+        self._answer_s = 1.0
         self._some = anyio.Event()
         self._many = anyio.Event()
         self.count = 0
@@ -69,6 +73,10 @@ class Outbox:
         """Send a word of a channel with the next bundle."""
         self.put((channel, message))
 
+    def answered(self, seconds: float) -> None:
+        """Learn how long a model took to answer."""
+        self._answer_s += 0.1 * (seconds - self._answer_s)
+
     async def filled(self) -> None:
         """Wait until there is a message."""
         while not self._items:
@@ -76,29 +84,35 @@ class Outbox:
 
     async def gathered(self) -> None:
         """Wait until there is a message, and others have had the time to come along."""
-        await self.filled()
-        if len(self._items) < MOST and (seconds := self.due_in) > 0:
+        while True:
+            await self.filled()
+            if len(self._items) >= MOST or (seconds := self.due_in) <= 0:
+                return
             with anyio.move_on_after(seconds):
-                await self._many.wait()
+                await self._many.wait()  # it is full, or somebody else has closed it
 
     @property
     def due_in(self) -> float:
         """Seconds until what there is should be sent."""
-        gather_s = GATHER_S * min(self._rate / MUCH, 1.0)
-        return max(self._closed_at + LINGER_S, self._began_at + gather_s) - self._clock()
+        now = self._clock()
+        gather_s = min(GATHER_S, PART * self._answer_s) * min(self._faded(now) / MUCH, 1.0)
+        return max(self._closed_at + LINGER_S, self._began_at + gather_s) - now
 
     def close(self) -> Bundle:
         """All of them as one bundle, which may be empty."""
         items, self._items = self._items, []
         if items:  # else whoever waits for the first would wait for an event that nobody sets
+            self._many.set()
             self._some, self._many = anyio.Event(), anyio.Event()
         self.number += 1
         now = self._clock()
-        passed = now - self._closed_at
-        self._rate *= max(0.0, 1.0 - passed / _MEMORY_S)
-        self._rate += len(items) / max(passed, _MEMORY_S)
+        self._rate = self._faded(now) + len(items) / max(now - self._closed_at, _MEMORY_S)
         self._closed_at = now
         return self.number, pack(items) if items else b""
+
+    def _faded(self, now: float) -> float:
+        """What is left by now of the rate."""
+        return self._rate * max(0.0, 1.0 - (now - self._closed_at) / _MEMORY_S)
 
 
 class Inbox:

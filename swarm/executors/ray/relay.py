@@ -192,7 +192,9 @@ class _Recorded:
 
     async def complete(self, request: ModelRequest) -> ModelReply:
         await self._relay.taken()
-        return await self._model.complete(request)
+        reply = await self._model.complete(request)
+        self._relay.outbox.answered(reply.t_done - reply.t_sent)
+        return reply
 
 
 class SentRepository:
