@@ -36,20 +36,24 @@ class Ask:
     attempt: int = 1
 
 
+PIECES = 32
+"""Of so many pieces of a conversation one is made; short ones, of which there are thousands, are never copied."""
+
+
 class Encoded:
     """The messages of a conversation as JSON. They only grow at their end, and never while a request with them is under
-    way: what is known of all was found out once for each, and to send them is to copy two pieces. `first` is the first
-    message, which siblings share, `rest` the others, each with a comma before it. `size` counts the bytes of all,
-    `count` the messages; `marks` are members of some that are never sent."""
+    way: what is known of all was found out once for each, and to send them is to copy few pieces. `first` is the first
+    message, which siblings share, `rest` the others, each with a comma before it, many in one piece. `size` counts the
+    bytes of all, `count` the messages; `marks` are members of some that are never sent."""
 
     __slots__ = ("_ends", "count", "first", "marks", "rest", "size")
 
     def __init__(self) -> None:
         self.first = b""
-        self.rest = bytearray()
+        self.rest: list[bytes] = []
         self.size = self.count = 0
         self.marks: frozenset[str] = frozenset()
-        self._ends = array("Q")  # of the messages in `rest`
+        self._ends: array[int] | None = None  # of the messages in the first piece of `rest`, where that holds many
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.count} messages, {self.size} bytes>"
@@ -61,9 +65,11 @@ class Encoded:
         if self.first:
             yield self.first
         start = 0
-        for end in self._ends:
-            yield bytes(memoryview(self.rest)[start + 1 : end])
+        for end in self._ends or ():
+            yield self.rest[0][start + 1 : end]
             start = end
+        for piece in self.rest[1:] if self._ends else self.rest:
+            yield piece[1:]
 
     def add(self, data: bytes, marks: frozenset[str]) -> None:
         """Add a message, which has these marks."""
@@ -72,11 +78,21 @@ class Encoded:
         if self.count == 1:
             self.first = data
         else:
-            self.rest += b","
-            self.rest += data
-            self._ends.append(len(self.rest))
+            self.rest.append(b"," + data)
+            if len(self.rest) == PIECES:
+                self._fold()
         if not marks <= self.marks:
             self.marks |= marks
+
+    def _fold(self) -> None:
+        """Make one piece of all."""
+        if self._ends is None:
+            self._ends = array("Q")
+        end = self._ends[-1] if self._ends else 0
+        for piece in self.rest[1:] if self._ends else self.rest[:]:
+            end += len(piece)
+            self._ends.append(end)
+        self.rest = [b"".join(self.rest)]
 
 
 class Definitions(tuple[JsonObject, ...]):

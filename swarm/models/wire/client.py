@@ -146,7 +146,7 @@ class OpenAIModel:
                 return Capabilities()  # a real call will say what is wrong
         return Capabilities()
 
-    def _body(self, request: ModelRequest) -> list[bytes | bytearray]:
+    def _body(self, request: ModelRequest) -> list[bytes]:
         """The request's JSON in parts: what its messages are is shared with all who keep them."""
         encoded, tools = request.encoded, request.encoded_tools
         if len(encoded) != len(request.messages):
@@ -154,7 +154,7 @@ class OpenAIModel:
         if request.tools and not tools:
             tools = to_json(list(request.tools))
         rest = self._rest(request)
-        messages = (encoded.first, encoded.rest) if isinstance(encoded, Encoded) else (b",".join(encoded),)
+        messages = (encoded.first, *encoded.rest) if isinstance(encoded, Encoded) else (b",".join(encoded),)
         ends = (b'],"tools":', tools) if tools else (b"]",)
         return [self._head, *messages, *ends, b"," if len(rest) > 2 else b"", rest[1:]]
 

@@ -104,7 +104,7 @@ class LeanOpenAI(openai.AsyncOpenAI):
     async def send(
         self,
         path: str,
-        content: Sequence[bytes | bytearray],
+        content: Sequence[bytes],
         timeout: httpx2.Timeout,
         sent: Callable[[], None] | None = None,
     ) -> Opened:
@@ -115,7 +115,7 @@ class LeanOpenAI(openai.AsyncOpenAI):
         way = self._ways.get(path) or await self._way(path, timeout)
         if not isinstance(self._client, LeanClient):
             return await self._send_by_library(way, b"".join(content), sent)
-        data: list[bytes | bytearray] = [way.head, b"content-length: %d\r\n\r\n" % sum(map(len, content)), *content]
+        data: list[bytes] = [way.head, b"content-length: %d\r\n\r\n" % sum(map(len, content)), *content]
         del content  # hundreds wait here for their answers
         status, headers, body = await self._client.direct.exchange(way.origin, data, way.limit, sent)
         if 200 <= status < 300 and not _coded(headers):

@@ -117,7 +117,7 @@ class _Connection(asyncio.Protocol):
             self._paused = True
         self._wake()
 
-    def send(self, data: Sequence[bytes | bytearray], sent: Callable[[], None] | None) -> None:
+    def send(self, data: Sequence[bytes], sent: Callable[[], None] | None) -> None:
         self._parser, self.answered = AnswerParser(), False
         assert self._transport is not None
         if sent is not None:
@@ -235,7 +235,7 @@ class DirectTransport(httpx2.AsyncBaseTransport):
         return response_of(*await self.exchange(origin_of(request), data, connect_limit(request), None))
 
     async def exchange(
-        self, origin: Origin, data: Sequence[bytes | bytearray], limit: float | None, sent: Callable[[], None] | None
+        self, origin: Origin, data: Sequence[bytes], limit: float | None, sent: Callable[[], None] | None
     ) -> tuple[int, list[tuple[bytes, bytes]], Body]:
         """Send a request, given in parts: status and headers of the answer, and its body, to be closed. A connection
         may take `limit` seconds; `sent` is called when the request is handed to one. Raises: httpx2.TransportError."""
