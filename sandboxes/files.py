@@ -150,7 +150,7 @@ class WorkspaceFiles:
             with open(fd, "wb") as file:
                 file.write(data)
             if before is not None and parts[-1].endswith(".py") and int(before.st_mtime) >= int(time.time()) - 1:
-                _forget_compiled(parts[-1], folder)
+                _forget_compiled(parts[-1], int(before.st_mtime), folder)
 
     @contextmanager
     def _folder(self, parts: tuple[str, ...], *, make: bool) -> Iterator[int]:
@@ -209,16 +209,26 @@ def _too_large(path: str, most: int) -> OSError:
     return OSError(errno.EFBIG, f"larger than {most} bytes", path)
 
 
-def _forget_compiled(module: str, folder: int) -> None:
+def _forget_compiled(module: str, second: int, folder: int) -> None:
     """Python takes a module of the size and the whole second of the one that it has compiled for that one."""
     with suppress(OSError):  # there is none, or it is somebody else's
         cache = os.open("__pycache__", _SAFE | os.O_RDONLY | os.O_DIRECTORY, dir_fd=folder)
         try:
             for name in os.listdir(cache):  # noqa: PTH208  a descriptor has no path
                 if name.startswith(module.removesuffix("py")) and name.endswith(".pyc"):
-                    os.unlink(name, dir_fd=cache)
+                    with suppress(OSError):
+                        _forget(name, second, cache)
         finally:
             os.close(cache)
+
+
+def _forget(name: str, second: int, cache: int) -> None:
+    """Remove bytecode of a source of that second: four bytes each of magic, flags (0: it goes by time and size), time
+    and size (PEP 552)."""
+    with open(os.open(name, _SAFE | os.O_RDONLY, dir_fd=cache), "rb") as file:
+        head = file.read(16)
+    if head[4:12] == bytes(4) + (second & 0xFFFFFFFF).to_bytes(4, "little"):
+        os.unlink(name, dir_fd=cache)
 
 
 _SAFE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK

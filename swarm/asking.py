@@ -5,6 +5,7 @@ A station that asks is done again from its start after each answer: until the la
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ from swarm.errors import UsageError
 from swarm.events import Answered
 from swarm.journal.past import Past
 from swarm.journal.totals import Totals
+from swarm.mishap import blame_a_part
 from swarm.preview import Preview
 from swarm.protocols import EventSink
 from swarm.scheduling.plan_graph import problems
@@ -149,3 +151,6 @@ async def _asked(approve: Approve, question: Question) -> bool | Plan:
         return await approve(question)
     except GraphBubbleUp:  # of a graph around the run, which would begin the run anew
         raise UsageError("`approve` interrupts a graph, which a run cannot wait for", remedy="wait in it") from None
+    except asyncio.CancelledError as error:
+        blame_a_part(error)
+        raise

@@ -22,7 +22,7 @@ from swarm.discovery.verdict import unusable
 from swarm.errors import BudgetExhausted, PlanError, SwarmError, UsageError
 from swarm.events import Finished, Notice, StageEnded, StageStarted
 from swarm.journal.totals import Totals
-from swarm.mishap import fault_of
+from swarm.mishap import blame_a_part, fault_of
 from swarm.preview import Preview
 from swarm.prompts.briefing import Occasion
 from swarm.scheduling.plan_graph import problems
@@ -103,11 +103,9 @@ class Loop:
             self.findings.fault, step = fault, "finish"
         except OSError as broken:  # a full disk, no more descriptors: the machine, wherever it shows
             self.findings.fault, step = fault_of(broken, "the run's files"), "finish"
-        except asyncio.CancelledError as inside:
-            if (task := asyncio.current_task()) is None or task.cancelling():
-                raise
-            said = RuntimeError("it was cancelled from inside, as by a task of its own")
-            raise said.with_traceback(inside.__traceback__) from inside
+        except asyncio.CancelledError as error:
+            blame_a_part(error)
+            raise
         return Position(stage=len(self.findings.stages), step=step)
 
     async def _prepare(self, position: Position) -> Step:

@@ -3,6 +3,7 @@ fault."""
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import traceback
 from collections.abc import Iterator
@@ -40,6 +41,19 @@ def fault_of(error: Exception, what: str = "") -> SwarmError:
     fault.details = _told(first)
     fault.__cause__ = error
     return fault
+
+
+def blame_a_part(error: asyncio.CancelledError) -> None:
+    """Nothing where this task is being cancelled. Else a part has let out the cancellation of a task of its own, which
+    would end others as if somebody had wished it.
+
+    Raises:
+        RuntimeError: in its place.
+    """
+    task = asyncio.current_task()
+    if task is not None and not task.cancelling():
+        said = RuntimeError("it was cancelled from inside, as by a task of its own")
+        raise said.with_traceback(error.__traceback__) from error
 
 
 def _told(error: Exception) -> str:

@@ -165,7 +165,9 @@ class DiskWatch:
             wanted = margin <= 0 or full or (anyway and now - self._counted > _ANYWAY_S)
             if wanted and self._credit > 0:
                 found, whole = count(self._folders, self._since)
-                self._used = found if whole else max(found, self._used + lost)
+                # Files tell only that it is time to count: some file systems make up their number from what is free.
+                surely = max((size for (_, kind), size in self._lost.items() if kind == "bytes"), default=0)
+                self._used = found if whole else max(found, self._used + surely)
                 self._counts += 1
                 self._lost.clear()
                 self._counted = time.monotonic()

@@ -6,6 +6,7 @@ is late and what is not needed any more are decisions of `ordering`, `attempts`,
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from anyio.abc import TaskGroup
 from swarm.errors import BudgetExhausted, EndpointError, JournalError, MachineError
 from swarm.events import Notice, SubTaskSkipped
 from swarm.journal.course import Turn
+from swarm.mishap import blame_a_part
 from swarm.protocols import EventSink, Executor
 from swarm.retry import FATAL
 from swarm.scheduling.attempts import Attempt, Job, Verdict, without_work
@@ -203,10 +205,11 @@ class Scheduler:
             result = await self._executor.run(spec)
         except (BudgetExhausted, MachineError, OSError) as error:  # whatever fails that is not the work
             result = self._broken(job, attempt, error)
-        except anyio.get_cancelled_exc_class():
+        except asyncio.CancelledError as error:
             result = without_work(job.subtask, attempt.trajectory_id, Outcome.CANCELLED, "cancelled")
             if not attempt.cancelled:  # the whole stage ends
                 job.cut(attempt, result)
+                blame_a_part(error)
                 raise
         finally:
             del self._at_work[attempt]

@@ -34,6 +34,7 @@ from swarm import (
     Swarm,
     tool,
 )
+from swarm.calls import ModelRequest
 from swarm.errors import UsageError
 from swarm.events import AgentStarted, RunEnded
 from swarm.langgraph import swarm_node
@@ -157,11 +158,32 @@ async def test_what_a_part_raises_ends_the_run_in_order(own: dict[str, Any], mor
     assert SECRET not in last.error
 
 
-@pytest.mark.parametrize("stages", [0, 1])
-async def test_a_part_that_is_cancelled_from_inside_ends_the_run_in_order(stages: int) -> None:
-    last = await ended(str(stages), parts(orchestrator=Adrift))
+async def adrift(question: Question) -> bool:
+    raise asyncio.CancelledError("by a task of its own")
+
+
+def lost_at_one(request: ModelRequest) -> Turn:
+    if "line-1" in str(request.messages):
+        raise asyncio.CancelledError("by a task of its own")
+    return "found"
+
+
+@pytest.mark.parametrize(
+    ("task", "own", "more", "whose"),
+    [
+        ("0", {"orchestrator": Adrift}, {}, "Adrift.decide"),
+        ("1", {"orchestrator": Adrift}, {}, "Adrift.decide"),
+        ("a\nb", {}, {"approve": adrift}, "adrift"),
+        ("a\nb", {"model": ScriptedModel(lost_at_one)}, {}, "lost_at_one"),
+    ],
+    ids=["first", "later", "approve", "model"],
+)
+async def test_a_part_that_is_cancelled_from_inside_ends_the_run_in_order(
+    task: str, own: dict[str, Any], more: dict[str, Any], whose: str
+) -> None:
+    last = await ended(task, parts(**own), **more)
     assert (last.status, last.exit_code) == (RunStatus.ERRORED, 3)
-    assert "Adrift.decide raised RuntimeError: it was cancelled from inside" in last.error.splitlines()[0]
+    assert f"{whose} raised RuntimeError: it was cancelled from inside" in last.error.splitlines()[0]
 
 
 async def test_a_listener_that_raises_ends_the_run_and_hears_no_more() -> None:

@@ -71,7 +71,7 @@ async def test_something_else_is_done_while_a_sandbox_is_proved(
 
 async def test_what_clients_tell_of_this_machine_is_found_out_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "_platform_cache", {})
-    monkeypatch.delitem(sys.modules, "swarm.graph", raising=False)
+    monkeypatch.setattr(loading, "THE_GRAPH", ("swarm.nothing",))
     await look_ahead()
     assert platform._platform_cache  # type: ignore[attr-defined]
 

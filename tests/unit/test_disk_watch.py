@@ -60,3 +60,25 @@ async def test_what_is_lost_is_seen_whatever_there_is_less_of(
         async with watch.guarded(clear):  # which counts only where the file system has lost something
             large.write_bytes(b"x" * 8 * LIMIT)
             await ended.wait()
+
+
+async def test_many_small_files_are_seen_by_how_few_may_still_be_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where blocks are told late, or are as small as the files."""
+
+    def about(folder: Path) -> SimpleNamespace:
+        files = (1 << 20) - len(list(tmp_path.iterdir()))
+        return SimpleNamespace(f_frsize=1, f_bavail=8 * GIB, f_blocks=16 * GIB, f_favail=files, f_files=1 << 21)
+
+    monkeypatch.setattr("swarm.sandboxes.limits.disk.os.statvfs", about)
+    watch, ended = DiskWatch([tmp_path], LIMIT), anyio.Event()
+
+    async def clear() -> None:
+        ended.set()
+
+    with anyio.fail_after(30):
+        async with watch.guarded(clear):
+            for number in range(300):
+                (tmp_path / str(number)).write_bytes(b"x" * 4096)
+            await ended.wait()

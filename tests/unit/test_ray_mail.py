@@ -59,7 +59,7 @@ def test_a_message_waits_for_others_the_longer_the_more_is_said() -> None:
 
 
 @pytest.mark.parametrize("answer_s", [0.05, 0.5, 1.0, 30.0])
-def test_no_message_waits_for_more_than_a_small_part_of_what_a_call_takes(answer_s: float) -> None:
+def test_a_message_waits_for_others_no_more_than_a_small_part_of_what_a_call_takes(answer_s: float) -> None:
     now = 0.0
     outbox = Outbox(lambda: now)
     for _ in range(100):

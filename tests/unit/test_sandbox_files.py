@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from pathlib import Path
 
 import anyio
@@ -34,14 +36,24 @@ async def test_only_the_bytecode_of_that_module_is_removed(tmp_path: Path) -> No
     cache, away = tmp_path / "a/__pycache__", tmp_path / "away"
     cache.mkdir(parents=True)
     away.mkdir()
+    second = int(time.time()) + 60
+    head = b"\xa7\r\r\n" + bytes(4) + second.to_bytes(4, "little") + bytes(4)
     for folder in (cache, away):
         for name in ("told.cpython-311.pyc", "told.cpython-311.opt-1.pyc", "told_too.cpython-311.pyc", "told.txt"):
-            (folder / name).write_bytes(b"")
+            (folder / name).write_bytes(head)
+        other = head[:8] + bytes(8)  # of another time, such as one that is tracked
+        (folder / "told.cpython-39.pyc").write_bytes(other)
     await files.write("a/told.py", b"1")
-    assert len(list(cache.iterdir())) == 4, "it was not there before: what is compiled is another's"
+    os.utime(tmp_path / "a/told.py", (second, second))
+    assert len(list(cache.iterdir())) == 5, "it was not there before: what is compiled is another's"
     await files.write("a/told.py", b"2")
-    assert sorted(path.name for path in cache.iterdir()) == ["told.txt", "told_too.cpython-311.pyc"]
+    assert sorted(path.name for path in cache.iterdir()) == [
+        "told.cpython-39.pyc",
+        "told.txt",
+        "told_too.cpython-311.pyc",
+    ]
     (tmp_path / "__pycache__").symlink_to(away)
     await files.write("told.py", b"1")
+    os.utime(tmp_path / "told.py", (second, second))
     await files.write("told.py", b"2")
-    assert len(list(away.iterdir())) == 4, "no link is followed"
+    assert len(list(away.iterdir())) == 5, "no link is followed"

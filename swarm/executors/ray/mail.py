@@ -25,7 +25,7 @@ GATHER_S = 0.08
 what it costs is the same, and agents that go on together cost their process less than each by itself."""
 
 PART = 0.03
-"""Of the time that a model takes to answer: no message waits longer, for there is one wait in each call."""
+"""Of the time that a model takes to answer: no message waits for others longer, for there is one wait in each call."""
 
 MUCH = 1000
 """Messages per second. Where there are fewer, agents that share a bundle are few: they wait the less for each other."""
