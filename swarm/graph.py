@@ -77,8 +77,12 @@ def compiled() -> CompiledStateGraph[Position, _Way, Position, Position]:
     graph.add_edge("dispatch", "aggregate")
     graph.add_edge("aggregate", "gate")
     graph.add_edge("deliver", END)
-    ways: dict[Any, str] = {"orchestrate": "orchestrate", "dispatch": "approve", "finish": "deliver"}
-    for name in (START, "orchestrate", "gate"):
-        graph.add_conditional_edges(name, lambda position: position["step"], ways)
-    graph.add_conditional_edges("approve", lambda position: position["step"], {**ways, "dispatch": "dispatch"})
+    ways: dict[str, dict[Any, str]] = {
+        START: {"dispatch": "approve"},
+        "orchestrate": {"dispatch": "approve"},
+        "approve": {"dispatch": "dispatch"},
+        "gate": {"orchestrate": "orchestrate"},
+    }
+    for name, way in ways.items():
+        graph.add_conditional_edges(name, lambda position: position["step"], {**way, "finish": "deliver"})
     return graph.compile()
