@@ -10,7 +10,7 @@ from examples.flags import EMBEDDED, Flags, say, tell
 from swarm import RunResult, Swarm
 from swarm.config import load_config
 from swarm.parts import Own
-from swarm.run import new_run_id
+from swarm.run_folders import new_run_id
 
 
 async def answered(flags: Flags, task: str, docs: Path, shape: Mapping[str, Any], name: str) -> RunResult:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -66,16 +65,6 @@ class Order:
     controls: Controls = field(default_factory=Controls)
     purse: Budget | None = None
     attach: tuple[str, ...] = ()
-
-
-def new_run_id() -> str:
-    """A name for a run, by which runs sort in time; no two of a thousand that begin in one second share it."""
-    return f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(5)}"
-
-
-def run_folder(run: str) -> Path:
-    """Where a run is kept, by its id or its path."""
-    return Path(run).absolute() if os.sep in run else home(os.environ).absolute() / "runs" / run
 
 
 async def begin(order: Order, folder: Path, models: Models, ground: Ground, held: Held | None = None) -> Mission:

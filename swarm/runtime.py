@@ -7,18 +7,19 @@ import os
 import secrets
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import anyio
-import anyio.lowlevel
 import anyio.to_thread
 
 from swarm.config import Rollout, RunConfig, load_config
 from swarm.errors import UsageError
-from swarm.loading import lightly, look_ahead
+from swarm.loading import THE_RUN, lightly, load, look_ahead
 from swarm.parts import Own, Parts
+from swarm.run_folders import new_run_id, run_folder
 from swarm.scheduling.controls import Controls
 
 if TYPE_CHECKING:
@@ -123,9 +124,6 @@ class Swarm:
             SandboxError: the sandbox cannot be used on this machine; no run was begun.
             JournalError: the run's record can no longer be written.
         """
-        with lightly():  # much, which is wanted only when a run starts
-            from swarm.run import Order, begin, execute, new_run_id, run_folder
-
         models, grounds = self._opened()
         own = own or Own()
         given = {"test": test, "rollout": rollout, "seed": seed}
@@ -133,6 +131,9 @@ class Swarm:
         config = (own.config or self.config).model_copy(update=given)
         folder = own.folder or run_folder(new_run_id())
         async with grounds.ground(_lease_of(folder), config, self._beside(config)) as ground:
+            with lightly():  # much, which is wanted only when a run starts
+                from swarm.run import Order, begin, execute
+
             parts = self._parts.with_tools(own.tools)
             given_to_read = tuple(str(Path(each).absolute()) for each in attach)
             order = Order(task, repo, config, dry_run, parts, approve, controls or Controls(), own.purse, given_to_read)
@@ -168,7 +169,7 @@ class Swarm:
         with lightly():
             from swarm.journal.reader import hold_journal
             from swarm.resuming import config_of, finished, require_own, resumable
-            from swarm.run import Order, begin, execute, run_folder
+            from swarm.run import Order, begin, execute
             from swarm.whole_file import drop_partial
 
         models, grounds = self._opened()
@@ -245,10 +246,10 @@ class Swarm:
             raise fault
 
     def _beside(self, config: RunConfig) -> Companion:
-        """What is done while the sandbox is proved. Where a model is asked next, it is done while that thinks: the
-        sooner it is asked."""
+        """What is done while the sandbox is proved: loading. Where a model is asked next, the rest is loaded while that
+        thinks: the sooner it is asked."""
         asked = config.mode != "single" and self._parts.orchestrator is None and config.replay is None
-        return anyio.lowlevel.checkpoint if asked else look_ahead
+        return partial(load, *THE_RUN) if asked else look_ahead
 
     def _opened(self) -> tuple[Models, Grounds]:
         if self._models is None or self._grounds is None:

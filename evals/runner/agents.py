@@ -27,7 +27,7 @@ from swarm.result import RunResult
 from swarm.retry import FATAL
 from swarm.rl.rollout.keeping import Patience, begin_or_go_on, for_a_segment, keep_at
 from swarm.rl.rollout.segment import Segment
-from swarm.run import new_run_id
+from swarm.run_folders import new_run_id
 from swarm.runtime import Swarm
 from swarm.types import Outcome, RunStatus
 

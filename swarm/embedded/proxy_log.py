@@ -38,7 +38,7 @@ from swarm.journal.writer import Journal, open_journal
 from swarm.models.tokens import TokenRatio
 from swarm.removal import remove_tree
 from swarm.result import RunResult, Spent
-from swarm.run import new_run_id, run_folder
+from swarm.run_folders import new_run_id, run_folder
 from swarm.types import Message, Outcome, Role, RunStatus, ToolStatus
 from swarm.whole_file import write_whole
 

@@ -18,7 +18,7 @@ from swarm.errors import SwarmError, UsageError
 from swarm.events import Event
 from swarm.parts import Own, Parts
 from swarm.result import RunResult
-from swarm.run import new_run_id, run_folder
+from swarm.run_folders import new_run_id, run_folder
 from swarm.runtime import Swarm
 from swarm.serving.progress import Progress
 

@@ -20,7 +20,7 @@ from swarm import __version__
 from swarm.config import RunConfig
 from swarm.errors import SwarmError, UsageError
 from swarm.result import RunResult
-from swarm.run import run_folder
+from swarm.run_folders import run_folder
 from swarm.serving.jobs import Job, Jobs, Work
 from swarm.whole_file import open_plain
 

@@ -79,8 +79,8 @@ async def test_what_clients_tell_of_this_machine_is_found_out_ahead(monkeypatch:
 def test_what_it_loads_is_all_there() -> None:
     """In a fresh process: a name that is no module's any more would be passed over in silence."""
     code = (
-        "import sys, anyio; from swarm.loading import THE_GRAPH, look_ahead; anyio.run(look_ahead); "
-        "print(sorted(set(THE_GRAPH) - sys.modules.keys()))"
+        "import sys, anyio; from swarm.loading import THE_GRAPH, THE_RUN, look_ahead; anyio.run(look_ahead); "
+        "print(sorted({*THE_RUN, *THE_GRAPH} - sys.modules.keys()))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -25,7 +25,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("protocols",),
     ("config",),
     # record, bounds
-    ("journal",),
+    ("journal", "run_folders"),
     ("prompts", "scheduling", "verdict", "discovery"),
     ("budgets", "documents"),
     ("models", "sandboxes"),

@@ -16,7 +16,7 @@ from swarm.cli.last_line import always_an_envelope
 from swarm.cli.main import main
 from swarm.errors import UsageError
 from swarm.merging.queue import Settled
-from swarm.run import new_run_id
+from swarm.run_folders import new_run_id
 from swarm.sandboxes.git.command import own_git
 from swarm.types import AgentResult, Outcome
 

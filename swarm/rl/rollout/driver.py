@@ -25,7 +25,7 @@ from swarm.rl.rollout.book import Book, Slot, open_book, ready
 from swarm.rl.rollout.keeping import begin_or_go_on, for_a_segment, keep_at
 from swarm.rl.rollout.segment import Segment
 from swarm.rl.tasks.task import Task, Verify
-from swarm.run import run_folder
+from swarm.run_folders import run_folder
 from swarm.runtime import Swarm
 from swarm.types import RunStatus
 
