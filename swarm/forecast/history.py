@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from functools import lru_cache
+from heapq import nlargest
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -11,26 +14,44 @@ from swarm.whole_file import write_whole
 
 FILE = "measured.json"
 MOST_RUNS = 200
+_LOOKED_AT = 1000
+"""Folders at most: there may be a hundred thousand, most of them of rollouts, which keep no row."""
 
 
 def past_rows(runs: Path) -> tuple[Row, ...]:
-    """The rows of the newest runs in a folder, oldest first; one that cannot be understood is left out. Blocks.
+    """The rows of the newest runs in a folder, whose names sort in time, oldest first; one that cannot be understood is
+    left out. Blocks.
 
     Raises:
         OSError: the folder cannot be read.
     """
-    written: list[tuple[float, Path]] = []
-    for folder in runs.iterdir() if runs.exists() else ():
-        path = folder / FILE
-        if path.is_file():
-            written.append((path.stat().st_mtime, path))
+    try:
+        names = os.listdir(runs)  # noqa: PTH208  only few of them become paths
+    except FileNotFoundError:
+        return ()
     rows: list[Row] = []
-    for _, path in sorted(written)[-MOST_RUNS:]:
+    for name in nlargest(_LOOKED_AT, names):
+        path = f"{runs}/{name}/{FILE}"
         try:
-            rows.append(Row.model_validate_json(path.read_bytes()))
-        except (OSError, ValidationError):  # removed meanwhile, or of another version
+            written = os.stat(path)  # noqa: PTH116  as above
+        except OSError:  # it has none, or was removed meanwhile
             continue
+        if (row := _row(path, written.st_mtime_ns, written.st_size)) is not None:
+            rows.append(row)
+            if len(rows) == MOST_RUNS:
+                break
     return tuple(sorted(rows, key=lambda row: (row.started, row.run)))
+
+
+@lru_cache(
+    maxsize=MOST_RUNS + 50
+)  # and those that are made meanwhile, else each would put out the next to be asked for
+def _row(path: str, _when: int, _size: int) -> Row | None:
+    """Read once by a process that makes many runs."""
+    try:
+        return Row.model_validate_json(Path(path).read_bytes())
+    except (OSError, ValidationError):  # removed meanwhile, or of another version
+        return None
 
 
 def keep_row(folder: Path, row: Row) -> None:

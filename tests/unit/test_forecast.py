@@ -299,6 +299,23 @@ def test_the_newest_runs_count_and_gone_or_damaged_ones_do_not(tmp_path: Path, m
     assert history.past_rows(tmp_path) == (rows[3],)
 
 
+def test_what_past_runs_tell_costs_no_more_the_more_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is read once, and of many the newest are looked at."""
+    monkeypatch.setattr(history, "MOST_RUNS", 3)
+    monkeypatch.setattr(history, "_LOOKED_AT", 5)
+    rows = [make_row(n) for n in range(5)]
+    before = history._row.cache_info().misses
+    for n, row in enumerate(rows):
+        (tmp_path / row.run).mkdir()
+        history.keep_row(tmp_path / row.run, row)
+        for _ in range(2):
+            assert history.past_rows(tmp_path) == tuple(rows[max(0, n - 2) : n + 1])
+    assert history._row.cache_info().misses - before == len(rows)
+    for n in range(4):
+        (tmp_path / f"z-{n}").mkdir()  # such as rollouts, which keep none
+    assert history.past_rows(tmp_path) == (rows[-1],)
+
+
 @pytest.mark.anyio
 async def test_a_row_that_cannot_be_kept_is_told(tmp_path: Path) -> None:
     events, measured, sink = journal("r"), Measured(), RecordingSink()
