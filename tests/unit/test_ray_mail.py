@@ -73,7 +73,8 @@ def test_a_message_waits_for_others_no_more_than_a_small_part_of_what_a_call_tak
     assert outbox.due_in <= min(GATHER_S, PART * answer_s) + 1e-6
 
 
-async def test_whose_bundle_another_has_closed_waits_anew_for_the_next() -> None:
+@pytest.mark.parametrize("closed", [False, True], ids=["its own", "closed by another meanwhile"])
+async def test_a_bundle_that_is_full_waits_for_nothing_more(closed: bool) -> None:
     now = 0.0
     outbox, due = Outbox(lambda: now), list[int]()
     for _ in range(3 * MUCH):
@@ -89,33 +90,12 @@ async def test_whose_bundle_another_has_closed_waits_anew_for_the_next() -> None
         group.start_soon(wait)
         outbox.put("something")
         await anyio.wait_all_tasks_blocked()
-        outbox.close()
-        for count in (1, MOST - 1):
+        if closed:
+            outbox.close()
             await anyio.wait_all_tasks_blocked()
-            assert due == [], "there is nothing, or others may come"
-            for _ in range(count):
-                outbox.put("something")
-        await anyio.wait_all_tasks_blocked()
-        assert due == [MOST]
-
-
-async def test_a_bundle_that_is_full_waits_for_nothing_more() -> None:
-    now = 0.0
-    outbox, due = Outbox(lambda: now), list[int]()
-    for _ in range(3 * MUCH):
-        outbox.put("something")
-    now += 1.0
-    outbox.close()
-
-    async def wait() -> None:
-        await outbox.gathered()
-        due.append(len(outbox))
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(wait)
-        outbox.put("something")
-        await anyio.wait_all_tasks_blocked()
-        assert due == []
+            outbox.put("something")
+            await anyio.wait_all_tasks_blocked()
+        assert due == [], "others may come"
         for _ in range(MOST - 1):
             outbox.put("something")
         await anyio.wait_all_tasks_blocked()
