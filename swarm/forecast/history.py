@@ -17,6 +17,9 @@ MOST_RUNS = 200
 _LOOKED_AT = 1000
 """Folders at most: there may be a hundred thousand, most of them of rollouts, which keep no row."""
 
+_REMEMBERED = MOST_RUNS + 50
+"""Rows, with those that are made meanwhile: else each new one would put out the next to be asked for."""
+
 
 def past_rows(runs: Path) -> tuple[Row, ...]:
     """The rows of the newest runs in a folder, whose names sort in time, oldest first; one that cannot be understood is
@@ -34,23 +37,22 @@ def past_rows(runs: Path) -> tuple[Row, ...]:
         path = f"{runs}/{name}/{FILE}"
         try:
             written = os.stat(path)  # noqa: PTH116  as above
+            row = _row(path, written.st_mtime_ns, written.st_size)
         except OSError:  # it has none, or was removed meanwhile
             continue
-        if (row := _row(path, written.st_mtime_ns, written.st_size)) is not None:
+        if row is not None:
             rows.append(row)
             if len(rows) == MOST_RUNS:
                 break
     return tuple(sorted(rows, key=lambda row: (row.started, row.run)))
 
 
-@lru_cache(
-    maxsize=MOST_RUNS + 50
-)  # and those that are made meanwhile, else each would put out the next to be asked for
+@lru_cache(maxsize=_REMEMBERED)
 def _row(path: str, _when: int, _size: int) -> Row | None:
-    """Read once by a process that makes many runs."""
+    """Read once by a process that makes many runs. Raises: OSError."""
     try:
         return Row.model_validate_json(Path(path).read_bytes())
-    except (OSError, ValidationError):  # removed meanwhile, or of another version
+    except ValidationError:  # of another version; what cannot be read now may be read the next time
         return None
 
 

@@ -311,6 +311,11 @@ def test_what_past_runs_tell_costs_no_more_the_more_there_are(tmp_path: Path, mo
         for _ in range(2):
             assert history.past_rows(tmp_path) == tuple(rows[max(0, n - 2) : n + 1])
     assert history._row.cache_info().misses - before == len(rows)
+    history._row.cache_clear()
+    with monkeypatch.context() as short:
+        short.setattr(Path, "read_bytes", lambda path: os.open(f"{path}/no", os.O_RDONLY))
+        assert history.past_rows(tmp_path) == ()
+    assert history.past_rows(tmp_path) == tuple(rows[-3:]), "what could not be read once is asked for again"
     for n in range(4):
         (tmp_path / f"z-{n}").mkdir()  # such as rollouts, which keep none
     assert history.past_rows(tmp_path) == (rows[-1],)
