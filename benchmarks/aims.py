@@ -31,6 +31,8 @@ def found_in(rows: Sequence[tuple[Heading, Results]]) -> list[Aim]:
     for name in ("thousand", *_STEADY):
         if name in by_name:
             aims += _thousand(*by_name[name])
+    if "ray-throughput" in by_name:
+        aims += _ray(*by_name["ray-throughput"])
     return aims
 
 
@@ -85,6 +87,23 @@ def _memory(row: Heading, results: Results) -> list[Aim]:
     if nearest is None:
         return []
     return [Aim("Memory of a live agent: below a third of the leanest framework's", _told(nearest), nearest[1] > 3)]
+
+
+def _ray(row: Heading, results: Results) -> list[Aim]:
+    """Beside the local executor on all processors, and on one that has the machine for itself."""
+    rate, cpu = row.figures[:2]
+    beside = summed(results, row, "ray", rate)
+    alone = summed(results, row, "ray", cpu, to="local")
+    aims = []
+    if beside and beside.times is not None:
+        found = f"{short(beside.median)} calls/s, {1 / beside.times:.2f} of as many local processes'"
+        aims.append(Aim("Ray: throughput within 15 % of the local executor's on as many cores", found,
+                        1 / beside.times >= 0.85))  # fmt: skip
+    if alone and alone.times is not None:
+        found = f"{short(alone.median)} ms, {alone.times:.2f} times as much"
+        aims.append(Aim("Ray: CPU of a call, all processes, within 15 % of one local process's", found,
+                        alone.times <= 1.15))  # fmt: skip
+    return aims
 
 
 def _told(nearest: tuple[str, float, float]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 import subprocess
 from collections.abc import Iterator
@@ -108,6 +107,23 @@ def test_the_table_says_what_is_behind_it_and_the_page_is_filled_between_its_mar
     assert [aim.met for aim in found.values()] == [False, True]  # 1 ms is too much; an eighth is less than a fifth
 
 
+def test_the_aims_of_ray_are_beside_as_many_processes_and_alone() -> None:
+    row = Heading(
+        "ray-throughput",
+        "",
+        "",
+        (RATE, CPU),
+        (Entrant("beside", "", "ours"), Entrant("local", "", "ours"), Entrant("ray", "", "peer")),
+    )
+    results = recorded()
+    results.rows.append(row)
+    for name, rate, cpu in (("beside", 2000.0, 0.7), ("local", 1500.0, 0.5), ("ray", 1800.0, 0.75)):
+        results.samples.append(Sample(row.name, name, 1, 0.1, {"calls_s": rate, "cpu_ms": cpu}))
+    throughput, alone = aims.found_in([(row, results)])
+    assert (throughput.met, "0.90 of as many" in throughput.found) == (True, True)
+    assert (alone.met, "1.50 times" in alone.found) == (False, True)
+
+
 def test_versions_stay_on_the_page_where_a_file_tells_none() -> None:
     results = recorded()
     page = "<!-- bench: versions -->\npeer 1.0.\n<!-- /bench -->\n"
@@ -153,7 +169,7 @@ def test_runs_beside_each_other_end_with_what_started_them(monkeypatch: pytest.M
 
     monkeypatch.setattr(subprocess, "Popen", instead)
     with pytest.raises(ValueError, match="Expecting value"):
-        ray_throughput.beside(argparse.Namespace(agents=4, nodes=2, turns=1), "http://localhost")
+        ray_throughput.beside(ray_throughput.Load("x", "", 4, 1, 0.0), 2, "http://localhost")
     assert [run.poll() is None for run in started] == [False, False]
 
 
@@ -176,4 +192,8 @@ def test_rounds_on_ray_count_from_one(monkeypatch: pytest.MonkeyPatch, tmp_path:
     out = tmp_path / "ray.json"
     monkeypatch.setattr("sys.argv", ["ray_throughput", "--rounds", "2", "--out", str(out)])
     ray_throughput.main()
-    assert [sample.round for sample in load(out).samples] == [1, 1, 1, 2, 2, 2]
+    found = load(out)
+    assert [sample.round for sample in found.samples] == [1, 1, 1, 2, 2, 2] * len(found.rows)
+    monkeypatch.setattr("sys.argv", ["ray_throughput", "--agents", "8"])
+    with pytest.raises(SystemExit):  # half a load
+        ray_throughput.main()
