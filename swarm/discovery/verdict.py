@@ -16,13 +16,19 @@ def unusable(command: str, exit_code: int, output: str, reason: str = "") -> str
         return reason
     if exit_code in _NO_SUCH_COMMAND:
         return _last_line(output) or "there is no such command"
-    if exit_code and (said := _NO_MODULE.search(output)):
-        return said[0].strip()
+    if said := no_runner(output):
+        return said
     if exit_code == _NO_TESTS and ("-m pytest" in command or "-m unittest" in command):
         return "it found no tests"
     if exit_code == _USAGE and "-m pytest" in command:
         return _last_line(output) or "its options are not understood"
     return ""
+
+
+def no_runner(output: str) -> str:
+    """The line with which Python says that it has no such test runner; empty where there is none."""
+    said = _NO_MODULE.search(output)
+    return said[0].strip() if said else ""
 
 
 def _last_line(output: str) -> str:

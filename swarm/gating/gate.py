@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import anyio.to_thread
 
+from swarm.discovery.verdict import no_runner
 from swarm.events import GateStarted
 from swarm.events.merging import GatePurpose
 from swarm.gating.judging import NOT_FOUND, Seen, by_luck, doubtful, judged, settled, whole
@@ -91,8 +92,9 @@ class Gate:
         return await self._report(commit, stage, purpose, tuple(tests)) if self._call and tests else None
 
     def missing(self, report: GateReport) -> bool:
-        """Whether the shell found no such command."""
-        return report.reason == NOT_FOUND
+        """Whether there is no such command, or not the test runner that Python was to call by it."""
+        red = report.exit_code != 0 and not report.tests.runner
+        return report.reason == NOT_FOUND or (red and bool(no_runner(report.output)))
 
     def apart(self, tests: Sequence[str]) -> tuple[str, ...]:
         """Those of the tests that can be run without all others, and are not known to be red only among them."""

@@ -234,10 +234,17 @@ def test_prompts_that_cannot_be_used_are_the_callers_mistake(cli: Cli, tmp_path:
     assert "planner.md: {{plan_fields}} is missing" in one_line(done.err)
 
 
-def test_a_gate_that_does_not_exist_is_the_callers_mistake(cli: Cli, script: Script, make_repo: MakeRepo) -> None:
-    done = cli.run("x", make_repo(FILES), "--model", "embedded", "--test", "no-such-command --now")
-    assert done.code == 2
-    assert "no-such-command" in one_line(done.err)
+@pytest.mark.parametrize(
+    ("test", "said"),
+    [
+        ("no-such-command --now", "no-such-command"),
+        ("python3 -IS -m pytest -q", "No module named pytest; give a command with --test"),  # without site-packages
+    ],
+)
+def test_a_gate_that_does_not_exist_is_the_callers_mistake(cli: Cli, make_repo: MakeRepo, test: str, said: str) -> None:
+    done = cli.run("x", make_repo(FILES), "--model", "embedded", "--test", test)
+    assert (done.code, done.result["usage"]["calls"]) == (2, 0)
+    assert said in one_line(done.err)
 
 
 @pytest.fixture

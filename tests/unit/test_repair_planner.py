@@ -57,6 +57,13 @@ def plan(*users: str) -> dict[str, Any]:
     return found
 
 
+def test_what_a_command_without_a_failing_test_said_last_is_told() -> None:
+    found = plan(gate("collecting\nImportError: no plugin  named x"))
+    assert found["subtasks"] == []
+    assert found["rationale"].endswith("its output ends with: ImportError: no plugin named x")
+    assert plan(gate(""))["rationale"].endswith("shows no failing pytest test.")
+
+
 def test_one_sub_task_for_each_suspected_fault() -> None:
     subtasks = plan(f"Fix it.\n\n{COMMAND}\n\n{gate(FAILING)}")["subtasks"]
     assert [t["files"] for t in subtasks] == [["pkg/text.py"], []]

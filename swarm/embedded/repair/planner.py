@@ -45,7 +45,9 @@ def plan(text: str) -> dict[str, Any]:
         dropped = [e.id for e in unsuccessful]
         return {"rationale": f"{WHAT_I_AM}. The test command passes.", "subtasks": [], "dropped": dropped}
     if not failures:
-        return _empty(f"{WHAT_I_AM}: the test command fails, but shows no failing pytest test.")
+        last = " ".join(gate.output.rstrip().rpartition("\n")[2].split())[:200]
+        why = f"; its output ends with: {last}" if last else "."
+        return _empty(f"{WHAT_I_AM}: the test command fails, but shows no failing pytest test{why}")
     now = {f.nodeid for f in failures}
     tried = stage >= MAX_STAGES or all(e.outcome == "failed" for e in earlier)
     if stage and tried and len(gates) > 1 and {f.nodeid for f in parse(gates[-2].output)} == now:
