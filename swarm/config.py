@@ -144,7 +144,8 @@ class Rollout(BaseModel):
 class RunConfig(BaseModel):
     """All that shapes a run but the task itself. Every key may stand in swarm.toml under its own name."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    # What is refused may hold a secret, such as an address with a password.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, hide_input_in_errors=True)
 
     mode: Mode = "plan"
     model: str | None = None

@@ -76,8 +76,16 @@ class FunctionTool(Generic[P, R]):
         function: Callable[..., Any] = self._function
         if self._is_async:
             return await function(**values)
-        value = await anyio.to_thread.run_sync(partial(function, **values))
+        value = await anyio.to_thread.run_sync(_in_thread, partial(function, **values))
         return await value if inspect.isawaitable(value) else value
+
+
+def _in_thread(function: Callable[[], object]) -> object:
+    """What it gives back. An exit in a worker thread, as of argparse, is the tool's alone, and never the program's."""
+    try:
+        return function()
+    except SystemExit as error:
+        raise RuntimeError(f"the tool called sys.exit({error.code!r})") from None
 
 
 @overload

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from swarm.config import RunConfig, home, load_config
 from swarm.errors import UsageError
@@ -96,6 +97,9 @@ def test_an_address_that_cannot_be_used_is_refused_in_one_line_without_its_secre
             load_config(flags, {})
         assert "\n" not in str(caught.value)
         assert "sesame" not in str(caught.value)
+        with pytest.raises(ValidationError) as refused:  # as a program makes one
+            RunConfig(**flags)
+        assert "sesame" not in str(refused.value)
 
 
 @pytest.mark.parametrize("address", ["http://h", "https://u:p@h:65535/v1/", "http://[::1]:80/v1", "http://my_host/v1"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import threading
 from dataclasses import dataclass
@@ -191,6 +192,16 @@ async def test_a_sync_function_does_not_hold_the_loop() -> None:
         return threading.current_thread() is threading.main_thread()
 
     assert (await where.call({}, BOX)).content == "false"
+
+
+async def test_a_sync_function_that_exits_ends_itself_and_not_the_program() -> None:
+    @tool
+    def parse(line: str) -> str:
+        argparse.ArgumentParser(prog="parse", exit_on_error=True).parse_args(line.split())
+        return "parsed"
+
+    result = await Toolset([parse]).call("parse", '{"line": "--unknown"}', BOX)
+    assert (result.status, result.content) == (ToolStatus.FAILED, "Error: RuntimeError: the tool called sys.exit(2)")
 
 
 async def test_a_tool_of_its_own_class_may_fail_too() -> None:
