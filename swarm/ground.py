@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.lowlevel
@@ -17,6 +18,9 @@ from swarm.config import RunConfig, home
 from swarm.protocols import SandboxBackend
 from swarm.stopping import Companion
 
+if TYPE_CHECKING:
+    from swarm.sandboxes.copies.shelf import Lent, Shelf
+
 REAPS_EVERY_S = 60.0
 """Seconds after which a Swarm looks again for what killed runs left behind."""
 
@@ -24,12 +28,14 @@ REAPS_EVERY_S = 60.0
 @dataclass(frozen=True, slots=True)
 class Ground:
     """What a run stands on. `lease` is the folder for whatever it makes on this machine beside its record; `hold` makes
-    it, and is to be awaited before anything is made. `notice` is for the user, about what was there before."""
+    it, and is to be awaited before anything is made. `notice` is for the user, about what was there before. `shelf`:
+    the trees that it shares with other runs; None where it is alone."""
 
     backend: SandboxBackend
     lease: Path
     hold: Callable[[], Awaitable[None]]
     notice: str = ""
+    shelf: Lent | None = None
 
 
 class Grounds:
@@ -41,6 +47,7 @@ class Grounds:
         self._proved: dict[object, SandboxBackend] = {}
         self._proving: dict[object, anyio.Lock] = {}
         self._reaped: float | None = None
+        self._shelf: Shelf | None = None
 
     def __repr__(self) -> str:
         return f"<Grounds: {', '.join(backend.name for backend in self._proved.values()) or 'nothing proved'}>"
@@ -64,8 +71,24 @@ class Grounds:
 
         notice = await self.reap()
         backend = await self._backend(config, beside)
-        async with late_lease(home(os.environ), run_id) as lease:
-            yield Ground(backend, lease.folder, lease.take, notice)
+        async with AsyncExitStack() as stack:
+            # Runs of a group begin with the same files. What others leave behind is gone when they end.
+            shelf = (
+                await stack.enter_async_context((await self._opened_shelf()).lent())
+                if config.rollout.group_id
+                else None
+            )
+            lease = await stack.enter_async_context(late_lease(home(os.environ), run_id))
+            yield Ground(backend, lease.folder, lease.take, notice, shelf)
+
+    async def _opened_shelf(self) -> Shelf:
+        from swarm.sandboxes.copies.shelf import Shelf
+        from swarm.sandboxes.leases.late import late_lease
+
+        if self._shelf is None:
+            name = f"bases-{secrets.token_hex(4)}"
+            self._shelf = Shelf(await self._stack.enter_async_context(late_lease(home(os.environ), name)))
+        return self._shelf
 
     async def _backend(self, config: RunConfig, beside: Companion) -> SandboxBackend:
         """The backend that a configuration names, or the given one; proved to work here when it is first asked for."""

@@ -214,7 +214,7 @@ class Session:
             run_id=mission.run_id,
             lease=ground.lease,
             backend=ground.backend,
-            copies=await working_copies(ground.backend, ground.lease, self._store),
+            copies=await working_copies(ground.backend, ground.lease, self._store, ground.shelf),
             repository=self._tree,
             workdir=site.workdir,
             shown=site.shown,

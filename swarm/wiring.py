@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from swarm.models.tapes.replay import Tape
     from swarm.models.warmth import WarmedModel
     from swarm.protocols import EventSink
+    from swarm.sandboxes.copies.shelf import Lent
 
 ModelRole = Literal["planner", "subagent", "aggregator"]
 _ROLES: dict[ModelRole, Role] = {
@@ -243,15 +244,18 @@ async def take_snapshot(repo: Path, store: Path, *, again: bool = False) -> Tree
     return await (workspace.take_again(repo, store) if again else workspace.snapshot(repo, store))
 
 
-async def working_copies(backend: SandboxBackend, lease: Path, store: Path | None) -> WorkingCopies:
-    """Where a run's sandboxes get their files from. `store` is what `take_snapshot` filled, None without one."""
+async def working_copies(
+    backend: SandboxBackend, lease: Path, store: Path | None, shelf: Lent | None = None
+) -> WorkingCopies:
+    """Where a run's sandboxes get their files from. `store` is what `take_snapshot` filled, None without one; `shelf`:
+    what it shares with other runs."""
     from swarm.sandboxes.copies.layers import Layers
 
     if store is None:
         return Layers(lease, None, backend.owner)
     from swarm.sandboxes.git.workspace import reopen
 
-    return Layers(lease, await reopen(store), backend.owner)
+    return Layers(lease, await reopen(store), backend.owner, shelf=shelf)
 
 
 class Tree(Repository, Protocol):

@@ -77,6 +77,24 @@ class Checkouts:
         if copied:
             restat(mine, folder, source=source)
 
+    def look(self, commit: str) -> tuple[object, ...] | None:
+        """What makes the checkout of a commit the same as by another store; None where it may differ all the same."""
+        attributes = (self.store / "info/attributes").read_bytes()
+        if b"filter=lfs" in attributes:  # shows what the user's repository has of it now
+            return None
+        return commit, self.date, self.local_git, attributes
+
+    def keep(self, folder: Path, index: Path) -> None:
+        """Write the index of a folder to a file, for other stores."""
+        shutil.copy2(self._on(folder)[1], index)  # with its time, as in `lend`
+
+    def adopt(self, folder: Path, commit: str, index: Path) -> None:
+        """Let a folder, which another store made of a commit, have the index that was kept of it."""
+        mine = self._on(folder)[1]
+        mine.unlink(missing_ok=True)
+        shutil.copy2(index, mine)
+        _filled_from(mine).write_text(commit)
+
     def note_upper(self, folder: Path, lower: str, upper: Path) -> None:
         """Let it be known that `folder` is an overlay over the tree of a commit alone, with what differs in `upper`."""
         _upper_of(self._on(folder)[1]).write_bytes(lower.encode() + b"\n" + os.fsencode(upper))

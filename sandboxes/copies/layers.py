@@ -1,6 +1,7 @@
 """Working copies by copy-on-write: what all copies of a commit share is written once for a lease.
 
-    LEASE/layers-XXXX/bases/COMMIT/tree  the tree of a commit, given to the sandboxes' user; it never changes
+    LEASE/layers-XXXX/bases/COMMIT/tree  the tree of a commit, given to the sandboxes' user; it never changes. Runs that
+                                         begin alike share it (`swarm.sandboxes.copies.shelf`)
     LEASE/layers-XXXX/snapshots/NAME     a frozen `upper`, or a frozen tree
     LEASE/ws-XXXX/{tree,upper,work}      a copy: an overlay is mounted on `tree`, what is changed lies in `upper`
 
@@ -32,6 +33,7 @@ from swarm.sandboxes.copies.layering import Kind, Layering, State, best, layerin
 from swarm.shortage import remedy_for, told
 
 if TYPE_CHECKING:
+    from swarm.sandboxes.copies.shelf import Lent
     from swarm.sandboxes.git.repository import GitRepository
 
 CLEANUP_SECONDS = 30.0
@@ -40,16 +42,23 @@ T = TypeVar("T")
 
 class Layers:
     """`swarm.protocols.WorkingCopies` below one lease. `owner`: who works in the copies (`SandboxBackend.owner`);
-    `kind`: how copies are made, None: by the best way that works here."""
+    `kind`: how copies are made, None: by the best way that works here; `shelf`: where bases are that other runs have
+    too."""
 
     def __init__(
-        self, lease: Path, repository: GitRepository | None = None, owner: Owner = None, kind: Kind | None = None
+        self,
+        lease: Path,
+        repository: GitRepository | None = None,
+        owner: Owner = None,
+        kind: Kind | None = None,
+        shelf: Lent | None = None,
     ) -> None:
         self._lease = lease.resolve()
         self._shared = self._lease
         self._repository = repository
         self._owner = owner
         self._kind = kind
+        self._shelf = shelf
         self._layering: Layering | None = None
         self._bases: dict[str | None, State] = {}
         self._snapshots: dict[str, State] = {}
@@ -142,17 +151,38 @@ class Layers:
         checkouts, _ = await self._ready()
         async with self._making.setdefault(commit, anyio.Lock()):
             if commit not in self._bases:
-                place = self._shared / "bases" / (commit or "empty")
-                tree = place / "tree"
-                try:
-                    await anyio.to_thread.run_sync(partial(tree.mkdir, parents=True))
-                    await _work(lambda _: checkouts.make(commit, tree, self._owner))
-                except BaseException:
-                    with anyio.CancelScope(shield=True):
-                        await anyio.to_thread.run_sync(remove_tree, place)
-                    raise
+                tree = await self._shared_base(checkouts, commit) or await self._own_base(checkouts, commit)
                 self._bases[commit] = State(commit, (tree,), tree)
             return self._bases[commit]
+
+    async def _shared_base(self, checkouts: Checkouts, commit: str | None) -> Path | None:
+        """The tree of a commit as other runs have it too; None where it is not shared."""
+        if self._shelf is None or commit is None:
+            return None
+        look = await _work(lambda _: checkouts.look(commit))
+        if look is None:
+            return None
+
+        def make(place: Path, _: object) -> None:
+            (place / "tree").mkdir()
+            checkouts.make(commit, place / "tree", self._owner)
+            checkouts.keep(place / "tree", place / "index")
+
+        place = await self._shelf.take((*look, self._owner), commit, partial(_work, make))
+        await _work(lambda _: checkouts.adopt(place / "tree", commit, place / "index"))
+        return place / "tree"
+
+    async def _own_base(self, checkouts: Checkouts, commit: str | None) -> Path:
+        place = self._shared / "bases" / (commit or "empty")
+        tree = place / "tree"
+        try:
+            await anyio.to_thread.run_sync(partial(tree.mkdir, parents=True))
+            await _work(lambda _: checkouts.make(commit, tree, self._owner))
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(remove_tree, place)
+            raise
+        return tree
 
     def _commit_of(self, state: State) -> str | None:
         """The commit whose tree is all that lies below a copy; None where there is more, or no commit."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import struct
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -20,6 +21,10 @@ _GITLINK = 0o160000
 _LINK_MODE = _GITLINK.to_bytes(4, "big")
 _NOT_ALL = (b"sdir", b"link")
 """Names of the parts by which an index says that folders stand in it for all below, or that there is more elsewhere."""
+
+_TREE = b"TREE\0"
+_TREE_NOTE = re.compile(rb"\0[0-9]+ [0-9]+\n")
+"""The note on the whole tree: how many files, -1 where it does not hold any more, and how many folders."""
 
 _LOW = 0xFFFFFFFF
 
@@ -55,6 +60,28 @@ def may_hold_links(index: Path) -> bool:
     """Whether there may be submodules in an index; where it says no, there is none. It is not taken apart for that."""
     data = index.read_bytes() if index.exists() else b""
     return any(part in data for part in (_LINK_MODE, *_NOT_ALL))
+
+
+def whole_tree(index: Path) -> str | None:
+    """The tree that is in an index, where git noted that when it wrote it; None: git must tell.
+
+    With the note nothing in it is in conflict: git makes none then, and takes it away with whatever it changes.
+    """
+    data = index.read_bytes() if index.is_file() else b""
+    at = data.rfind(_TREE)
+    for size in (20, 32):
+        if at > 0 and len(data) - size in _ends(data, at):
+            first = _TREE_NOTE.match(data, at + 8)
+            start = first.end() if first else len(data)
+            return data[start:][:size].hex() if start + size <= len(data) - size else None
+    return None
+
+
+def _ends(data: bytes, at: int) -> Iterator[int]:
+    """Where each part of an index ends, from the one at a place on."""
+    while at + 8 <= len(data):
+        at += 8 + int.from_bytes(data[at + 4 : at + 8], "big")
+        yield at
 
 
 def restat(index: Path, folder: Path, *, source: Path | None = None, only: Collection[bytes] | None = None) -> int:

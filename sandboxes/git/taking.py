@@ -13,7 +13,7 @@ from swarm.errors import MachineError, UsageError
 from swarm.sandboxes.git import lfs
 from swarm.sandboxes.git.apart import Apart, Module, module, quoted_line
 from swarm.sandboxes.git.command import Finished, Git, one_line, own_git, quoted, user_git, without_filters
-from swarm.sandboxes.git.index import may_hold_links
+from swarm.sandboxes.git.index import may_hold_links, whole_tree
 from swarm.sandboxes.git.nested import EXCLUDED
 from swarm.sandboxes.git.opened import NoRepository, Opened, opened
 from swarm.sandboxes.git.trees import FOLDER, GITLINK, Entry, links_of, replaced
@@ -115,7 +115,8 @@ def _recorded(user: Opened, git: Git, store: Path) -> tuple[str, dict[bytes, str
         if absent:
             gone = b"".join(map(_removed, absent))
             git.run("update-index", "-z", "--index-info", stdin=gone, env=env)
-        return git.run("write-tree", env=env).text, links, absent, refused
+        tree = None if user.partial else whole_tree(index)  # nothing is changed, mostly
+        return tree or git.run("write-tree", env=env).text, links, absent, refused
     finally:
         index.unlink(missing_ok=True)
 

@@ -16,6 +16,7 @@ from swarm.sandboxes.git.bare import make_store
 from swarm.sandboxes.git.branch import UNCOMMITTED
 from swarm.sandboxes.git.command import Finished, Git, require_version, user_git
 from swarm.sandboxes.git.ignoring import ignored, ignored_below
+from swarm.sandboxes.git.index import whole_tree
 from swarm.sandboxes.git.local import exclude_lines
 from swarm.sandboxes.git.objects import Commit
 from swarm.sandboxes.git.opened import NoRepository, Opened, opened
@@ -136,9 +137,9 @@ def _find(start: Path) -> Path:
         shown = os.fsencode(top).decode(errors="backslashreplace")
         raise UsageError(f"the path of {shown} is not UTF-8, as a run's record is", remedy="rename the folder")
     refuse_half_done(user)
-    unmerged = user.git.run("ls-files", "--unmerged", "-z").out
+    unmerged = user.git.run("ls-files", "--unmerged", "-z").parts if whole_tree(user.own / "index") is None else []
     if unmerged:
-        names = {line.partition(b"\t")[2].decode(errors="replace") for line in unmerged.split(b"\0") if line}
+        names = {line.partition(b"\t")[2].decode(errors="replace") for line in unmerged}
         raise UsageError(
             f"{top} has unresolved conflicts: {', '.join(sorted(names)[:5])}",
             remedy="resolve them, or give the merge up: git merge --abort",
