@@ -8,26 +8,26 @@ it. The numbers of chance are the same each time: one plan and one history give 
 from __future__ import annotations
 
 import math
-import random
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
 from swarm.config import RunConfig
+from swarm.forecast.ahead import Ahead
+from swarm.forecast.centre import centre
+from swarm.forecast.chance import Chance
 from swarm.forecast.pattern import Future, Pattern, Scale
-from swarm.forecast.rows import Row, digest
+from swarm.forecast.rows import Row
 from swarm.forecast.terms import Terms
-from swarm.forecast.timing import Timing
-from swarm.forecast.weights import ASSUMED, calibration, weighed, widening
+from swarm.forecast.weights import calibration, weighed, widening
 from swarm.preview import LEVEL, QUANTITIES, Preview, Quantity, Range
 from swarm.scheduling.ordering import quantile
 from swarm.types import Plan
 
-_DRAWS, _LEAST_DRAWS, _DRAWN = 400, 48, 60_000
+_DRAWS, _LEAST_DRAWS, _DRAWN = 233, 55, 60_000
 _NOISE = 0.5  # of the logarithm of calls, with one run like this; less by the root of their number
 _RESENT = 1.5  # the power of the calls with which tokens grow, as each call sends all that was said again
-_GOLDEN = 0.6180339887498949
 _WHOLE: tuple[Quantity, ...] = ("tokens", "calls", "critical_steps")
 
 
@@ -49,11 +49,13 @@ def estimate(plan: Plan, stage: int, terms: Terms, spent: SpentSoFar, rows: Sequ
     """The preview of a plan. `rows` are the past runs, oldest first. Pure, but slow for an event loop: milliseconds to
     a second."""
     drawn_from, basis = weighed(terms, rows)
-    futures = _futures(plan, stage, terms, drawn_from, basis.support)
-    limited = sum([_end_at_limits(future, terms, spent) for future in futures])
+    draws = max(_LEAST_DRAWS, min(_DRAWS, _DRAWN // max(1, len(plan.subtasks))))
+    futures = _futures(Ahead(plan, stage, terms, draws), drawn_from, basis.support)
+    parts = _parts(futures, terms, spent)
     told: dict[Quantity, Range] = {}
-    for quantity in QUANTITIES:
-        ordered = sorted(future[quantity] for future in futures)
+    for quantity, column in zip(QUANTITIES, zip(*futures, strict=True), strict=True):
+        gone = spent.of(quantity)
+        ordered = sorted([gone + part * value for part, value in zip(parts, column, strict=True)])
         told[quantity] = _range(quantity, ordered, terms, spent, widening(rows, quantity, basis.support))
     usd = told["usd"] if terms.priced and spent.usd is not None else None
     return Preview(
@@ -68,74 +70,54 @@ def estimate(plan: Plan, stage: int, terms: Terms, spent: SpentSoFar, rows: Sequ
         spent_tokens=spent.tokens,
         calls_at_most=len(plan.subtasks) * terms.config.max_steps,
         unpriced=terms.unpriced if usd is None else (),
-        limited=limited / len(futures),
+        limited=sum(part < 1.0 for part in parts) / len(parts),
         basis=basis,
         calibration=calibration(rows),
     )
 
 
-def _futures(
-    plan: Plan, stage: int, terms: Terms, drawn_from: Sequence[tuple[Row, float]], support: float
-) -> list[Future]:
+def _futures(ahead: Ahead, drawn_from: Sequence[tuple[Row, float]], support: float) -> list[Future]:
     """What is still to come, once for each draw."""
-    number = len(plan.subtasks)
-    timing = Timing(plan, terms.config.concurrency)
-    kinds = [digest(subtask.kind) for subtask in plan.subtasks]
-    ends = list(accumulate(weight for _, weight in drawn_from))
-    centre = _centre(drawn_from, support)
-    unsure = _NOISE / math.sqrt(max(1.0, support))
+    ends = list(accumulate([weight for _, weight in drawn_from]))
+    noise = _noise(ahead.chance, support) if support else []
+    assumed: Scale | None = None
     known: dict[str, Pattern] = {}
     futures: list[Future] = []
-    for draw in range(max(_LEAST_DRAWS, min(_DRAWS, _DRAWN // max(1, number)))):
-        at = (0.5 + draw * _GOLDEN) % 1.0 * ends[-1]  # evenly over the runs
-        row = drawn_from[bisect_left(ends, at)][0]
+    for number, at in enumerate(ahead.chance.rows()):
+        row = drawn_from[bisect_left(ends, at * ends[-1])][0]
         pattern = known.get(row.run)
         if pattern is None:
-            pattern = known[row.run] = Pattern(row, terms)
-        rng = random.Random(draw)
-        scale = centre
-        if row.model:  # the assumptions are spread as they should be
-            longer, slower = rng.lognormvariate(0.0, unsure), rng.lognormvariate(0.0, unsure)
-            scale = Scale(longer, longer**_RESENT, longer * slower, slower)
-        futures.append(pattern.future(pattern.pieces(kinds, rng), timing, stage, scale))
+            pattern = known[row.run] = Pattern(row, ahead)
+        if row.model:
+            scale = noise[number]
+        else:  # the assumptions are spread as they should be
+            scale = assumed = assumed or centre(drawn_from, support)
+        futures.append(pattern.future(number, scale))
     return futures
 
 
-def _centre(drawn_from: Sequence[tuple[Row, float]], support: float) -> Scale:
-    """What brings the assumptions near what is known of real runs: the nearer, the more of these there are."""
-    sides: list[list[tuple[float, float, float, float]]] = [[], []]
-    for row, weight in drawn_from:
-        for sample in row.samples:
-            figures = (max(1, sample.use.calls), max(1, sample.use.tokens), max(0.001, sample.seconds))
-            sides[bool(row.model)].append((weight / len(row.samples), *figures))
-    if not sides[1]:
-        return Scale()
-    assumed, real = ([_median(side, n) for n in (1, 2, 3)] for side in sides)
-    near = support / (support + ASSUMED)
-    calls, tokens, seconds = ((b / a) ** near for a, b in zip(assumed, real, strict=True))
-    return Scale(calls, tokens, seconds, seconds / calls)
+def _noise(chance: Chance, support: float) -> list[Scale]:
+    """What so few runs cannot know."""
+    unsure = _NOISE / math.sqrt(max(1.0, support))
+    found: list[Scale] = []
+    for one, other in zip(*chance.noise(), strict=True):
+        longer, slower = math.exp(unsure * one), math.exp(unsure * other)
+        found.append(Scale(longer, longer**_RESENT, longer * slower, slower))
+    return found
 
 
-def _median(weighted: Sequence[tuple[float, ...]], place: int) -> float:
-    """Of the figures at a place; the first is the weight."""
-    ordered = sorted((one[place], one[0]) for one in weighted)
-    half = sum(weight for _, weight in ordered) / 2
-    for value, weight in ordered:
-        half -= weight
-        if half <= 0:
-            return value
-    return ordered[-1][0]
-
-
-def _end_at_limits(future: Future, terms: Terms, spent: SpentSoFar) -> bool:
-    """Let a future end where the first limit is reached, and make it the whole run. Whether one was."""
-    part = 1.0
-    for quantity, limit in _limits(terms.config).items():
-        if limit is not None and future[quantity] > 0:
-            part = min(part, max(0.0, limit - spent.of(quantity)) / future[quantity])
-    for quantity in future:
-        future[quantity] = spent.of(quantity) + part * future[quantity]
-    return part < 1.0
+def _parts(futures: Sequence[Future], terms: Terms, spent: SpentSoFar) -> list[float]:
+    """The part of each future that is left of it where it ends at the first limit that is reached."""
+    parts = [1.0] * len(futures)
+    for place, quantity in enumerate(QUANTITIES):
+        limit = _limits(terms.config).get(quantity)
+        if limit is not None:
+            left = max(0.0, limit - spent.of(quantity))
+            parts = [
+                min(part, left / value) if (value := future[place]) > left else part
+                for part, future in zip(parts, futures, strict=True)
+            ]
+    return parts
 
 
 def _range(quantity: Quantity, ordered: Sequence[float], terms: Terms, spent: SpentSoFar, widened: float) -> Range:

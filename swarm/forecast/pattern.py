@@ -1,25 +1,24 @@
-"""A past run as the pattern of a future one."""
+"""A past run as the pattern of future ones."""
 
 from __future__ import annotations
 
-import random
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import cycle, islice
 from typing import NamedTuple
 
+from swarm.forecast.ahead import Ahead
 from swarm.forecast.rows import Row, Sample, Use
 from swarm.forecast.terms import Terms
-from swarm.forecast.timing import Timing
-from swarm.models.pricing import cost
-from swarm.preview import Quantity
+from swarm.models.pricing import dollars
 from swarm.types import Role
 
-_A_KIND = 3
-"""So many sub-tasks of a kind are a pattern for those of that kind; of fewer, all are."""
 
-Future = dict[Quantity, float]
+class Future(NamedTuple):
+    """What is still to come of each quantity."""
+
+    usd: float
+    tokens: float
+    calls: float
+    wall_s: float
+    critical_steps: float
 
 
 class Scale(NamedTuple):
@@ -31,11 +30,9 @@ class Scale(NamedTuple):
     rest: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """A past sub-task, as it would be under the limits of now."""
 
-    kind: str
     tokens: float
     calls: float
     usd: float
@@ -43,58 +40,59 @@ class Piece:
 
 
 class Pattern:
-    """One past run, under the terms of now."""
+    """One past run, before what is ahead: all that is the same in the futures that it is the pattern of."""
 
-    def __init__(self, row: Row, terms: Terms) -> None:
+    def __init__(self, row: Row, ahead: Ahead) -> None:
+        terms, stage = ahead.terms, ahead.stage
         self._row = row
         self._terms = terms
-        self._pieces = [_under_limits(sample, terms) for sample in row.samples]
-        by_kind: dict[str, list[Piece]] = {}
-        for piece in self._pieces:
-            by_kind.setdefault(piece.kind, []).append(piece)
-        self._by_kind = {kind: pieces for kind, pieces in by_kind.items() if kind and len(pieces) >= _A_KIND}
+        self._number = ahead.number
+        self._timing = ahead.timing
+        self._pools = ahead.pools(row.samples)
+        self._pieces: list[Piece | None] = [None] * len(row.samples)  # of those that are looked at
+        at, behind = row.stages[min(stage, len(row.stages)) - 1], row.stages[stage:]
+        again = stage < terms.config.rounds
+        self._more = 1.0 + (sum([later.tokens for later in behind]) / max(1, at.tokens) if again and behind else 0.0)
+        self._rest_s = max(0.0, at.rest_s) * (1.0 if again else 1.0 / (1 + len(behind)))
+        lead = row.lead.scaled((len(behind) + 1) / len(row.stages))
+        merging = row.merging.scaled(min(4.0, max(0.25, ahead.number / row.subtasks)))
+        self._usd = _dollars(terms, Role.ORCHESTRATOR, lead) + _dollars(terms, Role.AGGREGATOR, merging)
+        self._tokens = lead.tokens + merging.tokens
+        self._calls = lead.calls + merging.calls
+        self._critical = at.rest_critical if again else min(1, at.rest_critical)
 
     def __repr__(self) -> str:
         return f"<Pattern {self._row.run}: {len(self._pieces)} sub-tasks>"
 
-    def pieces(self, kinds: Sequence[str], rng: random.Random) -> list[Piece]:
-        """One for each sub-task: none twice before all were taken, as drawing them freely would count twice how far
-        runs of so few sub-tasks are from each other."""
-        every = rng.sample(self._pieces, len(self._pieces))
-        if not self._by_kind:
-            return list(islice(cycle(every), len(kinds)))
-        own = {kind: rng.sample(pieces, len(pieces)) for kind, pieces in self._by_kind.items()}
-        taken: Counter[str] = Counter()
-        found: list[Piece] = []
-        for kind in kinds:
-            known = kind if kind in own else ""
-            pool = own.get(known, every)
-            found.append(pool[taken[known] % len(pool)])
-            taken[known] += 1
-        return found
+    def future(self, number: int, scale: Scale) -> Future:
+        """What is to come from the start of the stage to the end of the run."""
+        by, most, pieces = scale.calls, self._terms.config.max_steps, self._pieces
+        usd = tokens = calls = 0.0
+        steps, seconds = [0.0] * self._number, [0.0] * self._number
+        for pool in self._pools:
+            own: list[float] = []
+            took: list[float] = []
+            for n, times in zip(pool.taken(number), pool.times, strict=True):
+                piece = pieces[n] or self._cut(n)
+                step = min(most, piece.calls * by)
+                calls += times * step
+                tokens += times * piece.tokens
+                usd += times * piece.usd
+                own.append(step)
+                took.append(piece.seconds)
+            pool.put(own, steps)
+            pool.put(took, seconds)
+        return Future(
+            usd * scale.tokens * self._more + self._usd,
+            tokens * scale.tokens * self._more + self._tokens,
+            calls * self._more + self._calls,
+            self._timing.takes(seconds) * scale.seconds * self._row.slack + self._rest_s * scale.rest,
+            self._timing.longest(steps) + self._critical,
+        )
 
-    def future(self, pieces: Sequence[Piece], timing: Timing, stage: int, scale: Scale) -> Future:
-        """What is to come from the start of a stage to the end of the run."""
-        row, terms = self._row, self._terms
-        at = row.stages[min(stage, len(row.stages)) - 1]
-        behind = row.stages[min(stage, len(row.stages)) :]
-        again = stage < terms.config.rounds
-        more = 1.0 + (sum(later.tokens for later in behind) / max(1, at.tokens) if again else 0.0)
-        rest_s = max(0.0, at.rest_s) * (1.0 if again else 1.0 / (1 + len(behind)))
-        calls = [min(terms.config.max_steps, piece.calls * scale.calls) for piece in pieces]
-        tokens, usd = sum(piece.tokens for piece in pieces), sum(piece.usd for piece in pieces)
-        lead = row.lead.scaled((len(behind) + 1) / len(row.stages))
-        merging = row.merging.scaled(min(4.0, max(0.25, len(pieces) / row.subtasks)))
-        wall = timing.takes([piece.seconds * scale.seconds for piece in pieces]) * row.slack
-        return {
-            "usd": usd * scale.tokens * more
-            + _dollars(terms, Role.ORCHESTRATOR, lead)
-            + _dollars(terms, Role.AGGREGATOR, merging),
-            "tokens": tokens * scale.tokens * more + lead.tokens + merging.tokens,
-            "calls": sum(calls) * more + lead.calls + merging.calls,
-            "wall_s": wall + rest_s * scale.rest,
-            "critical_steps": timing.longest(calls) + (at.rest_critical if again else min(1, at.rest_critical)),
-        }
+    def _cut(self, number: int) -> Piece:
+        piece = self._pieces[number] = _under_limits(self._row.samples[number], self._terms)
+        return piece
 
 
 def _under_limits(sample: Sample, terms: Terms) -> Piece:
@@ -106,13 +104,13 @@ def _under_limits(sample: Sample, terms: Terms) -> Piece:
         cached = use.cached * prompt // max(1, use.prompt)
         use = Use(config.max_steps, prompt, cached, *use.scaled(part)[3:])
         seconds *= part
-    part = min(
-        1.0,
-        config.agent_tokens / use.tokens if config.agent_tokens and use.tokens else 1.0,
-        config.agent_seconds / seconds if config.agent_seconds and seconds else 1.0,
-    )
-    usd = _dollars(terms, Role.SUBAGENT, use)
-    return Piece(sample.kind, part * use.tokens, part * use.calls, part * usd, part * seconds)
+    tokens, usd = use.tokens, _dollars(terms, Role.SUBAGENT, use)
+    part = 1.0
+    if config.agent_tokens and tokens > config.agent_tokens:
+        part = config.agent_tokens / tokens
+    if config.agent_seconds and seconds > config.agent_seconds:
+        part = min(part, config.agent_seconds / seconds)
+    return Piece(part * tokens, part * use.calls, part * usd, part * seconds)
 
 
 def _prompt_of(sample: Sample, calls: int) -> int:
@@ -124,4 +122,8 @@ def _prompt_of(sample: Sample, calls: int) -> int:
 
 def _dollars(terms: Terms, role: Role, use: Use) -> float:
     """With calls of the mean size; nothing where there is no price: then no dollars are told."""
-    return (cost(terms.prices.get(role), use.each) or 0.0) * use.calls
+    price = terms.prices.get(role)
+    if price is None or not use.calls:
+        return 0.0
+    each = (use.prompt // use.calls, use.cached // use.calls, use.completion // use.calls, use.reasoning // use.calls)
+    return dollars(price, *each) * use.calls

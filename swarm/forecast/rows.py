@@ -33,23 +33,11 @@ class Use(NamedTuple):
         )
 
     def scaled(self, factor: float) -> Use:
-        return Use(*(round(number * factor) for number in self))
+        return self if factor == 1.0 or not self.calls else Use(*[round(number * factor) for number in self])
 
     @property
     def tokens(self) -> int:
         return self.prompt + self.completion
-
-    @property
-    def each(self) -> Usage:
-        """A call of the mean size."""
-        calls = max(1, self.calls)
-        return Usage(
-            prompt_tokens=self.prompt // calls,
-            cached_tokens=self.cached // calls,
-            completion_tokens=self.completion // calls,
-            reasoning_tokens=self.reasoning // calls,
-            calls=1,
-        )
 
 
 class Sample(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
+from itertools import islice
 
 from swarm.forecast.assumed import assumed_rows
 from swarm.forecast.rows import Row
@@ -57,7 +58,7 @@ def calibration(rows: Sequence[Row]) -> dict[Quantity, Calibration]:
     """How the last previews came out, whatever they were about. `rows` oldest first."""
     found: dict[Quantity, Calibration] = {}
     for quantity in QUANTITIES:
-        last = _held(rows, quantity)[-_LAST:]
+        last = _held(rows, quantity, _LAST)
         ratios = [held.actual / held.range.likely for held in last if held.range.likely > 0]
         found[quantity] = Calibration(
             previews=len(last),
@@ -71,8 +72,7 @@ def widening(rows: Sequence[Row], quantity: Quantity, support: float) -> float:
     """The factor for the half-widths of a range (logarithmic), with which 80 % of former ranges would have held: of
     those that stood on at least half as much. Below 1 where more did, nearer to 1 the fewer there were."""
     like = [row for row in rows if row.support >= max(1.0, support / 2)]
-    held = _held(like, quantity)[-_SCORED:]
-    scores = sorted(score for one in held if (score := _score(one)) is not None)
+    scores = sorted([score for one in _held(like, quantity, _SCORED) if (score := _score(one)) is not None])
     if len(scores) < _ENOUGH:
         return 1.0
     place = math.ceil(0.8 * (len(scores) + 1))  # conformal: the one of the next preview is as likely in each gap
@@ -81,9 +81,10 @@ def widening(rows: Sequence[Row], quantity: Quantity, support: float) -> float:
     return math.exp(sure * math.log(min(_WIDEST, max(_NARROWEST, found))))
 
 
-def _held(rows: Sequence[Row], quantity: Quantity) -> list[Held]:
-    """Without those that could not fail: of what is free."""
-    return [held for row in rows if (held := row.held.get(quantity)) is not None and held.range.high > 0]
+def _held(rows: Sequence[Row], quantity: Quantity, last: int) -> list[Held]:
+    """Not more than so many, the newest first; without those that could not fail: of what is free."""
+    found = (held for row in reversed(rows) if (held := row.held.get(quantity)) is not None and held.range.high > 0)
+    return list(islice(found, last))
 
 
 def _score(held: Held) -> float | None:

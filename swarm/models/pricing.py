@@ -64,16 +64,20 @@ def cost(price: Price | None, usage: Usage) -> float | None:
     """Dollars, or None where the price is not known. `usage` is that of one call."""
     if price is None:
         return None
-    for above in sorted(price.above, reverse=True):
-        if usage.prompt_tokens > above:
-            return cost(price.above[above].model_copy(update={"above": {}}), usage)
-    cached = price.prompt if price.cached is None else price.cached
-    reasoning = price.completion if price.reasoning is None else price.reasoning
-    thought = min(usage.reasoning_tokens, usage.completion_tokens)
-    fresh = max(0, usage.prompt_tokens - usage.cached_tokens)
-    said = usage.completion_tokens - thought
-    dollars = fresh * price.prompt + usage.cached_tokens * cached + said * price.completion + thought * reasoning
-    return dollars / 1e6
+    return dollars(price, usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens, usage.reasoning_tokens)
+
+
+def dollars(price: Price, prompt: int, cached: int, completion: int, reasoning: int) -> float:
+    """What one call of so many tokens costs: `cached` is part of `prompt`, `reasoning` of `completion`."""
+    if price.above:
+        reached = [tokens for tokens in price.above if prompt > tokens]
+        price = price.above[max(reached)] if reached else price
+    of_cached = price.prompt if price.cached is None else price.cached
+    of_reasoning = price.completion if price.reasoning is None else price.reasoning
+    thought = min(reasoning, completion)
+    fresh = max(0, prompt - cached)
+    said = completion - thought
+    return (fresh * price.prompt + cached * of_cached + said * price.completion + thought * of_reasoning) / 1e6
 
 
 def listed_window(endpoint: Endpoint) -> int | None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
+import statistics
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,7 @@ from swarm.events import (
     StageStarted,
 )
 from swarm.forecast import history
+from swarm.forecast.chance import Chance
 from swarm.forecast.estimate import SpentSoFar, estimate
 from swarm.forecast.measured import Measured
 from swarm.forecast.previewer import keep
@@ -209,6 +213,81 @@ def test_a_schedule_waits_for_dependencies_and_places() -> None:
     assert Timing(grouped, 8).takes([1, 5, 2]) == 7
     many = PLAYED + 100
     assert Timing(make_plan(many), 10).takes([1.0] * many) == pytest.approx(many / 10)
+
+
+@given(each=st.lists(st.floats(0.1, 10), min_size=1, max_size=30), places=st.integers(1, 8))
+def test_who_waits_for_nobody_takes_the_place_that_is_free_first(each: list[float], places: int) -> None:
+    ends = [0.0] * places
+    for own in each:
+        ends[ends.index(min(ends))] += own
+    assert Timing(make_plan(len(each)), places).takes(each) == pytest.approx(max(ends))
+
+
+def test_subtasks_of_a_kind_are_like_past_ones_of_that_kind() -> None:
+    small, large = Use(2, 200, 0, 20, 0), Use(50, 50_000, 0, 5_000, 0)
+    samples = [Sample(digest(kind), use, 100, 1.0) for kind, use in (("a", small), ("b", large)) for _ in range(4)]
+    rows = [make_row(n, samples=samples, subtasks=8) for n in range(40)]
+    plan = make_plan(9)
+
+    def likely(*kinds: str) -> float:
+        subtasks = [one.model_copy(update={"kind": kind}) for one, kind in zip(plan.subtasks, kinds, strict=False)]
+        found = estimate(Plan(subtasks=tuple(subtasks)), 1, make_terms(), SpentSoFar(), rows)
+        return found.tokens.likely - 3200  # what the orchestrator takes
+
+    a, b = likely("a"), likely("b")
+    assert a == pytest.approx(220, rel=0.15)
+    assert b == pytest.approx(55_000, rel=0.15)
+    assert likely("a", "b", "a", "a", "b") == pytest.approx(3 * a + 2 * b, rel=0.1)
+    assert likely(*"aaaaaaaab") == pytest.approx(8 * a + b, rel=0.1)
+    assert likely("", "", "", "", "", "", "", "a", "a") == pytest.approx(4 * b + 5 * a, rel=0.3)
+
+
+def test_so_many_futures_tell_as_much_as_many_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    cases = [
+        (make_plan(number), make_terms(), [make_row(n, calls=5 + n % 7) for n in range(runs)])
+        for number, runs in ((2, 3), (2, 40), (8, 20), (30, 20))
+    ]
+    few = [estimate(plan, 1, terms, SpentSoFar(), rows) for plan, terms, rows in cases]
+    monkeypatch.setattr("swarm.forecast.estimate._DRAWS", 2000)
+    for told, (plan, terms, rows) in zip(few, cases, strict=True):
+        sure = estimate(plan, 1, terms, SpentSoFar(), rows)
+        for quantity in QUANTITIES:
+            one, other = told.of(quantity), sure.of(quantity)
+            assert one is not None
+            assert other is not None
+            for end in ("low", "likely", "high"):
+                assert getattr(one, end) == pytest.approx(getattr(other, end), rel=0.2), (quantity, end)
+
+
+def test_chance_is_even_and_choices_do_not_hang_together() -> None:
+    chance = Chance(233)
+    columns = [chance.rows(), *(chance.choice(n) for n in range(48))]
+    for column in columns:
+        assert max(abs(each - (n + 0.5) / 233) for n, each in enumerate(sorted(column))) < 0.025
+    for one, other in itertools.combinations(columns, 2):
+        assert abs(statistics.correlation(one, other)) < 0.3
+    for column in chance.noise():
+        assert statistics.mean(column) == pytest.approx(0, abs=0.03)
+        assert statistics.stdev(column) == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize(("number", "runs", "most"), [(2, 0, 5_600), (2, 200, 9_000), (100, 20, 5_000)])
+def test_a_preview_takes_few_steps(number: int, runs: int, most: int) -> None:
+    """It comes before the first sub-agent of each run."""
+    plan, terms, rows = make_plan(number), make_terms(), [make_row(n) for n in range(runs)]
+    estimate(plan, 1, terms, SpentSoFar(), rows)
+    called = 0
+
+    def count(frame: object, event: str, argument: object) -> None:
+        nonlocal called
+        called += event == "call"
+
+    sys.setprofile(count)
+    try:
+        estimate(plan, 1, terms, SpentSoFar(), rows)
+    finally:
+        sys.setprofile(None)
+    assert called < most
 
 
 def journal(name: str, secret: str = "sk-secret") -> list[Event]:
