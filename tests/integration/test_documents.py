@@ -259,3 +259,10 @@ async def test_with_a_repository_words_about_code_need_no_source(tmp_path: Path)
         assert [each.reason for each in result.sources.unsupported] == reasons
         told = [each for each in model.requests if "Not taken yet" in str(each.messages[-1]["content"])]
         assert len(told) == supported, "who read no document is not asked for sources"
+
+
+async def test_the_policy_says_so_where_it_finds_nothing(tmp_path: Path) -> None:
+    async with Swarm(config=RunConfig(model="embedded:documents", sandbox="process", timeout=60)) as swarm:
+        result = await swarm.run("Who painted the zorblax?", attach=[corpus(tmp_path / "docs")])
+    assert (result.status, result.outcomes) == ("completed", {"completed": 1})
+    assert "No document that was found says anything of this. [no source]" in result.answer

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import zip_longest
 
 _HEAD = re.compile(r"^\[(d\d+):(\d+)-(\d+)\]", re.MULTILINE)
 _LINE = re.compile(r"^ {0,6}(\d+)\t(.*)$", re.MULTILINE)
@@ -48,8 +49,8 @@ def sentences(results: Iterable[str]) -> list[Sentence]:
     lines: dict[str, dict[int, str]] = {}
     for result in results:
         heads = [*_HEAD.finditer(result)]
-        ends = [*(each.start() for each in heads[1:]), len(result)]
-        for head, end in zip(heads, ends, strict=True):
+        for head, following in zip_longest(heads, heads[1:]):  # none, where nothing was found
+            end = following.start() if following else len(result)
             own = lines.setdefault(head[1], {})
             own.update((int(found[1]), found[2]) for found in _LINE.finditer(result[head.end() : end]))
     return [each for document in sorted(lines, key=lambda d: int(d[1:])) for each in _of(document, lines[document])]
