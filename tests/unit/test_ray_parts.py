@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import socket
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ from swarm.config import RunConfig, load_config
 from swarm.elsewhere import refuse_elsewhere
 from swarm.errors import EndpointError, EndpointFault, MachineError, SandboxError, UsageError
 from swarm.events import AgentEnded, AgentStarted, CallFinished, CallSent, Event
-from swarm.executors.ray.cluster import Cluster, Node
+from swarm.executors.ray.cluster import Cluster, Node, open_cluster
 from swarm.executors.ray.errand import LOST, Errand
 from swarm.executors.ray.link import Link
 from swarm.executors.ray.messages import Arrived, error_of, fault_from
@@ -56,6 +57,27 @@ async def test_a_head_that_is_gone_is_a_failure_of_the_machine() -> None:
     ray: Any = SimpleNamespace(nodes=nodes, exceptions=SimpleNamespace(RayError=OSError))
     with pytest.raises(MachineError, match="does not answer any more: Failed to connect to GCS"):
         await Cluster(ray).nodes()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "localhost", "auto", None])
+async def test_where_nobody_listens_ray_is_not_left_to_wait_for_minutes(
+    monkeypatch: pytest.MonkeyPatch, address: str | None
+) -> None:
+    def init(**_: object) -> None:
+        asked.append("ray")
+
+    asked: list[str] = []
+    util = SimpleNamespace(get_node_ip_address=lambda: "127.0.0.1")
+    ray = SimpleNamespace(init=init, is_initialized=lambda: False, shutdown=lambda: None, util=util)
+    monkeypatch.setattr("swarm.executors.ray.cluster.load", lambda: ray)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and does not listen
+        port = taken.getsockname()[1]
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
+        with pytest.raises(MachineError, match=r"cannot be reached: .*refused"):
+            async with open_cluster(f"{address}:{port}" if address and address != "auto" else address):
+                pass
+    assert asked == []
 
 
 def test_a_failure_arrives_as_what_it_was() -> None:
@@ -158,6 +180,11 @@ def test_what_cannot_travel_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path
         with pytest.raises(UsageError):
             refuse_elsewhere(given_config, parts)
         refuse_elsewhere(replace_executor(given_config), parts)
+    monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
+    refuse_elsewhere(config.model_copy(update={"ray_address": "head:6379"}), Parts())
+    for address in (None, "auto"):
+        with pytest.raises(UsageError, match="Ray Client"):
+            refuse_elsewhere(config.model_copy(update={"ray_address": address}), Parts())
 
 
 def replace_executor(config: RunConfig) -> RunConfig:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -22,6 +23,9 @@ from swarm.errors import MachineError, UsageError
 
 OWN = "local"
 """The address of a Ray of our own, on this machine alone, for as long as it is wanted."""
+
+KNOCK_S = 10.0
+_HERE = ("localhost", "127.0.0.1", "[::1]")
 
 T = TypeVar("T")
 
@@ -60,6 +64,7 @@ def load() -> ModuleType:
 
 def check_address(address: str | None) -> None:
     """Raises: UsageError: there is no way to it."""
+    address = _sought(address)
     if address is not None and address.startswith("ray://"):
         raise UsageError(
             f"{address} is the address of a Ray Client, by which no events can be streamed",
@@ -67,12 +72,29 @@ def check_address(address: str | None) -> None:
         )
 
 
+def _sought(address: str | None) -> str | None:
+    """Where Ray will look."""
+    return os.environ.get("RAY_ADDRESS") or address if address in (None, "auto") else address
+
+
+def _knock(address: str | None, own_ip: Callable[[], str]) -> None:
+    """Look whether anybody listens at HOST:PORT: Ray itself asks for minutes, and cannot be stopped.
+
+    Raises:
+        OSError: nobody does.
+    """
+    host, _, port = (_sought(address) or "").rpartition(":")
+    if host and port.isdecimal():
+        host = own_ip() if host in _HERE else host.strip("[]")  # as Ray does
+        socket.create_connection((host, int(port)), KNOCK_S).close()
+
+
 @asynccontextmanager
 async def open_cluster(address: str | None) -> AsyncIterator[Cluster]:
     """A connection, which runs of this process share; a program that is connected already is left as it is.
 
-    `address`: `local` for a Ray of our own, HOST:PORT of a head, `auto`; None: as Ray itself looks, by RAY_ADDRESS,
-    then for one that runs on this machine, and at last as `local`.
+    `address`: `local` for a Ray of our own, HOST:PORT of a head; `auto` and None: as Ray itself looks, by RAY_ADDRESS,
+    then for one that runs on this machine, and with None at last as `local`.
 
     Raises:
         UsageError: Ray is missing, or there is no way to the address.
@@ -85,6 +107,7 @@ async def open_cluster(address: str | None) -> AsyncIterator[Cluster]:
         with _LOCK:
             ours = False
             if not _OPEN and not ray.is_initialized():
+                _knock(address, ray.util.get_node_ip_address)
                 with _quiet():
                     ray.init(
                         address=address,
