@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import pickle
 import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache, partial
@@ -40,6 +41,13 @@ class FunctionTool(Generic[P, R]):
         self._name = str(getattr(function, "__name__", "")) if name is None else name
         self._description = describe(function)[0] if description is None else description
         self.__doc__ = function.__doc__
+        self.__module__ = function.__module__
+
+    def __reduce__(self) -> str:
+        """By its place at the top of a module, which whoever unpickles it imports: as a function is."""
+        if self.__module__ == "__main__":
+            raise pickle.PicklingError("it stands in the program that was started, which no other process imports")
+        return str(getattr(self._function, "__qualname__", self._name))
 
     @property
     def name(self) -> str:

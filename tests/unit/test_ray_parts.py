@@ -35,6 +35,12 @@ from swarm.types import Outcome, Role
 pytestmark = pytest.mark.anyio
 
 
+@tool(name="stock")
+async def count_stock(article: str) -> int:
+    """Stands at the top of a module."""
+    return len(article)
+
+
 async def test_an_artifact_from_elsewhere_is_masked_with_what_is_secret_here(tmp_path: Path) -> None:
     """A node knows the keys of the endpoints alone; the user's environment is here."""
     secret, relay = "q7Zt-vv81-KkPw-55aa-oPlm", Relay()
@@ -163,12 +169,20 @@ def test_steering_is_heard_where_the_attempt_is_made() -> None:
 def test_what_cannot_travel_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("swarm.executors.ray.cluster.load", lambda: None)
     config = RunConfig(executor="ray")
-    refuse_elsewhere(config, Parts())
+    refuse_elsewhere(config, Parts(tools=(count_stock,)))
+    assert pickle.loads(pickle.dumps(count_stock)) is count_stock
 
     @tool
     async def local(key: str) -> str:
         """What is made in a function has no name to travel by."""
         return key
+
+    def of_main(key: str) -> str:
+        return key
+
+    of_main.__module__, of_main.__qualname__ = "__main__", "of_main"
+    of_the_program = tool(of_main)
+    monkeypatch.setattr("__main__.of_main", of_the_program, raising=False)
 
     for given_config, parts in (
         (config.model_copy(update={"record": tmp_path / "tape"}), Parts()),
@@ -176,6 +190,7 @@ def test_what_cannot_travel_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path
         (config.model_copy(update={"max_depth": 2}), Parts()),
         (config.model_copy(update={"ray_address": "ray://head:10001"}), Parts()),
         (config, Parts(tools=(local,))),
+        (config, Parts(tools=(of_the_program,))),
     ):
         with pytest.raises(UsageError):
             refuse_elsewhere(given_config, parts)
