@@ -11,6 +11,8 @@ from swarm.sandboxes.channel.agent import CONTROL, MARK
 from swarm.sandboxes.leases.leftover import VARIABLE
 
 _BLOCK = 1 << 16
+_ONE_THREAD = 3
+"""Links to a process's folder of threads where there is one of them."""
 
 
 def send(signal_number: signal.Signals, belongs: Callable[[Path], bool]) -> int:
@@ -138,6 +140,8 @@ def _that(process: Path, belongs: Callable[[Path], bool]) -> Path | None:
     except OSError:
         said = False
     try:
+        if not said and os.stat(f"{process}/task").st_nlink == _ONE_THREAD:  # noqa: PTH116  as in `_read`
+            return None
         if not _read(process, "stat").rpartition(b")")[2].startswith(b" Z"):
             return process if said else None
         others = [thread for thread in (process / "task").iterdir() if thread.name != process.name]
@@ -156,7 +160,7 @@ def _read(process: Path, name: str) -> bytes:
     fd = os.open(f"{process}/{name}", os.O_RDONLY | os.O_CLOEXEC)
     try:
         found = os.read(fd, _BLOCK)
-        while found and (more := os.read(fd, _BLOCK)):
+        while found and not len(found) % _BLOCK and (more := os.read(fd, _BLOCK)):  # less than was asked for is all
             found += more
         return found
     finally:

@@ -46,8 +46,9 @@ class Found:
     engines: tuple[str, ...]
 
 
-def look(folder: Path, engines: Engines) -> Found:
-    """Find what a lease left. Blocks, and never fails. `folder` must be free of links."""
+def look(folder: Path, engines: Engines, *, over: bool = False) -> Found:
+    """Find what a lease left. Blocks, and never fails. `folder` must be free of links. `over`: whoever started
+    anything for it has ended, so that processes which are not found now will not be there later."""
     unseen: list[str] = []
     away: list[str] = []
 
@@ -59,6 +60,7 @@ def look(folder: Path, engines: Engines) -> Found:
             return ()
 
     found = [*seen(_processes)]
+    none = over and not found and not unseen
     named = tuple(seen(engines_of))
     for address in named:
         try:
@@ -67,7 +69,7 @@ def look(folder: Path, engines: Engines) -> Found:
             away.append(reason(error))
     found += [Leftover("cgroup", str(path), partial(_end_cgroup, path)) for path in seen(cgroups.leftovers)]
     found += [Leftover("mount", str(place), partial(_unmount, place)) for place in seen(mounts_below)]
-    found.append(Leftover("folder", str(folder), partial(_empty, folder)))
+    found.append(Leftover("folder", str(folder), partial(_empty, folder, swept=none)))
     return Found(tuple(found), (*unseen, *away), frozenset(away), named)
 
 
@@ -120,10 +122,10 @@ def _unmount(place: Path) -> None:
         raise OSError("it cannot be unmounted")
 
 
-def _empty(folder: Path) -> None:
-    """Remove all in a lease's folder but what finds and locks it."""
+def _empty(folder: Path, *, swept: bool) -> None:
+    """Remove all in a lease's folder but what finds and locks it. `swept`: no process belongs to it any more."""
     deadline = time.monotonic() + _ENDS_S
-    while sweep.send(signal.SIGKILL, sweep.of_lease(folder)):  # what was started since it was looked for
+    while not swept and sweep.send(signal.SIGKILL, sweep.of_lease(folder)):  # what was started since it was looked for
         if time.monotonic() > deadline:
             raise OSError("processes that belong to it cannot be ended")
         time.sleep(_PAUSE_S)

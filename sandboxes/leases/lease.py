@@ -181,6 +181,6 @@ def _locked(path: Path) -> int:
 
 def _release(folder: Path) -> None:
     with suppress(*FAILURES), Engines() as engines:  # what stays, stays for a later try, which tells of it
-        found = look(folder, engines)
+        found = look(folder, engines, over=True)
         if not clear(found.leftovers, time.monotonic() + _CLOSES_S) and not found.unseen:
             forget(folder)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from swarm.sandboxes.channel import sweep
 from swarm.sandboxes.docker.leftovers import note_engine
 from swarm.sandboxes.leases import clearing
 from swarm.sandboxes.leases.lease import open_lease
+from swarm.sandboxes.leases.leftover import VARIABLE
 from swarm.sandboxes.leases.reaper import dead_leases, reap, remove
 from tests.unit.test_removal import nest
 
@@ -168,3 +172,79 @@ async def test_containers_are_removed_by_the_lease_that_they_bear(
         assert kept <= left
         assert not {of_the_dead, of_a_folder_that_is_gone} & left
     assert [path.name for path in (home / "leases").iterdir()] == [".lock"]
+
+
+@pytest.fixture
+def sweeps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many processes each sweep of the machine met."""
+    met: list[int] = []
+    find, send = sweep.find, sweep.send
+
+    def found(belongs: Callable[[Path], bool]) -> list[Path]:
+        met.append(len(processes := find(belongs)))
+        return processes
+
+    def sent(number: signal.Signals, belongs: Callable[[Path], bool]) -> int:
+        met.append(send(number, belongs))
+        return met[-1]
+
+    monkeypatch.setattr(sweep, "find", found)
+    monkeypatch.setattr(sweep, "send", sent)
+    return met
+
+
+async def test_the_machine_is_swept_once_where_nothing_is_left(tmp_path: Path, sweeps: list[int]) -> None:
+    async with open_lease(tmp_path, "one") as lease:
+        (lease.folder / "file").touch()
+    assert sweeps == [0] and not lease.folder.exists()
+
+
+async def test_a_process_that_is_left_is_ended_and_looked_for_again(tmp_path: Path, sweeps: list[int]) -> None:
+    async with open_lease(tmp_path, "one") as lease:
+        env = {VARIABLE: str(lease.folder)}
+        left = await anyio.open_process([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env=env)
+    assert await left.wait() == -signal.SIGKILL
+    assert sweeps == [1, 0] and not lease.folder.exists()
+    await left.aclose()
+
+
+async def test_of_a_dead_lease_who_may_start_something_is_looked_for_again(
+    tmp_path: Path, dead: Path, sweeps: list[int]
+) -> None:
+    assert "1 folder" in await reap(tmp_path)
+    assert sweeps == [0, 0] and not dead.exists()
+
+
+async def test_a_process_whose_first_thread_has_ended_is_found(tmp_path: Path) -> None:
+    """What can be seen of it is seen by the others."""
+    code = "import ctypes, threading; threading.Thread(target=input).start(); ctypes.CDLL(None).pthread_exit(None)"
+    async with open_lease(tmp_path, "one") as lease:
+        env = {VARIABLE: str(lease.folder)}
+        process = await anyio.open_process([sys.executable, "-c", code], stdin=subprocess.PIPE, env=env)
+        stat = Path(f"/proc/{process.pid}/stat")
+        with anyio.fail_after(20):
+            while ") Z" not in stat.read_text():  # noqa: ASYNC110  nobody tells
+                await anyio.sleep(0.01)
+        (found,) = sweep.find(sweep.of_lease(lease.folder))
+        assert found.parent.parent == stat.parent
+    assert await process.wait() == -signal.SIGKILL
+    await process.aclose()
+
+
+def test_a_process_with_one_thread_that_does_not_belong_is_not_looked_at_further(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each run sweeps all processes of the machine, and there may be many hundred."""
+    looked: list[str] = []
+    read = sweep._read
+
+    def noted(process: Path, name: str) -> bytes:
+        if int(process.parts[2]) == other.pid:
+            looked.append(name)
+        return read(process, name)
+
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        monkeypatch.setattr(sweep, "_read", noted)
+        assert sweep.find(sweep.of_lease(tmp_path)) == []
+        other.kill()
+    assert looked == ["environ", "cmdline"]
