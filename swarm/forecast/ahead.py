@@ -54,6 +54,8 @@ class Ahead:
 
     def __init__(self, plan: Plan, stage: int, terms: Terms, futures: int) -> None:
         self.stage = stage
+        self.again = stage < terms.config.rounds
+        """Whether a further stage may come."""
         self.terms = terms
         self.number = len(plan.subtasks)
         self.timing = Timing(plan, terms.config.concurrency)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
+from swarm.forecast.assumed import assumed_rows
 from swarm.forecast.pattern import Scale
 from swarm.forecast.rows import Row
+from swarm.forecast.terms import Terms
 from swarm.forecast.weights import ASSUMED
 
 _RUNS = 40
@@ -14,16 +17,21 @@ _RUNS = 40
 Weighted = Sequence[tuple[Row, float]]
 
 
-def centre(drawn_from: Weighted, support: float) -> Scale:
+def centre(drawn_from: Weighted, support: float, terms: Terms) -> Scale:
     """For the assumed runs among those: the nearer to the real ones, the more of these there are."""
     real = [one for one in drawn_from if one[0].model]
     if not real:
         return Scale()
     there = _middle(real[:: 1 + (len(real) - 1) // _RUNS])
-    here = _middle([one for one in drawn_from if not one[0].model])
+    here = _assumed(terms.single, bool(terms.repository))
     near = support / (support + ASSUMED)
     calls, tokens, seconds = ((b / a) ** near for a, b in zip(here, there, strict=True))
     return Scale(calls, tokens, seconds, seconds / calls)
+
+
+@lru_cache(maxsize=4)
+def _assumed(single: bool, on_repository: bool) -> tuple[float, float, float]:
+    return _middle([(row, 1.0) for row in assumed_rows(single, on_repository)])
 
 
 def _middle(rows: Weighted) -> tuple[float, float, float]:

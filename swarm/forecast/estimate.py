@@ -20,7 +20,7 @@ from swarm.forecast.chance import Chance
 from swarm.forecast.pattern import Future, Pattern, Scale
 from swarm.forecast.rows import Row
 from swarm.forecast.terms import Terms
-from swarm.forecast.weights import calibration, weighed, widening
+from swarm.forecast.weights import alike, calibration, weighed, widening
 from swarm.preview import LEVEL, QUANTITIES, Preview, Quantity, Range
 from swarm.scheduling.ordering import quantile
 from swarm.types import Plan
@@ -52,11 +52,12 @@ def estimate(plan: Plan, stage: int, terms: Terms, spent: SpentSoFar, rows: Sequ
     draws = max(_LEAST_DRAWS, min(_DRAWS, _DRAWN // max(1, len(plan.subtasks))))
     futures = _futures(Ahead(plan, stage, terms, draws), drawn_from, basis.support)
     parts = _parts(futures, terms, spent)
+    like = alike(rows, basis.support)
     told: dict[Quantity, Range] = {}
     for quantity, column in zip(QUANTITIES, zip(*futures, strict=True), strict=True):
         gone = spent.of(quantity)
         ordered = sorted([gone + part * value for part, value in zip(parts, column, strict=True)])
-        told[quantity] = _range(quantity, ordered, terms, spent, widening(rows, quantity, basis.support))
+        told[quantity] = _range(quantity, ordered, terms, spent, widening(like, quantity))
     usd = told["usd"] if terms.priced and spent.usd is not None else None
     return Preview(
         stage=stage,
@@ -91,7 +92,7 @@ def _futures(ahead: Ahead, drawn_from: Sequence[tuple[Row, float]], support: flo
         if row.model:
             scale = noise[number]
         else:  # the assumptions are spread as they should be
-            scale = assumed = assumed or centre(drawn_from, support)
+            scale = assumed = assumed or centre(drawn_from, support, ahead.terms)
         futures.append(pattern.future(number, scale))
     return futures
 

@@ -51,9 +51,10 @@ class Pattern:
         self._pools = ahead.pools(row.samples)
         self._pieces: list[Piece | None] = [None] * len(row.samples)  # of those that are looked at
         at, behind = row.stages[min(stage, len(row.stages)) - 1], row.stages[stage:]
-        again = stage < terms.config.rounds
-        self._more = 1.0 + (sum([later.tokens for later in behind]) / max(1, at.tokens) if again and behind else 0.0)
-        self._rest_s = max(0.0, at.rest_s) * (1.0 if again else 1.0 / (1 + len(behind)))
+        again = ahead.again
+        more = sum([later.tokens for later in behind]) if again and behind else 0
+        self._more = 1.0 + more / max(1, at.tokens)
+        self._rest_s = max(0.0, at.rest_s) / (1.0 if again else 1 + len(behind))
         lead = row.lead.scaled((len(behind) + 1) / len(row.stages))
         merging = row.merging.scaled(min(4.0, max(0.25, ahead.number / row.subtasks)))
         self._usd = _dollars(terms, Role.ORCHESTRATOR, lead) + _dollars(terms, Role.AGGREGATOR, merging)

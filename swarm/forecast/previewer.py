@@ -34,6 +34,7 @@ class Previewer:
         self._sink = sink
         self._asks = asks
         self._rows: tuple[Row, ...] | None = None
+        self._unread = ""  # why there are none
         self._began = time.monotonic() - worked
 
     def __repr__(self) -> str:
@@ -43,8 +44,6 @@ class Previewer:
         """What the whole run will probably come to, if this stage is run; None where nobody wants to know."""
         if stage > 1 and not self._asks:
             return None
-        if self._rows is None:
-            self._rows = await self._read()
         totals = self._totals
         spent = SpentSoFar(
             totals.cost,
@@ -53,18 +52,21 @@ class Previewer:
             time.monotonic() - self._began,
             totals.critical_steps,
         )
-        rows = self._rows
-        found = await anyio.to_thread.run_sync(lambda: estimate(plan, stage, self._terms, spent, rows))
+        found = await anyio.to_thread.run_sync(self._estimated, plan, stage, spent)
+        if self._unread:
+            self._sink.emit(Notice(level="warning", message=self._unread))
+            self._unread = ""
         self._sink.emit(CostPreviewed(preview=found))
         return found
 
-    async def _read(self) -> tuple[Row, ...]:
-        try:
-            return await anyio.to_thread.run_sync(past_rows, self._runs)
-        except OSError as error:
-            message = f"past runs are left out of the cost preview: {error}"
-            self._sink.emit(Notice(level="warning", message=message))
-            return ()
+    def _estimated(self, plan: Plan, stage: int, spent: SpentSoFar) -> Preview:
+        if self._rows is None:
+            try:
+                self._rows = past_rows(self._runs)
+            except OSError as error:
+                self._rows = ()
+                self._unread = f"past runs are left out of the cost preview: {error}"
+        return estimate(plan, stage, self._terms, spent, self._rows)
 
 
 async def keep(folder: Path, measured: Measured, result: RunResult, sink: EventSink) -> None:

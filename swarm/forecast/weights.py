@@ -68,10 +68,14 @@ def calibration(rows: Sequence[Row]) -> dict[Quantity, Calibration]:
     return found
 
 
-def widening(rows: Sequence[Row], quantity: Quantity, support: float) -> float:
-    """The factor for the half-widths of a range (logarithmic), with which 80 % of former ranges would have held: of
-    those that stood on at least half as much. Below 1 where more did, nearer to 1 the fewer there were."""
-    like = [row for row in rows if row.support >= max(1.0, support / 2)]
+def alike(rows: Sequence[Row], support: float) -> list[Row]:
+    """Those whose previews stood on at least half as much."""
+    return [row for row in rows if row.support >= max(1.0, support / 2)]
+
+
+def widening(like: Sequence[Row], quantity: Quantity) -> float:
+    """The factor for the half-widths of a range (logarithmic), with which 80 % of the ranges of runs whose previews
+    were alike would have held. Below 1 where more did, nearer to 1 the fewer there were."""
     scores = sorted([score for one in _held(like, quantity, _SCORED) if (score := _score(one)) is not None])
     if len(scores) < _ENOUGH:
         return 1.0

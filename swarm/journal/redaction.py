@@ -228,4 +228,5 @@ def _escapable(part: str) -> str:
 
 def secrets_of(env: Mapping[str, str]) -> dict[str, str]:
     """The variables of an environment whose names sound secret; paths are not secrets."""
-    return {name: value for name, value in env.items() if _SECRET_NAME.search(name) and not value.startswith("/")}
+    named = {name: env[name] for name in env if _SECRET_NAME.search(name)}  # few: a value of the system's is decoded
+    return {name: value for name, value in named.items() if not value.startswith("/")}

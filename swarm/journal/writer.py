@@ -163,8 +163,9 @@ class Journal:
         """Sync until closed; the task of `open_journal`."""
         while not (self._closing and self._synced_seq == self._next_seq):
             await self._wake.wait()
-            with anyio.move_on_after(GROUP_SECONDS):
-                await self._hurry.wait()
+            if not self._hurry.is_set():
+                with anyio.move_on_after(GROUP_SECONDS):
+                    await self._hurry.wait()
             self._wake, self._hurry = anyio.Event(), anyio.Event()
             self._awake = self._hurried = False
             written = self._next_seq

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import anyio.to_thread
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -31,10 +32,11 @@ from swarm.forecast import history
 from swarm.forecast.chance import Chance
 from swarm.forecast.estimate import SpentSoFar, estimate
 from swarm.forecast.measured import Measured
-from swarm.forecast.previewer import keep
+from swarm.forecast.previewer import Previewer, keep
 from swarm.forecast.rows import Row, Sample, StageRow, Use, digest
 from swarm.forecast.terms import Terms, terms_of
 from swarm.forecast.timing import PLAYED, Timing
+from swarm.journal.totals import Totals
 from swarm.preview import QUANTITIES, Held, Preview, Range
 from swarm.result import RunResult, Spent
 from swarm.testing import RecordingSink
@@ -412,3 +414,32 @@ async def test_a_row_that_cannot_be_kept_is_told(tmp_path: Path) -> None:
     assert isinstance(held, PreviewHeld)
     assert isinstance(notice, Notice)
     assert "left out of later cost previews" in notice.message
+
+
+@pytest.mark.anyio
+async def test_past_runs_are_read_where_the_preview_is_made_and_what_cannot_be_read_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hops: list[Any] = []
+    real = anyio.to_thread.run_sync
+
+    async def counted(work: Any, *given: Any) -> Any:
+        hops.append(work)
+        return await real(work, *given)
+
+    monkeypatch.setattr(anyio.to_thread, "run_sync", counted)
+    (tmp_path / "run-001").mkdir()
+    history.keep_row(tmp_path / "run-001", make_row(1))
+    sink = RecordingSink()
+    found = await Previewer(tmp_path, make_terms(), Totals(), sink, asks=True).preview(make_plan(2), 1)
+    assert found is not None
+    assert found.basis.repository == 1
+    assert [type(event) for event in sink.events] == [CostPreviewed]
+    assert len(hops) == 1
+    sink.events.clear()
+    unreadable = Previewer(tmp_path / "run-001" / history.FILE, make_terms(), Totals(), sink, asks=True)
+    for stage in (1, 2):
+        assert (await unreadable.preview(make_plan(2), stage)) is not None
+    assert [type(event) for event in sink.events] == [Notice, CostPreviewed, CostPreviewed]
+    assert isinstance(sink.events[0], Notice)
+    assert "left out of the cost preview" in sink.events[0].message

@@ -20,7 +20,7 @@ from swarm.journal.lines import LineFile
 from swarm.journal.reader import hold_journal, read_events
 from swarm.journal.redaction import Redactor
 from swarm.journal.said import Unsaid
-from swarm.journal.writer import Journal, open_journal
+from swarm.journal.writer import GROUP_SECONDS, Journal, open_journal
 from swarm.types import Outcome, ToolStatus
 
 pytestmark = pytest.mark.anyio
@@ -139,6 +139,25 @@ async def test_a_closed_journal_takes_events_and_refuses_to_flush_them(tmp_path:
     with pytest.raises(JournalError, match="closed"):
         await journal.flush()
     assert len(list(read_events(tmp_path / "events.jsonl"))) == 1
+
+
+async def test_who_waits_for_the_disk_needs_no_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    real = anyio.move_on_after
+
+    def timed(seconds: float) -> anyio.CancelScope:
+        waits.append(seconds)
+        return real(seconds)
+
+    async with open_journal(tmp_path / "events.jsonl", "r", NOTHING) as journal:
+        monkeypatch.setattr(anyio, "move_on_after", timed)
+        for _ in range(3):
+            journal.emit(Notice(message="x"))
+            await journal.flush()
+        assert waits == []
+        journal.emit(Notice(message="nobody waits"))
+        await anyio.wait_all_tasks_blocked()
+        assert waits == [GROUP_SECONDS]
 
 
 def learner(turn: int, **more: Any) -> CallFinished:

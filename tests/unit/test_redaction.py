@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import UserDict
 from collections.abc import Iterator
 from typing import Any
 
@@ -226,6 +227,20 @@ def test_only_variables_that_sound_secret_are_taken() -> None:
         "DB_PASSWORD": "hunter22",
     }
     assert set(secrets_of(env)) == {"OPENAI_API_KEY", "DB_PASSWORD"}
+
+
+def test_of_an_environment_only_what_may_be_a_secret_is_read() -> None:
+    """Each value of the system's is decoded anew, in every run."""
+    read: list[str] = []
+
+    class Counted(UserDict[str, str]):
+        def __getitem__(self, name: str) -> str:
+            read.append(name)
+            return super().__getitem__(name)
+
+    env = Counted({f"PATH_{n}": "value" for n in range(50)} | {"X_TOKEN": "abcdefgh", "SSH_KEY": "/home/u/key"})
+    assert secrets_of(env) == {"X_TOKEN": "abcdefgh"}
+    assert read == ["X_TOKEN", "SSH_KEY"]
 
 
 def test_values_that_come_later_are_known_too_and_the_oldest_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
