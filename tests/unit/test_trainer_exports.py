@@ -132,6 +132,16 @@ def test_what_the_machine_ended_is_left_out(run: Path, tmp_path: Path, capsys: p
     assert len(export("sft", tmp_path / "sft", run, broken)) == 1
 
 
+def test_a_run_that_ended_before_any_agent_began_is_told_where_it_makes_no_document(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = Log.read(run)
+    log.events[:] = [each for each in log.events if each["type"] in ("run_start", "run_end")]
+    bare = log.write(tmp_path / "bare")
+    assert main(["export", str(bare), "--format", "atif", "--out", str(tmp_path / "out")]) == 0
+    assert "left out: 1 runs in which no agent began" in capsys.readouterr().err
+
+
 def other_prefix(log: Log) -> None:
     del log.tokens[0]
 

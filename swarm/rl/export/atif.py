@@ -37,6 +37,7 @@ def export(folders: Sequence[Path], out: Path) -> Exported:
     for folder in folders:
         log = RunLog(folder)
         roots = [name for name in log.trajectories if not log.parents.get(name)]
+        done.left_out["runs in which no agent began"] += not roots
         for number, root in enumerate(roots, start=1):
             target = out
             if len(folders) > 1 or len(roots) > 1 or out.is_dir():
