@@ -25,7 +25,7 @@ _REMEDIES: Final = {
 }
 _DISK_FAILS: Final = "the disk fails: look at `dmesg`"
 _SQLITE: Final = {
-    10: "the disk fails, or a limit on a file's size is met: look at `dmesg` and `ulimit -f`",
+    10: "the disk is full or fails, or a limit on a file's size is met: look at `df -h`, `dmesg` and `ulimit -f`",
     13: _DISK,
     14: "its folder must be there and be writable, with space and open files left",
 }

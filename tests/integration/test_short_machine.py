@@ -152,6 +152,9 @@ def test_a_shortage_is_told_without_a_traceback(tmp_path: Path) -> None:
     assert not fault.details
     assert remedy_for(MemoryError()) and remedy_for(RuntimeError("can't start new thread"))
     assert not remedy_for(RuntimeError("another")) and not remedy_for(FileNotFoundError(errno.ENOENT, "x"))
+    full = sqlite3.OperationalError("disk I/O error")  # so too where there is no room for the index of its log
+    full.sqlite_errorcode = sqlite3.SQLITE_IOERR_SHMSIZE
+    assert "is full" in remedy_for(full) and "`df -h`" in remedy_for(full)
     assert "disk" in remedy_for(OSError(errno.EIO, "x", "/there"))
     assert not remedy_for(OSError(errno.EIO, "of a terminal that is gone"))
 
