@@ -1,5 +1,6 @@
 """The outer loop on LangGraph: approve → dispatch → aggregate → gate → orchestrate → again, or deliver. It is entered
-with the first decision (`Loop.begin`): what comes before needs none of it.
+with the first results, or with the first decision where somebody is asked about it (`Loop.begin`): what comes before
+needs none of it.
 
 The graph's checkpoint says only where the run stands; what was done is in the journal. A question to the user is an
 interrupt of the graph.
@@ -9,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +21,7 @@ from langgraph.runtime import Runtime
 from langgraph.types import Command
 
 from swarm.loop import Loop, Position, Station
+from swarm.values import value
 
 
 async def go_on(loop: Loop, position: Position, checkpoint: Path | None, run_id: str) -> None:
@@ -40,7 +41,7 @@ async def go_on(loop: Loop, position: Position, checkpoint: Path | None, run_id:
             way = Command(resume=await loop.answer()) if "__interrupt__" in at else None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class _Way:
     """Whose way through the graph it is."""
 
@@ -78,7 +79,7 @@ def compiled() -> CompiledStateGraph[Position, _Way, Position, Position]:
     graph.add_edge("aggregate", "gate")
     graph.add_edge("deliver", END)
     ways: dict[str, dict[Any, str]] = {
-        START: {"dispatch": "approve"},
+        START: {"dispatch": "approve", "aggregate": "aggregate"},
         "orchestrate": {"dispatch": "approve"},
         "approve": {"dispatch": "dispatch"},
         "gate": {"orchestrate": "orchestrate"},

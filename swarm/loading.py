@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -75,14 +76,18 @@ def lightly() -> Iterator[None]:
 
 async def load(*modules: str) -> None:
     """Load modules lightly: a companion of work that waits for other processes, which has to have begun by then, and
-    goes on between one module and the next. It never fails: whoever needs a module tells what is wrong with it."""
+    goes on between one module and the next, as long as that took: half of the time at least is the others'. It never
+    fails: whoever needs a module tells what is wrong with it."""
     import anyio  # here only: whoever asks for the class of an error needs no event loop
 
+    took = 0.0
     for module in modules:
         if module not in sys.modules:
-            await anyio.sleep(_OTHERS_S)
+            await anyio.sleep(max(took, _OTHERS_S))
+            began = time.perf_counter()
             with suppress(Exception), lightly():
                 import_module(module)
+            took = time.perf_counter() - began
 
 
 async def look_ahead() -> None:

@@ -1,4 +1,4 @@
-"""The stations of the outer loop, and what a run has come to; in which order they come after the first decision,
+"""The stations of the outer loop, and what a run has come to; in which order they come after the first work,
 `swarm.graph` says.
 
 Inside a stage the scheduler works without barriers. Stations are never cancelled from outside: each ends by itself when
@@ -34,7 +34,7 @@ from swarm.types import AgentResult, AgentSpec, Plan, SubTask
 if TYPE_CHECKING:
     from swarm.merging.queue import Arrived
 
-Step = Literal["orchestrate", "dispatch", "finish"]
+Step = Literal["orchestrate", "dispatch", "aggregate", "finish"]
 
 _LISTING_LINES = 400
 _UNPLANNED = 4
@@ -80,9 +80,17 @@ class Loop:
         self.findings = Findings(commit=crew.repository.base if crew.repository else None)
 
     async def begin(self) -> Position:
-        """What comes before the first stage, to the first decision. Until then nobody is asked anything."""
+        """What comes first, and needs no graph: where nobody is to be asked to the end of the first stage's work, else
+        to the first decision."""
         position = await self.at(Loop._prepare, Position(stage=0, step="orchestrate"))
-        return await self.at(Loop.orchestrate, position) if position["step"] == "orchestrate" else position
+        if position["step"] == "orchestrate":
+            position = await self.at(Loop.orchestrate, position)
+        if position["step"] == "dispatch" and not self._approvals.asks:
+            position = await self.at(Loop.approve, position)
+            if position["step"] == "dispatch":
+                position = await self.at(Loop.dispatch, position)
+                position["step"] = "aggregate"
+        return position
 
     @property
     def most_stations(self) -> int:

@@ -17,7 +17,7 @@ import anyio.to_thread
 
 from swarm.config import Rollout, RunConfig, load_config
 from swarm.errors import UsageError
-from swarm.loading import THE_RUN, lightly, load, look_ahead
+from swarm.loading import THE_RUN, lightly, load
 from swarm.parts import Own, Parts
 from swarm.run_folders import new_run_id, run_folder
 from swarm.scheduling.controls import Controls
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from swarm.events import Event
     from swarm.ground import Grounds
     from swarm.result import RunResult
-    from swarm.stopping import Companion
     from swarm.wiring import Models
 
 
@@ -130,7 +129,7 @@ class Swarm:
         given = {key: value for key, value in given.items() if value is not None}
         config = (own.config or self.config).model_copy(update=given)
         folder = own.folder or run_folder(new_run_id())
-        async with grounds.ground(_lease_of(folder), config, self._beside(config)) as ground:
+        async with grounds.ground(_lease_of(folder), config, partial(load, *THE_RUN)) as ground:
             with lightly():  # much, which is wanted only when a run starts
                 from swarm.run import Order, begin, execute
 
@@ -187,7 +186,7 @@ class Swarm:
                 await grounds.reap()  # it may have been killed after its last word
                 return await anyio.to_thread.run_sync(finished, past, folder)
             repo, controls = started.repo or None, controls or Controls()
-            async with grounds.ground(_lease_of(folder), config, look_ahead) as ground:
+            async with grounds.ground(_lease_of(folder), config, partial(load, *THE_RUN)) as ground:
                 own = own or Own()
                 parts = self._parts.with_tools(own.tools)
                 attach = tuple(started.attached)
@@ -244,12 +243,6 @@ class Swarm:
             stop.set()
         for fault in faults:
             raise fault
-
-    def _beside(self, config: RunConfig) -> Companion:
-        """What is done while the sandbox is proved: loading. Where a model is asked next, the rest is loaded while that
-        thinks: the sooner it is asked."""
-        asked = config.mode != "single" and self._parts.orchestrator is None and config.replay is None
-        return partial(load, *THE_RUN) if asked else look_ahead
 
     def _opened(self) -> tuple[Models, Grounds]:
         if self._models is None or self._grounds is None:

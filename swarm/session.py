@@ -327,7 +327,7 @@ class Session:
                     beside.start_soon(look_ahead)
                     position = await loop.begin()
                 with lightly():
-                    from swarm.graph import go_on  # LangGraph: nothing before the first decision needs it
+                    from swarm.graph import go_on  # LangGraph: nothing before the first results needs it
                 await go_on(loop, position, mission.folder / "graph.sqlite" if kept else None, mission.run_id)
         finally:  # what the stages before have come to is not lost when a part raises
             found = loop.findings

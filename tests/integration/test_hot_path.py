@@ -17,6 +17,7 @@ import pytest
 
 from swarm import Swarm, tool
 from swarm.config import Capabilities, RunConfig
+from swarm.loading import look_ahead
 from swarm.parts import Parts
 from swarm.testing import FakeBackend
 
@@ -86,6 +87,7 @@ async def calls_by_turn(home: Path, monkeypatch: pytest.MonkeyPatch) -> list[int
     """The calls of functions from each request of the sub-agent to its next."""
     monkeypatch.setenv("SWARM_HOME", str(home))
     seen, count = list[int](), [0]
+    await look_ahead()  # else that is done, and counted, while the first calls are under way
 
     def counted(frame: object, event: str, argument: object) -> None:
         if event in ("call", "c_call"):

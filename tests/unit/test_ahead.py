@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +16,7 @@ import pytest
 
 from swarm import RunConfig, Swarm, loading
 from swarm.errors import SandboxError
-from swarm.loading import look_ahead
+from swarm.loading import THE_RUN, load, look_ahead
 from swarm.protocols import SandboxBackend
 from swarm.sandboxes import catalog
 from swarm.sandboxes.catalog import open_backend
@@ -100,9 +101,9 @@ async def test_it_never_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     assert "broken_ahead" not in sys.modules
 
 
-@pytest.mark.parametrize(("mode", "ahead"), [("single", True), ("plan", False)])
-async def test_where_no_model_is_asked_next_a_run_loads_ahead_while_its_sandbox_is_proved(
-    mode: Literal["single", "plan"], ahead: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize("mode", ["single", "plan"])
+async def test_no_more_than_a_first_call_needs_is_loaded_while_a_sandbox_is_proved(
+    mode: Literal["single", "plan"], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     given: list[object] = []
 
@@ -118,4 +119,22 @@ async def test_where_no_model_is_asked_next_a_run_loads_ahead_while_its_sandbox_
     async with Swarm(config=RunConfig(model="m", base_url="http://127.0.0.1:9/v1", mode=mode)) as swarm:
         with pytest.raises(SandboxError, match="nothing to be had"):
             await swarm.run("Say hello.")
-    assert [each is look_ahead for each in given] == [ahead]
+    (beside,) = given
+    assert isinstance(beside, partial)
+    assert (beside.func, beside.args) == (load, THE_RUN)
+
+
+async def test_others_have_half_of_the_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A module that is long in loading is followed by a pause as long."""
+    (tmp_path / "long_ahead.py").write_text("import time\ntime.sleep(0.05)\n")
+    (tmp_path / "short_ahead.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(anyio, "sleep", sleep)
+    await load("long_ahead", "short_ahead")
+    first, second = pauses
+    assert first < 0.05 <= second
