@@ -10,9 +10,10 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from shutil import which
+
+from swarm.values import value
 
 _PYTHONS = (".venv", "venv")
 _OTHERS = ("node_modules",)
@@ -31,7 +32,7 @@ _PARTS = ("bin", "lib", "lib64", "include")
 """Of a folder that holds more than a Python, what that needs."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Environment:
     """A Python's folder, the folder of the Python that it was made of, and its program."""
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+
+from swarm.values import value
 
 SYSTEM = ("usr", "bin", "sbin", "lib", "lib64", "lib32", "libx32")
 """Folders of the root; on most machines all but the first are links into it."""
@@ -44,7 +45,7 @@ USER = "agent"
 """The name of the user inside."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class HostRoot:
     """`binds` are seen read-only at their own paths; `links` are symbolic links to be made, path to target."""
 

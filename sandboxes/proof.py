@@ -6,7 +6,6 @@ import errno
 import os
 import re
 import secrets
-from dataclasses import dataclass
 from pathlib import Path
 
 from swarm.errors import SandboxError
@@ -15,6 +14,7 @@ from swarm.sandboxes.files import Exec
 from swarm.sandboxes.shell import ulimits
 from swarm.shortage import remedy_told
 from swarm.types import SandboxLimits
+from swarm.values import value
 
 _NAME = ".swarm-proof-"
 _TIMEOUT = 60.0
@@ -35,7 +35,7 @@ _CGROUP_ROOT = "/sys/fs/cgroup"
 """With version 1 an engine makes a folder in memory here, root's, and mounts each hierarchy in it read-only."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Rlimits:
     """Limits that a process bears itself, as /proc/self/limits names them. None: not limited that way."""
 
@@ -57,7 +57,7 @@ class Rlimits:
         return ulimits(self.file_bytes, self.processes, self.memory_bytes)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Cgroups:
     """Limits that are to be read inside in /sys/fs/cgroup."""
 
@@ -66,7 +66,7 @@ class Cgroups:
     cpus: float
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Expected:
     """What must hold. `isolated`: not root, no capability, no network but the loopback, no writable root, no way out.
 

@@ -8,9 +8,10 @@ from typing import Literal
 
 from swarm.preview import Preview
 from swarm.types import Plan
+from swarm.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Estimate:
     """What a stage may cost at most, and what the run has cost so far. Dollars are None where a price is not known."""
 

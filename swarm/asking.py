@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import anyio
@@ -23,9 +23,10 @@ from swarm.protocols import EventSink
 from swarm.scheduling.plan_graph import problems
 from swarm.stopping import unless_stopped
 from swarm.types import Plan
+from swarm.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Record:
     """Where answers are told, and where those of before are found."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import Literal
 
@@ -104,7 +104,7 @@ class Definitions(tuple[JsonObject, ...]):
         return to_json(self)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class StreamLimits:
     """Seconds that a streamed answer may let us wait: for its first token, and between two pieces of it."""
 
@@ -153,7 +153,7 @@ def is_logprob(value: float) -> bool:
     return -9999.0 < value < 0.01
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Tokens:
     """The tokens of a call as the endpoint gave them; what it did not give is empty. `logprobs` are those of
     `completion_ids`, of the distribution that was sampled from. The counts are what its usage said of this exchange."""

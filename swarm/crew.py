@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 import anyio
@@ -18,13 +18,14 @@ from swarm.protocols import Aggregator, EventSink, Executor, Orchestrator, Repos
 from swarm.scheduling.controls import Controls
 from swarm.scheduling.stragglers import StragglerPolicy
 from swarm.scheduling.width import Width
+from swarm.values import value
 
 if TYPE_CHECKING:
     from swarm.gating.gate import Gate
     from swarm.merging.queue import MergeQueue
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Bounds:
     """The limits that the loop itself keeps. A dry run ends with the first plan; `ask_usd` is asked about, not kept.
     `test_found`: nobody gave the gate's command, so it is left out where it cannot be run."""
@@ -39,7 +40,7 @@ class Bounds:
     test_found: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Crew:
     """Who does the work of a run. `repository` and `gate` are None where the task has none, `approve` where nobody is
     asked, `board` where agents share none, `previewer` where no cost is previewed, `queue` where nothing is

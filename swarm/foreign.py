@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from swarm.misnamed import unknown
+from swarm.values import value
 
 Kind = Literal["acp", "command"]
 
@@ -81,7 +81,7 @@ class ForeignAgent(BaseModel):
             return self.line.split()
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Named:
     """An agent under the name by which the record knows it."""
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from swarm.types import ExecResult
+from swarm.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Talk:
     """How a running command is talked to. `out` and `err` are given what it writes, piece by piece, as it comes; they
     must not block. `words` go to its standard input: all at once, or piece by piece, and it ends when they do."""

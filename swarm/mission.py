@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from swarm.approval import Approve
@@ -14,10 +14,11 @@ from swarm.journal.reader import Held
 from swarm.parts import Parts
 from swarm.prompts.texts import Prompts, own_prompts
 from swarm.scheduling.controls import Controls
+from swarm.values import value
 from swarm.wiring import Models
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Mission:
     """What a run is about and with what it is done. `repo` is the user's checkout, None without one; a dry run
     ends with the first plan. `approve` answers questions. `past` is what the journal held that the run goes on with:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from swarm.values import value
+
 if TYPE_CHECKING:
     from swarm.agents.desk import Desk, Dialogue
     from swarm.budgets.budget import Budget
@@ -36,7 +38,7 @@ class Parts:
         return replace(self, tools=(*self.tools, *more)) if more else self
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Own:
     """What is one run's own, among the runs of one `Swarm`: its folder, which is made and whose name is the run's id,
     its configuration (the models stay those of the `Swarm`), tools beside those of all, and a budget that it shares

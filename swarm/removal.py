@@ -11,8 +11,9 @@ import errno
 import os
 import stat
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+
+from swarm.values import value
 
 _PASSES = 4
 _PLACE = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
@@ -28,7 +29,7 @@ def remove_tree(folder: Path) -> None:
             return
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class _Level:
     """A folder on the way down. `waiting`: folders in it that were not entered yet."""
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
 
 from swarm.errors import EndpointError, EndpointFault
+from swarm.values import value
 
 FATAL = frozenset(
     {
@@ -39,7 +39,7 @@ _TRIES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class RetryPolicy:
     """Exponential backoff with jitter, in seconds; what the server asks for comes first.
 

@@ -6,7 +6,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 import anyio
@@ -45,6 +45,7 @@ from swarm.session import Session
 from swarm.shortage import remedy_for
 from swarm.stopping import Stops
 from swarm.types import Outcome
+from swarm.values import value
 from swarm.verdict import EndedBy, coverage_note, gate_note, gate_verdict, judge, only_planned
 from swarm.whole_file import write_whole
 from swarm.wiring import Models, find_repository, run_tools
@@ -52,7 +53,7 @@ from swarm.wiring import Models, find_repository, run_tools
 EventHandler = Callable[[Event], None]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Order:
     """What a caller asks for: the task, a folder inside its repository (None: without one), and how."""
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from swarm.config import HOST_IMAGE, RunConfig
 from swarm.hiring import shown_for_worker
 from swarm.places.shown import Showing, Shown
 from swarm.protocols import SandboxBackend
+from swarm.values import value
 
 _WORKDIR = "/workspace"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Site:
     """How a sandbox looks from inside: where the workspace is, the environment, what else is visible."""
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 
 from swarm.errors import SwarmError
 from swarm.types import AgentResult, Outcome, Plan
+from swarm.values import value
 
 FOLDED_FROM = 4
 """Sub-tasks in a row of which the same is to be said, from which on it is said once for all of them."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class GateTests:
     """The tests of one verdict by name, as far as the output names them; empty where it does not.
 
@@ -35,7 +36,7 @@ class GateTests:
     fewer: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class GateReport:
     """The gate's verdict on a tree. `seconds` is wall time; `exit_code` that of the run which settled it.
 
@@ -60,7 +61,7 @@ class GateReport:
         return self.exit_code == 0 and not self.timed_out and not self.reason
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Captured:
     """What an attempt left behind. `commit` holds it, None where nothing changed, or nothing can be held: `failure`
     says why. `left_out` names files that are not in it though they changed, with the reason."""
@@ -70,7 +71,7 @@ class Captured:
     failure: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Change:
     """A file that a patch changes, and in how many lines; in none where it is binary, or only its mode changed."""
 
@@ -78,7 +79,7 @@ class Change:
     lines: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Picked:
     """A patch on top of a commit. `commit` holds both, and is the one below where the patch adds nothing to it; None
     where they conflict.
@@ -118,7 +119,7 @@ class Merged:
     fault: SwarmError | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class StageReport:
     """One finished stage: what was asked, what came back, what became of it. `posted`: what its agents told each other
     that they had found."""

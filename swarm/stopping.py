@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
 
 from swarm.errors import SwarmError
+from swarm.values import value
 
 T = TypeVar("T")
 
@@ -18,7 +19,7 @@ Companion = Callable[[], Coroutine[Any, Any, None]]
 """What is done beside something else, and no longer."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Stops:
     """What ends a run from outside: `stop` asks it to, `halt` leaves no time for tests either, `late` says that it is
     for its time."""

@@ -266,7 +266,7 @@ class ToolErrorKind(StrEnum):
     """The tool itself failed."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Submission:
     """A sub-agent's own word on its work.
 
@@ -291,7 +291,7 @@ class ToolResult:
     error: ToolErrorKind = ToolErrorKind.NONE
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class AgentLimits:
     """Limits of one attempt: model calls, seconds of work (without waits for admission), tokens. None: the run's."""
 
@@ -300,7 +300,7 @@ class AgentLimits:
     max_tokens: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class AgentSpec:
     """All that an executor needs to make one attempt at one sub-task.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import Field, ValidationError
@@ -12,6 +11,7 @@ from swarm.protocols import Sandbox
 from swarm.tools.output import LIMIT, NOTE_ROOM, clip, failed, numbered, printable
 from swarm.tools.schema import describe, parameters_of
 from swarm.types import JsonObject, ToolErrorKind, ToolResult
+from swarm.values import value
 
 _MATCHES = 100
 _WIDTH = 400
@@ -33,7 +33,7 @@ _PARAMETERS = parameters_of(_form)  # once: runs are many
 _DESCRIPTION = describe(_form)[0]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class OpenArtifact:
     """The tool, for the artifacts of a run."""
 

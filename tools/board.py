@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import Field, ValidationError
@@ -11,6 +10,7 @@ from swarm.protocols import Sandbox, Seat
 from swarm.tools.output import failed
 from swarm.tools.schema import parameters_of
 from swarm.types import BoardAction, JsonObject, ToolErrorKind, ToolResult
+from swarm.values import value
 
 NAME = "board"
 
@@ -34,7 +34,7 @@ class Nobody:
 _PARAMETERS = parameters_of(_form)  # once: agents are many, and their prompts must be the same to the byte
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class BoardTool:
     """A seat at the board as a tool."""
 

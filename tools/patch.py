@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
 from typing import Annotated
 
 import anyio.to_thread
@@ -15,11 +14,12 @@ from swarm.tools.output import failed
 from swarm.tools.patching import FilePatch, PatchProblem, parse_patch, patched
 from swarm.tools.registry import tool
 from swarm.types import ToolErrorKind, ToolResult
+from swarm.values import value
 
 _MOST_FILES = 200
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class _Change:
     """A file before and after, None where there is none; `mode` is the new mode, octal, empty for no change."""
 

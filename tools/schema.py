@@ -7,7 +7,6 @@ import inspect
 import re
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
@@ -20,6 +19,7 @@ from swarm.errors import UsageError
 from swarm.protocols import Sandbox
 from swarm.tools.output import clip
 from swarm.types import JsonObject
+from swarm.values import value
 
 _NAMED = frozenset({"properties", "$defs", "patternProperties", "dependentSchemas"})
 _DATA = frozenset({"default", "const", "enum", "examples", "required", "discriminator"})
@@ -27,7 +27,7 @@ _SECTION = re.compile(r"^(Args|Arguments|Parameters|Returns?|Raises|Yields|Examp
 _ENTRY = re.compile(r"^\*{0,2}(\w+)\s*(?:\([^)]*\))?:\s*(.*)$")
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Parameters:
     """What of a function a model fills in.
 
@@ -176,13 +176,13 @@ def _untitled(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
     tidy = {}
-    for key, value in schema.items():
+    for key, said in schema.items():
         if key == "title":
             continue
         if key in _NAMED:
-            tidy[key] = {name: _untitled(part) for name, part in value.items()}
+            tidy[key] = {name: _untitled(part) for name, part in said.items()}
         else:
-            tidy[key] = value if key in _DATA else _untitled(value)
+            tidy[key] = said if key in _DATA else _untitled(said)
     return tidy
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -12,6 +11,7 @@ from swarm.protocols import Sandbox
 from swarm.tools.output import clip, failed
 from swarm.tools.registry import tool
 from swarm.types import JsonObject, Submission, ToolErrorKind, ToolResult
+from swarm.values import value
 
 _PROBLEMS = 8
 
@@ -38,7 +38,7 @@ async def submit(
     return ToolResult("Submitted.", submission=Submission(status, summary.strip()))
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class StructuredSubmit:
     """`submit` with a `result` that must fit `schema`, unless the work is given up (`failed`)."""
 

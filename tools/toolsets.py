@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from anyio.abc import TaskGroup
 
@@ -22,6 +22,7 @@ from swarm.tools.search import glob, grep
 from swarm.tools.shell import bash
 from swarm.tools.submit import StructuredSubmit, submit
 from swarm.types import SubTask
+from swarm.values import value
 
 # Not in `coding`: bash and edit do the same, and each tool costs every call its description and a model its choice.
 EXTRA: dict[str, Tool] = {each.name: each for each in (apply_patch, python)}
@@ -83,7 +84,7 @@ def with_own(usual: Iterable[Tool], own: Iterable[object], delegating: Collectio
     return Toolset(tools)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Kit:
     """The tools of a run, as sub-agents are given them. `jobs`: where their background jobs are at work; None: each
     agent's in a group of its own."""

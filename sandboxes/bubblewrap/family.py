@@ -11,10 +11,10 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from swarm.errors import SandboxError
+from swarm.values import value
 
 _DONE_S = 10.0
 """Seconds in which all must stand still, or have ended."""
@@ -27,7 +27,7 @@ _THREADS = 17
 """Where the number of threads stands after the name in a process's `stat`."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class _Member:
     """`states`: of all its threads. The first one may have ended long before the others."""
 
@@ -36,7 +36,7 @@ class _Member:
     states: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Family:
     """`proc` is the sandbox's own /proc, opened once: it never shows another process. All of it blocks."""
 

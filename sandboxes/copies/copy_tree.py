@@ -13,10 +13,10 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from swarm.sandboxes.descent import GONE, Descent, Parts
+from swarm.values import value
 
 FICLONE = 0x40049409
 _CHUNK = 8 << 20
@@ -164,7 +164,7 @@ class _Copy:
                 start += copied
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class _Attributes:
     """Whose a file or folder is, who may what with it, and when it was changed."""
 
@@ -184,8 +184,8 @@ class _Attributes:
     def give(self, fd: int) -> None:
         if os.geteuid() == 0:
             os.fchown(fd, self.found.st_uid, self.found.st_gid)
-        for name, value in self.extended:  # while it may still be written
-            os.setxattr(fd, name, value)
+        for name, content in self.extended:  # while it may still be written
+            os.setxattr(fd, name, content)
         os.fchmod(fd, self.mode)
         os.utime(fd, ns=(self.found.st_atime_ns, self.found.st_mtime_ns))
 

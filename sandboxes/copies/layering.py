@@ -9,7 +9,6 @@ import ctypes
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +16,7 @@ from typing import Protocol
 from swarm.removal import remove_tree
 from swarm.sandboxes.copies.copy_tree import Alive, clone, copy_tree
 from swarm.sandboxes.leases.mounts import unmount
+from swarm.values import value
 
 _NOSUID, _NODEV = 2, 4
 DEEPEST = 64
@@ -35,7 +35,7 @@ class Kind(StrEnum):
     COPY = "copy"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class State:
     """What a copy starts from, never changed. `layers` lie above each other, topmost first, the last a whole tree;
     `indexed` is the path under which the store keeps the index of it; `commit` is what it began as."""

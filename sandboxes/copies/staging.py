@@ -7,7 +7,6 @@ import re
 import stat
 from bisect import bisect_left
 from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from swarm.errors import MachineError
@@ -16,6 +15,7 @@ from swarm.sandboxes.copies.touched import Touched
 from swarm.sandboxes.git.command import Finished, Git, one_line
 from swarm.sandboxes.git.index import listed
 from swarm.sandboxes.git.nested import LONGEST, looked_through
+from swarm.values import value
 
 LARGEST = 100 << 20
 """Bytes of a new or changed file that is still recorded."""
@@ -38,7 +38,7 @@ class Uncapturable(MachineError):
     """What stands in a folder does not let itself be recorded: the doing of whoever worked there."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Staged:
     """A recorded folder. `left_out` names, with the reason, what changed and yet is not in the tree."""
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from swarm.sandboxes.descent import Descent, Parts
 from swarm.sandboxes.git.nested import LONGEST
+from swarm.values import value
 
 MOST = 10_000
 """So many paths are worth it; beyond them all is looked at."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Touched:
     """`folders` that are in the upper layer, and `paths` that may be different, each with all that is below it."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
@@ -14,6 +13,7 @@ from anyio.abc import ByteStream
 
 from swarm.errors import SandboxError
 from swarm.shortage import is_shortage, remedy_for
+from swarm.values import value
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -30,7 +30,7 @@ _IN_FLIGHT = 8
 _COMMANDS = 32
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Engine:
     """A connection to an engine. `address` as in DOCKER_HOST."""
 

@@ -12,11 +12,12 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import lru_cache
 from pathlib import Path
 
 from swarm.errors import MachineError
+from swarm.values import value
 
 OLDEST = (2, 38)
 """The first git that merges without a checkout (`merge-tree --write-tree`)."""
@@ -50,7 +51,7 @@ _COMMON = {
 _KEPT = re.compile(r"GIT_(CONFIG_(GLOBAL|SYSTEM|NOSYSTEM|COUNT|KEY_\d+|VALUE_\d+)|CEILING_DIRECTORIES)")
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Finished:
     """How one git ended."""
 
@@ -75,7 +76,7 @@ class Finished:
         return (wrong or lines or [f"exit code {self.code}"])[0]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Git:
     """One way of running git: its environment, the folder where it runs, and settings that outdo what is configured."""
 
@@ -192,9 +193,9 @@ def without_filters(git: Git) -> Git:
     for name in names:
         if name == "lfs":  # runs no program that is configured: `lfs.filtered` says what runs
             continue
-        for key, value in (("process", ""), ("clean", ""), ("smudge", ""), ("required", "false")):
+        for key, setting in (("process", ""), ("clean", ""), ("smudge", ""), ("required", "false")):
             # Not by -c: a name may hold an equals sign.
-            env |= {f"GIT_CONFIG_KEY_{count}": f"filter.{name}.{key}", f"GIT_CONFIG_VALUE_{count}": value}
+            env |= {f"GIT_CONFIG_KEY_{count}": f"filter.{name}.{key}", f"GIT_CONFIG_VALUE_{count}": setting}
             count += 1
     return replace(git, env=env | {"GIT_CONFIG_COUNT": str(count)} if names else git.env)
 

@@ -9,12 +9,12 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from swarm.sandboxes.git.command import Git
 from swarm.sandboxes.git.nested import EXCLUDED
 from swarm.sandboxes.git.objects import Commit, write_commit
+from swarm.values import value
 
 _CONFIG = """[core]
 \trepositoryformatversion = {version}
@@ -38,7 +38,7 @@ _REF = "refs/heads/main"
 _EMAIL = "swarm@localhost"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class LocalGit:
     """Makes such repositories. `store` is the run's store; `date` that of the commit, in Unix seconds; `commits`: what
     is known of some of the store's."""

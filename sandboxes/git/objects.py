@@ -12,11 +12,11 @@ import tempfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from swarm.errors import MachineError
 from swarm.shortage import remedy_for
+from swarm.values import value
 
 FOLDER = b"40000"
 _MODES = frozenset((FOLDER, b"100644", b"100755", b"120000", b"160000"))
@@ -30,7 +30,7 @@ _NOT_WRITTEN = re.compile(f"[\0\ufdd0-\ufdef{_LAST}]")
 """No characters of Unicode: git complains of a text that holds one of them."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Commit:
     """A commit of the store."""
 

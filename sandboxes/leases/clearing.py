@@ -12,7 +12,6 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -23,6 +22,7 @@ from swarm.sandboxes.docker.leftovers import ENGINES, Engines, engines_of
 from swarm.sandboxes.leases.leftover import FAILURES, Leftover, reason
 from swarm.sandboxes.leases.mounts import mounts_below, unmount
 from swarm.sandboxes.limits import cgroups
+from swarm.values import value
 
 LOCK = "lock"
 KEPT = (ENGINES, cgroups.RECORD, LOCK)
@@ -34,7 +34,7 @@ _ENDS_S = 5.0
 _PAUSE_S = 0.01
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Found:
     """What a lease left, in the order of its removal. `unseen` says what could not be looked at, and why; `away`:
     those of these reasons that are engines which do not answer, as one does that was stopped. `engines`: all that it

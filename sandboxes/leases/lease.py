@@ -19,7 +19,6 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
@@ -31,12 +30,13 @@ from swarm.sandboxes.leases.clearing import KEPT, LOCK, clear, look
 from swarm.sandboxes.leases.leftover import FAILURES
 from swarm.sandboxes.leases.records import open_record
 from swarm.shortage import remedy_for
+from swarm.values import value
 
 FOLDER = "leases"
 _CLOSES_S = 30.0
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Lease:
     """A lease that is held by this process. `folder` is for whatever the run makes."""
 
@@ -44,7 +44,7 @@ class Lease:
     folder: Path
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Holder:
     """Who made a lease, as far as its lock tells."""
 

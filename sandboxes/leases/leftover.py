@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from swarm.errors import MachineError
+from swarm.values import value
 
 LABEL = "swarm.lease"
 """The label of containers and the like; its value is the path of a lease's folder."""
@@ -17,7 +17,7 @@ FAILURES = (OSError, MachineError, ValueError, RecursionError)
 """What may come of what lies on a disk and was written by anybody; `reason` puts it into words."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Leftover:
     """One thing. `kind` is a word for people: process, container, volume, network, image, cgroup, mount, folder.
 

@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from swarm.sandboxes.docker.leftovers import Engines
 from swarm.sandboxes.leases.clearing import clear, look
 from swarm.sandboxes.leases.lease import Holder, all_leases, forget, holder, leases_of, try_lock
 from swarm.sandboxes.leases.leftover import FAILURES, Leftover, reason
+from swarm.values import value
 
 _REAPS_S = 20.0
 """Seconds that a run gives to what others left."""
@@ -30,7 +30,7 @@ _ANSWERS_S = 2.0
 """Seconds in which an engine answers, or is left for later."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class DeadLease:
     """What one of them left. `unseen` says what could not be looked at; then the folder stays, for a later try.
 
@@ -47,7 +47,7 @@ class DeadLease:
     kept: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Dead:
     """All of a home. `unseen` says what could not be looked at beside what the leases tell."""
 

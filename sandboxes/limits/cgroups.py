@@ -19,7 +19,6 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
@@ -29,6 +28,7 @@ from swarm.errors import SandboxError
 from swarm.sandboxes.leases.records import read_record
 from swarm.sandboxes.limits.places import CPU, MEMORY, PIDS, Hierarchy, find, read
 from swarm.types import SandboxLimits
+from swarm.values import value
 
 RECORD = "cgroups"
 """The file of a lease's folder that names its cgroups, one path a line."""
@@ -47,7 +47,7 @@ _ONLY_WITH_SWAP = ("memory.swap.max", "memory.memsw.limit_in_bytes", "memory.swa
 """Settings whose files are missing where the machine has, or counts, no swap."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Cgroup:
     """One sandbox's cgroups, one folder in each hierarchy."""
 
@@ -214,9 +214,9 @@ def _make(cgroup: Cgroup, lease: Path, limits: SandboxLimits) -> None:
                 # The last sandbox of this lease took the folder away meanwhile.
                 if error.errno not in (errno.ENOENT, errno.ENODEV) or attempt == _ATTEMPTS - 1:
                     raise
-        for name, value in _settings(hierarchy, limits):
+        for name, setting in _settings(hierarchy, limits):
             if name not in _ONLY_WITH_SWAP or (folder / name).exists():
-                (folder / name).write_text(value)
+                (folder / name).write_text(setting)
 
 
 def _drop(cgroup: Cgroup) -> None:

@@ -20,7 +20,6 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +28,7 @@ import anyio.to_thread
 
 from swarm.errors import SandboxError
 from swarm.stopping import companions
+from swarm.values import value
 
 _SPEED = 4 << 30
 """Bytes a second that nobody is thought to write faster."""
@@ -60,7 +60,7 @@ _FLOOR_SHARE = 50
 """The file system is nearly full under 256 MiB of free space, or under 1/50 of a small one."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class _Look:
     """What was seen. `used` is by the last count, whose number is `count`."""
 

@@ -16,13 +16,13 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
 
 import anyio
 import anyio.to_thread
 
 from swarm.errors import SandboxError
 from swarm.stopping import companions
+from swarm.values import value
 
 _SPEED = 4 << 30
 """Bytes a second that nobody is thought to take faster."""
@@ -39,7 +39,7 @@ _OWN = ("RssAnon", "VmSwap")
 _EXACTLY_OWN = ("Pss_Anon", "SwapPss")
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class _Process:
     pid: str
     own: int

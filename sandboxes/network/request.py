@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from swarm.sandboxes.network.allowed import Host, joined, split
+from swarm.values import value
 
 LONGEST = 1 << 15
 """Bytes of a head."""
@@ -26,7 +26,7 @@ class BadRequest(Exception):
     """What cannot be read in one way only; the message says why."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ProxyRequest:
     """`length`: bytes of the body, None where it comes in chunks. `path` is empty for CONNECT."""
 

@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from swarm.agents.checkpoints import Keeper
@@ -32,6 +31,7 @@ from swarm.types import (
     ToolResult,
     ToolStatus,
 )
+from swarm.values import value
 
 _NOT_WHOLE = frozenset({"length", "content_filter", "error"})
 """Reasons to finish of a text that is no last word: it was cut off, taken back, or broke off."""
@@ -71,7 +71,7 @@ class Reviewer(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class LoopEnd:
     """Why the loop ended, and what the agent said last. `partial` is a change worth keeping of work not done."""
 

@@ -16,6 +16,7 @@ from swarm.events import AgentEnded, AgentStarted, BoardPosted, CallFinished, Ev
 from swarm.protocols import EventSink
 from swarm.scheduling.plan_graph import sorter
 from swarm.types import BoardAction, Outcome, Plan, Role
+from swarm.values import value
 
 KEY_LIMIT = 200
 """Characters of what a posting is about."""
@@ -35,7 +36,7 @@ SHOWN = 20
 """Findings, and claims, in one answer; the newest are shown."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Claim:
     """Something that a sub-task works on, since a step of its agent."""
 
@@ -44,7 +45,7 @@ class Claim:
     key: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Finding:
     """Something that is good to know, posted by the agent of a sub-task at one of its steps."""
 
@@ -69,7 +70,7 @@ class _Agent:
     seen: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Posted:
     """What became of the last posting. `claim` is the claim on its key, whoever's it is; `before` who had it earlier,
     and how that ended; `known` the finding that says the same already."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from swarm.protocols import Sandbox
 from swarm.types import AgentSpec, JsonObject, ToolErrorKind, ToolResult, ToolStatus
+from swarm.values import value
 
 if TYPE_CHECKING:
     from swarm.documents.audit import Auditor
@@ -20,7 +20,7 @@ class _Tools(Protocol):
     async def call(self, name: str, raw_arguments: str, sandbox: Sandbox) -> ToolResult: ...
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Citing:
     """The tools of one agent, whose submission is looked at first. Fulfils `swarm.agents.agent.ToolBox`, and
     `swarm.agents.agent.Reviewer`."""

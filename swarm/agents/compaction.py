@@ -8,12 +8,12 @@ it. What is shortened, tools' output and long reports, says how much is missing,
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from pydantic_core import to_json
 
 from swarm.journal.artifacts import Artifact, cut, opened_by, where_in
 from swarm.types import Message
+from swarm.values import value
 
 SUMMARY = "# Summary of your work so far"
 """How the message begins that stands for what was left out."""
@@ -40,7 +40,7 @@ Keep = Callable[[str], Artifact]
 """The artifact that a tool's output would be."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Edit:
     """Messages, and the artifacts that hold what was left out of them."""
 
@@ -73,7 +73,7 @@ def blocks(messages: Sequence[Message], start: int = 0) -> list[int]:
     return [at for at, each in enumerate(messages) if at >= start and (each["role"] != "tool" or at == start)]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Aim:
     """Bytes that messages are to come down to, so that edits are few; and those that they may have at most, which is
     enough where only the last turns are left to be cut."""

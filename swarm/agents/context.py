@@ -8,7 +8,6 @@ replayed comes to the same.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 from swarm.agents.compaction import Aim, Edit, account, head_of, size_of, with_summary, without_output
@@ -21,6 +20,7 @@ from swarm.models.fitting.windows import asked_said, limit_said
 from swarm.models.tokens import HIGHEST, LOWEST, SAFE_RATIO
 from swarm.retry import FATAL
 from swarm.types import JsonObject, Message
+from swarm.values import value
 
 ANSWER = 8192
 """Tokens that are left for the answer; in a small window a quarter of it."""
@@ -41,7 +41,7 @@ _SUMMARY_SHARE = 0.25
 """Of that, what a summary may take."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ContextPolicy:
     """What goes along with compaction: the prompt that asks for a summary (empty: none is asked for), and where tool
     output is kept that is left out (None: nowhere)."""
@@ -212,7 +212,7 @@ class Context:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class _Keeper:
     """Names the artifact that output becomes."""
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol, cast, runtime_checkable
 
 from swarm.types import ToolCall, ToolResult
+from swarm.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Gathered:
     """The answer to one call. `child` is the trajectory that it started, `artifact` what holds the whole result."""
 

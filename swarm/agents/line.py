@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from weakref import ref
 
 import anyio
@@ -22,12 +22,13 @@ from swarm.models.tokens import TokenRatio
 from swarm.protocols import EventSink, ModelService
 from swarm.retry import RetryPolicy
 from swarm.stopping import unless_stopped
+from swarm.values import value
 
 QUIET_S = 5.0
 """Seconds after which the first wait for an endpoint is told."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Line:
     """How a role reaches its model. `past` is what the journal held when this process took up the run."""
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 import anyio
@@ -18,6 +17,7 @@ from swarm.errors import BudgetExhausted, EndpointError
 from swarm.events import Notice
 from swarm.prompts.messages import judge_request, ranking_format
 from swarm.stopping import unless_stopped
+from swarm.values import value
 
 _CHARACTERS_PER_TOKEN = 3
 _LEAST_ROOM = 2_000
@@ -32,7 +32,7 @@ class _Ranking(BaseModel, defer_build=True):
     ranking: list[str]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Ruling:
     """Candidates by index, the best first; `decided` says that the first is better than the second in all rankings
     together. `reason` is the judge's; `calls` is how many rankings there were, at best 2."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from swarm.values import value
 
 _SOURCES = re.compile(r"^[\W_]*sources?[\W_]*:(.*)$", re.IGNORECASE)
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]*")
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Part:
     """A text and the sources that it stands for. A source is a sub-task, or a piece of a long result (`ID/NUMBER`)."""
 

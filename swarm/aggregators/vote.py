@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from swarm.agents.desk import Desk
 from swarm.aggregators.judge import Judge
@@ -12,12 +11,13 @@ from swarm.aggregators.table import all_useful
 from swarm.aggregators.text import NOTHING
 from swarm.stages import Harvest, Merged
 from swarm.types import AgentResult
+from swarm.values import value
 
 _MARKS = "*`\"'.,;:!?"
 _MOST_NAMED = 20
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Candidate:
     """One answer, as the first who gave it wrote it, and all who did."""
 
@@ -25,7 +25,7 @@ class Candidate:
     voters: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Choice:
     """The winner and, in words, why."""
 

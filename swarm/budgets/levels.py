@@ -8,11 +8,12 @@ from typing import Literal
 
 from swarm.errors import UsageError
 from swarm.events import LimitReached
+from swarm.values import value
 
 Quantity = Literal["tokens", "dollars", "steps", "seconds"]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Limits:
     """None means no limit of its own. Tokens are prompt and completion together, steps are answered model calls (for
     what works in parallel, those of the longest), seconds those of the budget's own clock.
@@ -55,7 +56,7 @@ def _kept(part: float, least: float, whole: float) -> float:
     return max(part, least) if 2 * least < whole else part
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Terms:
     """What holds between a budget and the one above. It leaves a `part` of its parent's tokens and dollars to others,
     so many `steps`, and a part of the `time`; where the part is small, at least so many `tokens` and `usd`, if they are
@@ -87,7 +88,7 @@ class Amount:
         self.usd += usd
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Gauge:
     """How far a limit of a budget is used up; `scope` is the budget's name."""
 
@@ -108,7 +109,7 @@ class Gauge:
         return self.used >= part * self.limit
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Room:
     """What may still be used: of it, what is not set aside for calls in flight is `free`. Infinite without a limit."""
 

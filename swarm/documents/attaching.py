@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
@@ -16,6 +15,7 @@ from swarm.documents.sources import LARGEST, LARGEST_IMAGE, Gathered, Source, ga
 from swarm.errors import UsageError
 from swarm.events import AttachedDocument, DocumentsAttached, Notice
 from swarm.protocols import EventSink
+from swarm.values import value
 
 AT_ONCE = 2
 """Conversions that run at the same time."""
@@ -57,7 +57,7 @@ async def attach(
     return library
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class _Read:
     """What is kept of a source in memory: of an image its bytes, of others their text."""
 

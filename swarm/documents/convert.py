@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import anyio.to_thread
 
 from swarm.documents.passages import Text, headings_of, plain_line, text_of
 from swarm.documents.sources import Kind
+from swarm.values import value
 
 SECONDS = 120.0
 """Wall time for one document."""
@@ -29,7 +29,7 @@ class Unreadable(Exception):
     """A document of which no text can be made; the message says why."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Converted:
     """The text of a document. `note` says what is not whole in it, "" where all is."""
 

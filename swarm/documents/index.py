@@ -6,11 +6,11 @@ import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from swarm.documents.passages import Passage
 from swarm.errors import MachineError
+from swarm.values import value
 
 _WORD = re.compile(r"\w+")
 _QUOTED = re.compile(r"\"([^\"]{2,200})\"")
@@ -26,7 +26,7 @@ CREATE VIRTUAL TABLE words USING fts5(
 """
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Found:
     """A passage of a document, by the document's id."""
 

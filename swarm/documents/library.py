@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from swarm.documents.index import Index, write_index
 from swarm.documents.passages import Text, passages_of
 from swarm.errors import MachineError
 from swarm.events import AttachedDocument, DocumentsAttached
+from swarm.values import value
 from swarm.whole_file import write_whole
 
 FOLDER = "documents"
@@ -29,7 +30,7 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Pictures:
     """The attached images: what messages call them, and the data URLs that stand for these on the wire."""
 

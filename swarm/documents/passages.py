@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+
+from swarm.values import value
 
 SIZE = 1_200
 """Characters of a passage, about."""
@@ -18,7 +19,7 @@ _HEADING = re.compile(r"#{1,6}\s+(\S.*)")
 _LONGEST_HEADING = 120
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Passage:
     """Lines `first` to `last` (from 1) of a document. `page` is 0 where it has none."""
 
@@ -29,7 +30,7 @@ class Passage:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Text:
     """The lines of a document, and on which of them its pages begin (none: it has no pages)."""
 

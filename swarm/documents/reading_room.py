@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from swarm.errors import MachineError
 from swarm.events import Notice
 from swarm.protocols import EventSink
 from swarm.result import CitedDocument, Sources, UnsupportedClaim
+from swarm.values import value
 
 if TYPE_CHECKING:
     from swarm.documents.audit import Auditor
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 _LONGEST_CLAIM = 500
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ReadingRoom:
     """`library` and `auditor` are None where nothing is attached: then nothing is told, and nothing looked at."""
 

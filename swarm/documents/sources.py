@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from swarm.errors import UsageError
+from swarm.values import value
 
 Kind = Literal["text", "markdown", "html", "pdf", "png", "jpeg"]
 
@@ -37,7 +38,7 @@ _NEEDS: dict[Kind, tuple[str, ...]] = {"pdf": ("pypdf",), "html": ("markdownify"
 _MOST_SAID = 8
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Source:
     """One file. `name` is what models and people are told of it."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from swarm.agents.agent import ToolBox
@@ -11,9 +10,10 @@ from swarm.agents.checkpoints import Keeper
 from swarm.agents.conversation import Conversation
 from swarm.protocols import Executor, Sandbox, WorkingCopy
 from swarm.types import AgentSpec, JsonObject
+from swarm.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Post:
     """Where an agent stands that leads others: who makes the attempts of its n-th group, its conversation, its working
     copy (None without files) with the sandbox over it, and what keeps its tree."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -26,6 +26,7 @@ from swarm.places.pool import Place, Pool
 from swarm.protocols import EventSink, Pausable, Sandbox, Seat, WorkingCopy
 from swarm.scheduling.stragglers import FINISH_WORK
 from swarm.types import AgentResult, AgentSpec, Message, Outcome, Role
+from swarm.values import value
 
 if TYPE_CHECKING:
     from swarm.documents.audit import Auditor
@@ -39,7 +40,7 @@ class Seats(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class LocalExecutor:
     """Makes attempts here. `parent` is the orchestrator's trajectory, empty where one agent is the policy itself.
     `board`: what siblings share, None where they share nothing. `context`: what agents do at the end of their window,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 from swarm.agents.agent import LoopEnd
@@ -10,9 +9,10 @@ from swarm.agents.conversation import Conversation
 from swarm.agents.trajectory import Trajectory
 from swarm.protocols import Sandbox
 from swarm.types import AgentSpec
+from swarm.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Errand:
     """One attempt, as it is handed to such an agent. Its model calls go through `conversation`, which holds the budget
     of the attempt and tells the journal."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
@@ -16,6 +15,7 @@ import anyio.to_thread
 
 from swarm.errors import JournalError
 from swarm.journal.redaction import Redactor
+from swarm.values import value
 from swarm.whole_file import write_whole
 
 TOOL = "open_artifact"
@@ -29,7 +29,7 @@ _NOT_ALLOWED = re.compile(r"[^A-Za-z0-9_.-]+")
 _WHERE = re.compile(rf"all is in ([^\n\]]{{1,300}}?): use (?:read or grep|{TOOL})")
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Artifact:
     """A text under its handle."""
 

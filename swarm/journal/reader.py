@@ -7,13 +7,13 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from swarm.errors import JournalError, RunAtWork, UsageError
 from swarm.events import Event
 from swarm.journal.past import Past
 from swarm.journal.records import Records, parse_line
+from swarm.values import value
 from swarm.whole_file import let_go, open_plain
 
 _LOOKS, _LOOK_S = 4, 0.01
@@ -63,7 +63,7 @@ class Recorded(Iterable[Event]):
         return read_events(self._path)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Held:
     """A journal that nobody else may go on with, its events, and what they come to. `fd` is open for appending."""
 

@@ -12,9 +12,11 @@ import base64
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from pydantic_core import SchemaValidator, core_schema
+
+from swarm.values import value
 
 VERSION = 1
 LATER = 64
@@ -64,7 +66,7 @@ _SHAPES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Finder:
     """Finds one kind of secret. A `wordlike` one is a known value that might as well be an identifier. What it finds in
     a text holds its `probe`, also where that text stands in JSON; that is an expression of Rust's kind."""

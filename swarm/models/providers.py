@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib.resources import files
@@ -19,6 +19,7 @@ from swarm.errors import UsageError
 from swarm.journal.redaction import Redactor, secrets_of
 from swarm.keys import key_in_file, key_in_keyring, named_key
 from swarm.types import JsonObject, Message
+from swarm.values import value
 
 EMBEDDED = "embedded"
 """The name of the embedded endpoint's model, alone or before a colon."""
@@ -45,7 +46,7 @@ REASONING_FIELDS = ("reasoning_content", "reasoning", "reasoning_details", "thin
 """The fields of an assistant's message that hold its reasoning, by the names that servers give them."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Endpoint:
     """Where one model of the configuration is served. `provider` is its short name, "" for a bare address."""
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from swarm.places.shown import Showing
 from swarm.protocols import Repository, Sandbox, SandboxBackend, WorkingCopies, WorkingCopy
 from swarm.types import SandboxRequest
+from swarm.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Workshop:
     """How sandboxes of a run are made. `copies` makes their files; `repository` is None for tasks without one; `shown`
     is what else is visible there;

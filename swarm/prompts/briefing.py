@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from swarm.events import Notice
 from swarm.prompts.guidance import Guidance
@@ -12,9 +12,10 @@ from swarm.prompts.texts import Prompts, own_prompts
 from swarm.protocols import EventSink, Repository
 from swarm.stages import Merged
 from swarm.types import AgentLimits, AgentResult, AgentSpec, Plan, SubTask
+from swarm.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Terms:
     """What all attempts of a run have in common. `single`: one agent does the whole task; `test` is the gate's
     command, `guidance` what the repository's owner asks of agents."""
@@ -28,7 +29,7 @@ class Terms:
     guidance: Guidance = field(default_factory=Guidance)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Occasion:
     """What all attempts of one stage have in common, or of one group that a sub-agent starts.
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import PurePosixPath
 
 from swarm.protocols import Repository
+from swarm.values import value
 
 NAME = "AGENTS.md"
 
@@ -28,7 +29,7 @@ _LONGEST_PATH = 4096
 _BACKTICKS = re.compile(r"`{3,}")
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Guidance:
     """The texts by folder ("" for the top), how many more such files there are that were not read, and which are links
     that lead to no file of the tree. `documents` is what all are told of those that are attached."""

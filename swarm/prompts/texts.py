@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from swarm.errors import UsageError
 from swarm.prompts.plan_form import plan_fields
+from swarm.values import value
 
 REQUIRED: Mapping[str, tuple[str, ...]] = {
     "planner": ("plan_fields",),
@@ -35,7 +35,7 @@ LONGEST = 64_000
 _PLACEHOLDER = re.compile(r"\{\{\s*+(\w*+)\s*+\}\}")
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Prompts:
     """The system prompts of a run, as models see them."""
 

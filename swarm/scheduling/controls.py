@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Literal
 
 import anyio
 
+from swarm.values import value
+
 Action = Literal["pause", "resume", "concurrency", "stop_agent", "budget"]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Command:
     """One use of the controls. `soft` asks an agent to finish with what it has; otherwise it is cancelled. `tokens` and
     `usd` are the whole budget from now on, None: as it was."""

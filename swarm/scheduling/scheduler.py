@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal, NamedTuple, Protocol
 
 import anyio
@@ -29,6 +29,7 @@ from swarm.scheduling.plan_graph import Progress
 from swarm.scheduling.stragglers import StragglerPolicy
 from swarm.scheduling.width import Loan, Width
 from swarm.types import AgentResult, AgentSpec, Outcome, Plan, SubTask
+from swarm.values import value
 
 SPARE = "spare"
 """The `stop` of a sub-task that others of its group made needless."""
@@ -51,7 +52,7 @@ class SchedulerStatistics(NamedTuple):
     waiting: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class StageOutcome:
     """What a stage gave, in the plan's order. `fault` is the machine's failure that ended it early, if one did."""
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from swarm.scheduling.ordering import Durations
+from swarm.values import value
 
 FINISH_WORK = (
     "Finish now with what you have: make no new starts, bring what is half done into a state that holds, and submit. "
@@ -15,7 +14,7 @@ FINISH = f"You have worked on this much longer than others on theirs. {FINISH_WO
 """What a straggler is told, and whoever is asked to end softly."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class StragglerPolicy:
     """The soft limit is `factor` times what the part `quantile` of the finished siblings took, `least_s` at least,
     once `enough` have completed; a factor of 0 is no limit. With `hedge` a second attempt is made beside a straggler

@@ -10,10 +10,10 @@ import ast
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from swarm.types import JsonObject
+from swarm.values import value
 
 Parameters = Mapping[str, JsonObject]
 """The tools of a request: the JSON schema of the arguments, by name."""
@@ -58,7 +58,7 @@ _LITERAL_LIMIT = 20_000
 _MENDING_LIMIT = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class TextCall:
     """A call as it was written; `arguments` is JSON, or the raw text where it cannot be read."""
 

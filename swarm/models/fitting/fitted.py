@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from swarm.calls import ModelReply, ModelRequest
 from swarm.config import Capabilities, Quirks
@@ -35,6 +35,7 @@ from swarm.models.fitting.text_tools import (
 from swarm.models.providers import without_reasoning
 from swarm.protocols import Model
 from swarm.types import JsonObject, Message, Usage
+from swarm.values import value
 
 _DOWNGRADES = 3
 """Requests that one call may change to what the endpoint takes."""
@@ -52,7 +53,7 @@ _ABOUT: tuple[tuple[str, re.Pattern[str]], ...] = (
 _NO_MESSAGES: tuple[Message, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class _Shape:
     """How a request is sent. `structured` is the `response_format` that is sent, `told` whether the schema stands in
     the prompt."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from swarm.models.fitting.call_forms import (
     MARKS,
@@ -23,6 +22,7 @@ from swarm.models.fitting.call_forms import (
     read_section,
     untagged,
 )
+from swarm.values import value
 
 MAX_CALLS = 128
 """Calls of one answer that are read; what follows them is a model that runs away."""
@@ -37,7 +37,7 @@ _THINK_END = "</think>"
 _DECODER = json.JSONDecoder(strict=False)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Found:
     """The calls of one answer, the name of their form, and what the answer says beside them. `end` is where the text
     ends that counts, None: all of it does."""
@@ -48,7 +48,7 @@ class Found:
     end: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class _Section:
     """A marked part of an answer. `closed` is whether its closing mark was there, where its form needs one."""
 
