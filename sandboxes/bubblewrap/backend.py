@@ -50,14 +50,8 @@ from swarm.types import SandboxLimits, SandboxRequest
 
 UID = 1000
 _SHM_BYTES = 64 << 20
-_SMALL = 1 << 17
+_SMALL = 1 << 14
 """Bytes of a file of this machine's /etc that each sandbox gets as a copy of its own, in memory."""
-
-_FEW = 4
-"""So many files are copied in place of the folder in which they lie alone."""
-
-_NO_FOLDERS = 2
-"""Links to a folder with none in it, on most file systems; on others all are mounted."""
 
 
 class BubblewrapSandbox(ChannelSandbox):
@@ -239,25 +233,14 @@ def _contents(host: HostRoot, uid: int) -> Contents:
     for path in host.binds:
         with suppress(OSError):
             about = path.stat()
-            if _is_small(about):
+            if stat.S_ISREG(about.st_mode) and about.st_mode & stat.S_IROTH and about.st_size <= _SMALL:
                 found[str(path)] = path.read_bytes()
-            elif about.st_nlink == _NO_FOLDERS and about.st_mode & stat.S_IXOTH:
-                inside = list(path.iterdir())
-                if 0 < len(inside) <= _FEW and all(_is_small(each.lstat()) for each in inside):
-                    found |= {str(each): each.read_bytes() for each in inside}
     return found
-
-
-def _is_small(about: os.stat_result) -> bool:
-    """Whether that is a small file for all to read, and no program."""
-    plain = stat.S_ISREG(about.st_mode) and about.st_mode & (stat.S_IROTH | 0o111) == stat.S_IROTH
-    return plain and about.st_size <= _SMALL
 
 
 def _base(host: HostRoot, contents: Contents, limits: SandboxLimits) -> list[str]:
     argv: list[str] = []
-    copied = {*contents, *(path.rpartition("/")[0] for path in contents)}
-    binds = [path for path in map(str, host.binds) if path not in copied]
+    binds = [path for path in map(str, host.binds) if path not in contents]
     above = dict.fromkeys(path.rpartition("/")[0] for path in (*binds, *contents))
     for folder in dict.fromkeys(folder for each in above for folder in _down_to(each)):
         argv += _folder(folder)

@@ -101,38 +101,6 @@ def test_what_not_all_may_read_is_mounted_and_not_copied(tmp_path: Path, monkeyp
     assert mounted == [str(path) for path in host.binds[1:]]
 
 
-def test_of_a_folder_with_a_few_small_files_those_are_copied(tmp_path: Path) -> None:
-    """Each mount takes bubblewrap longer than a copy of a file. What is more than that, or otherwise, is mounted."""
-    made = {
-        "few": ["one", "two"],
-        "none": [],
-        "many": [str(number) for number in range(5)],
-        "deep": ["one", "inner/two"],
-        "linked": ["one"],
-        "closed": ["one", "secret"],
-        "program": ["run"],
-        "large": ["one"],
-    }
-    for folder, names in made.items():
-        (tmp_path / folder).mkdir()
-        for name in names:
-            (tmp_path / folder / name).parent.mkdir(exist_ok=True)
-            (tmp_path / folder / name).write_text(name)
-    (tmp_path / "linked/link").symlink_to("/etc/passwd")
-    (tmp_path / "closed/secret").chmod(0o640)
-    (tmp_path / "program/run").chmod(0o755)
-    (tmp_path / "large/one").write_bytes(bytes((1 << 17) + 1))
-    host = HostRoot(tuple(tmp_path / folder for folder in made), {})
-    contents = bubblewrap._contents(host, 1000)
-    words = bubblewrap._base(host, contents, SandboxLimits())
-    mounted = [after for word, after in pairwise(words) if word == "--ro-bind" and after.startswith(str(tmp_path))]
-    assert mounted == [str(path) for path in host.binds[1:]]
-    assert {path: text for path, text in contents.items() if not path.startswith("/etc/")} == {
-        f"{tmp_path}/few/{name}": name.encode() for name in made["few"]
-    }
-    assert str(tmp_path / "few") in words  # the folder is made for all to pass
-
-
 async def test_the_first_shell_is_ordered_before_the_agent_is_there(tmp_path: Path) -> None:
     channel = Channel(tmp_path / "control", "box")
     try:
