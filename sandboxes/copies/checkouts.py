@@ -167,18 +167,22 @@ class Checkouts:
 
     def index_of(self, folder: Path) -> Path:
         """Where the index of a folder is kept."""
-        return self.store / "indexes" / hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:32]
+        return self._index_of(folder.resolve())
+
+    def _index_of(self, real: Path) -> Path:
+        return self.store / "indexes" / hashlib.sha256(os.fsencode(real)).hexdigest()[:32]
 
     def _past(self) -> int:
         return min(self.date, int(time.time()) - _AGE_S)
 
     def _on(self, folder: Path) -> tuple[Git, Path]:
         """git with `folder` as its tree and the index of this folder; and that index."""
-        index = self.index_of(folder)
+        real = folder.resolve()
+        index = self._index_of(real)
         index.parent.mkdir(exist_ok=True)
         own = own_git(self.store)
-        env = {**own.env, "GIT_WORK_TREE": str(folder.resolve()), "GIT_INDEX_FILE": str(index)}
-        return Git(env, folder.resolve()), index
+        env = {**own.env, "GIT_WORK_TREE": str(real), "GIT_INDEX_FILE": str(index)}
+        return Git(env, real), index
 
 
 def _filled_from(index: Path) -> Path:
