@@ -69,7 +69,7 @@ def path_without(repo: Path, path: str) -> str:
     for folder in path.split(os.pathsep):
         # Where a program is no link, it lies where its folder does.
         programs = [Path(folder, name) for name in _NAMES]
-        links = (_real(program) for program in programs if program.is_symlink())
+        links = (_real(program) for program in programs if _is_link(program))
         if not _is_in(top, Path(folder)) and not any(program.is_relative_to(top) for program in links):
             kept.append(folder)
     return os.pathsep.join(kept)
@@ -82,7 +82,7 @@ def lies_in(repo: Path, file: Path) -> bool:
 
 def _is_in(top: Path, file: Path) -> bool:
     real = _real(file)
-    return real.is_relative_to(top) or (file.is_symlink() and (_real(file.parent) / file.name).is_relative_to(top))
+    return real.is_relative_to(top) or (_is_link(file) and (_real(file.parent) / file.name).is_relative_to(top))
 
 
 def holds_module(environment: Environment, module: str) -> bool:
@@ -186,6 +186,13 @@ def _kind(path: Path) -> int:
         return stat.S_IFMT(path.stat().st_mode)
     except OSError:  # `is_file` raises where a folder above is closed
         return 0
+
+
+def _is_link(path: Path) -> bool:
+    try:
+        return path.is_symlink()
+    except OSError:  # a folder above is closed
+        return False
 
 
 def _is_file(path: Path) -> bool:

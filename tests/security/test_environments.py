@@ -166,3 +166,17 @@ def test_a_version_is_pinned_as_people_write_it(tmp_path: Path) -> None:
     assert pinned(repo)["ASDF_PYTHON_VERSION"] == "3.9.1", "the nearest goes first"
     (repo / ".python-version").write_text("3.12\n")
     assert set(pinned(repo).values()) == {"3.12"}
+
+
+@pytest.mark.parametrize("how", ["closed", "too long a name"])
+def test_a_folder_of_the_path_that_cannot_be_looked_at_is_no_hindrance(
+    how: str, make_repo: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as one in another user's home, which `su` and images hand on. Root may look into it all the same."""
+    (tmp_path / "home/bin").mkdir(parents=True)
+    monkeypatch.setenv("PATH", f"{tmp_path / ('home/bin' if how == 'closed' else 'x' * 300)}:{os.environ['PATH']}")
+    (tmp_path / "home").chmod(0)
+    try:
+        assert "/usr/bin" in anyio.run(of_repository, make_repo({"a.py": ""}))[1]
+    finally:
+        (tmp_path / "home").chmod(0o700)
