@@ -15,12 +15,17 @@ from swarm.protocols import SandboxBackend
 from swarm.sandboxes.docker.engine import connect
 from swarm.sandboxes.network.allowed import AllowList
 from swarm.sandboxes.opening import prove_opening
+from swarm.shortage import remedy_told
 from swarm.stopping import Companion, companions
 
 NAMES = ("docker", "bubblewrap", "process")
 
 _ENGINE_ANSWERS_S = 2.0
 _CHECK_S = 120.0
+_INSTALL = (
+    "run `sudo apt-get install bubblewrap`, start Docker with `sudo systemctl start docker`, "
+    "or choose --sandbox process, which isolates nothing"
+)
 
 
 @asynccontextmanager
@@ -86,19 +91,16 @@ async def _make(stack: AsyncExitStack, name: str, image: str) -> SandboxBackend:
 async def _first_that_works(
     stack: AsyncExitStack, lease: Path, image: str, network: Sequence[str], beside: Companion
 ) -> SandboxBackend:
-    reasons: list[str] = []
+    found: list[str] = []
     for name in ("docker", "bubblewrap") if image == HOST_IMAGE else ("docker",):
         try:
             if name == "docker":
                 await _knock()
             return await _open(stack, name, lease, image, network, beside)
         except SandboxError as error:
-            reasons.append(f"{name}: {error.message}")
-    raise SandboxError(
-        f"no sandbox works here ({'; '.join(reasons)})",
-        remedy="run `sudo apt-get install bubblewrap`, start Docker with `sudo systemctl start docker`, "
-        "or choose --sandbox process, which isolates nothing",
-    )
+            found.append(f"{name}: {error.message}")
+    reasons = "; ".join(found)
+    raise SandboxError(f"no sandbox works here ({reasons})", remedy=remedy_told(reasons) or _INSTALL)
 
 
 async def _knock() -> None:

@@ -307,6 +307,20 @@ async def test_auto_never_means_no_isolation(monkeypatch: pytest.MonkeyPatch, tm
     assert "apt-get install bubblewrap" in remedies["bubblewrap"]
 
 
+async def test_auto_tells_a_shortage_and_not_to_install_what_is_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "bwrap").write_text('#!/bin/sh\necho "bwrap: Can\'t write: No space left on device" >&2\nexit 1\n')
+    (tmp_path / "bwrap").chmod(0o755)
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nothing")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(SandboxError, match=r"no sandbox works here .*No space left on device") as raised:
+        async with open_backend("auto", here()):
+            pass
+    assert "`df -h`" in raised.value.remedy
+    assert "install" not in raised.value.remedy
+
+
 async def test_names_that_make_no_sense() -> None:
     for name, image in (("podman", "host"), ("bubblewrap", "python:3.12"), ("process", "python:3.12")):
         with pytest.raises(UsageError):
