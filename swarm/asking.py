@@ -6,6 +6,7 @@ A station that asks is done again from its start after each answer: until the la
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Collection
 from dataclasses import field
 from typing import Any
@@ -149,7 +150,10 @@ async def _asked(approve: Approve, question: Question) -> bool | Plan:
     from langgraph.errors import GraphBubbleUp
 
     try:
-        return await approve(question)
+        answer = approve(question)
+        if not inspect.isawaitable(answer):
+            raise UsageError(f"`approve` gave {answer!r} at once, and is awaited", remedy="make it an `async def`")
+        return await answer
     except GraphBubbleUp:  # of a graph around the run, which would begin the run anew
         raise UsageError("`approve` interrupts a graph, which a run cannot wait for", remedy="wait in it") from None
     except asyncio.CancelledError as error:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import math
 import os
 import secrets
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -35,12 +37,13 @@ if TYPE_CHECKING:
 class Swarm:
     """Runs tasks. One instance serves many runs, also at once; they share the admission to the endpoint.
 
-    Use it as an async context manager. `model`, `base_url` and `sandbox` stand for the keys of the same name in
+    Use it as an async context manager: runs that are still at work when the block is left are ended in order, as
+    cancelled ones are, before it ends. `model`, `base_url` and `sandbox` stand for the keys of the same name in
     `RunConfig`; with a `config` given, nothing is read from the environment or from files. `parts` are models,
     orchestrators, aggregators, tools and sandboxes of your own.
 
     Raises on entering:
-        UsageError: no model or no endpoint is named.
+        UsageError: no model or no endpoint is named, or it is open already.
         SandboxError: the sandbox cannot be used on this machine.
     """
 
@@ -65,8 +68,16 @@ class Swarm:
         self._models: Models | None = None
         self._grounds: Grounds | None = None
         self._streams: TaskGroup | None = None  # runs whose events are being streamed
+        self._entered = False
+        self._at_work: set[anyio.CancelScope] = set()
+        self._idle = anyio.Event()
 
     async def __aenter__(self) -> Self:
+        if self._entered:
+            raise UsageError(
+                "this Swarm is open already", remedy="open it once, for all runs at once, or make one for each block"
+            )
+        self._entered = True
         with lightly():
             from swarm.ground import open_grounds
             from swarm.wiring import open_models
@@ -77,6 +88,7 @@ class Swarm:
             self._grounds = await self._stack.enter_async_context(open_grounds(self._parts.backend))
             self._streams = await self._stack.enter_async_context(anyio.create_task_group())
         except BaseException:
+            self._entered = False
             await self._stack.aclose()
             raise
         return self
@@ -87,7 +99,37 @@ class Swarm:
         if self._streams is not None:
             self._streams.cancel_scope.cancel()
         self._models, self._grounds, self._streams = None, None, None
-        await self._stack.aclose()  # without the error: the task groups in there would wrap it in a group
+        try:
+            with anyio.CancelScope(shield=True):  # bounded: a cancelled run ends in order
+                await self._end_runs()
+            await self._stack.aclose()  # without the error: the task groups in there would wrap it in a group
+        finally:
+            self._entered = False
+
+    async def _end_runs(self) -> None:
+        """End the runs that tasks of the caller's are still waiting for."""
+        while self._at_work:
+            for scope in self._at_work:
+                scope.cancel()
+            await self._idle.wait()
+
+    @asynccontextmanager
+    async def _working(self) -> AsyncIterator[tuple[Models, Grounds]]:
+        """For the length of a run. Raises UsageError where this Swarm is not open, or is closed meanwhile."""
+        opened = self._opened()
+        with anyio.CancelScope() as scope:
+            self._at_work.add(scope)
+            try:
+                yield opened
+            finally:
+                self._at_work.discard(scope)
+                if not self._at_work:
+                    self._idle.set()
+                    self._idle = anyio.Event()
+        if scope.cancelled_caught:
+            raise UsageError(
+                "this Swarm was closed while the run was at work", remedy="wait for its runs before the block is left"
+            )
 
     async def run(
         self,
@@ -123,13 +165,14 @@ class Swarm:
             SandboxError: the sandbox cannot be used on this machine; no run was begun.
             JournalError: the run's record can no longer be written.
         """
-        models, grounds = self._opened()
+        _refuse_async(on_event)
         own = own or Own()
         given = {"test": test, "rollout": rollout, "seed": seed}
         given = {key: value for key, value in given.items() if value is not None}
         config = (own.config or self.config).model_copy(update=given)
         folder = own.folder or run_folder(new_run_id())
-        async with grounds.ground(_lease_of(folder), config, partial(load, *THE_RUN)) as ground:
+        beside = partial(load, *THE_RUN)
+        async with self._working() as (models, grounds), grounds.ground(_lease_of(folder), config, beside) as ground:
             with lightly():  # much, which is wanted only when a run starts
                 from swarm.run import Order, begin, execute
 
@@ -171,28 +214,31 @@ class Swarm:
             from swarm.run import Order, begin, execute
             from swarm.whole_file import drop_partial
 
-        models, grounds = self._opened()
+        _refuse_async(on_event)
         folder = run_folder(run)
-        with hold_journal(folder / "events.jsonl") as held:
-            past = held.past
-            started = resumable(past, folder)
-            for place in (folder, folder / "artifacts"):
-                await anyio.to_thread.run_sync(drop_partial, place)
-            if not trust and not past.course.over:
-                await anyio.to_thread.run_sync(require_own, held, folder, os.environ)
-            config = config or config_of(past, {}, os.environ)
-            past.course.widen(config.model_dump())
-            if past.course.over:
-                await grounds.reap()  # it may have been killed after its last word
-                return await anyio.to_thread.run_sync(finished, past, folder)
-            repo, controls = started.repo or None, controls or Controls()
-            async with grounds.ground(_lease_of(folder), config, partial(load, *THE_RUN)) as ground:
-                own = own or Own()
-                parts = self._parts.with_tools(own.tools)
-                attach = tuple(started.attached)
-                order = Order(started.task, repo, config, started.dry_run, parts, approve, controls, own.purse, attach)
-                mission = await begin(order, folder, models, ground, held)
-                return await execute(mission, on_event, stop)
+        async with self._working() as (models, grounds):
+            with hold_journal(folder / "events.jsonl") as held:
+                past = held.past
+                started = resumable(past, folder)
+                for place in (folder, folder / "artifacts"):
+                    await anyio.to_thread.run_sync(drop_partial, place)
+                if not trust and not past.course.over:
+                    await anyio.to_thread.run_sync(require_own, held, folder, os.environ)
+                config = config or config_of(past, {}, os.environ)
+                past.course.widen(config.model_dump())
+                if past.course.over:
+                    await grounds.reap()  # it may have been killed after its last word
+                    return await anyio.to_thread.run_sync(finished, past, folder)
+                repo, controls = started.repo or None, controls or Controls()
+                async with grounds.ground(_lease_of(folder), config, partial(load, *THE_RUN)) as ground:
+                    own = own or Own()
+                    parts = self._parts.with_tools(own.tools)
+                    attach = tuple(started.attached)
+                    order = Order(
+                        started.task, repo, config, started.dry_run, parts, approve, controls, own.purse, attach
+                    )
+                    mission = await begin(order, folder, models, ground, held)
+                    return await execute(mission, on_event, stop)
 
     async def stream(
         self,
@@ -257,13 +303,27 @@ class Swarm:
         test: str | None = None,
         attach: Sequence[str | Path] = (),
     ) -> RunResult:
-        """`run` for programs without an event loop: opens this Swarm, runs one task, closes it again."""
+        """`run` for programs without an event loop: opens this Swarm, runs one task, closes it again.
+
+        Raises as `run`, and UsageError where an event loop is running in this thread.
+        """
+        with suppress(RuntimeError):
+            asyncio.get_running_loop()
+            raise UsageError("run_sync was called where an event loop runs", remedy="`await swarm.run(...)` there")
 
         async def whole() -> RunResult:
             async with self:
                 return await self.run(task, repo=repo, test=test, attach=attach)
 
         return anyio.run(whole)
+
+
+def _refuse_async(on_event: Callable[[Event], None] | None) -> None:
+    if inspect.iscoroutinefunction(on_event) or inspect.iscoroutinefunction(getattr(on_event, "__call__", None)):  # noqa: B004
+        raise UsageError(
+            "on_event is a coroutine function, which nobody would await",
+            remedy="give a plain function, or take the events from `swarm.stream(...)`",
+        )
 
 
 def _lease_of(folder: Path) -> str:

@@ -287,6 +287,12 @@ async def test_an_answer_that_is_none_is_never_a_yes(approve: Callable[[Question
     assert "`approve` answered the question about the plan with" in last.error
 
 
+async def test_an_approve_that_is_no_coroutine_function_is_told() -> None:
+    last = await ended("x", parts(), approve=lambda question: True)
+    assert (last.status, last.exit_code, last.spawned) == (RunStatus.ERRORED, 2, 0)
+    assert "`approve` gave True at once" in last.error
+
+
 def named(name: str) -> FunctionTool[[], str]:
     @tool(name=name)
     def own() -> str:

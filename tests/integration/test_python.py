@@ -10,6 +10,7 @@ import pytest
 
 from swarm import RunConfig, RunResult, RunStatus, Swarm, SwarmError
 from swarm.config import SandboxName
+from swarm.errors import UsageError
 from swarm.events import AgentEnded, Event, RunEnded, ToolStarted
 from swarm.journal.reader import read_events
 from tests.integration.conftest import Files, Script, plan, submit, subtask, use
@@ -99,6 +100,50 @@ async def test_cancelling_the_callers_scope_ends_the_run_in_order(
     (folder,) = (tmp_path / "home/runs").iterdir()
     assert (folder / "result.json").exists()
     assert not list((folder.parents[1] / "leases").glob("[!.]*"))
+
+
+async def test_leaving_the_block_ends_the_runs_of_other_tasks_in_order(sleeper: RunConfig, repo: Path) -> None:
+    seen: list[Event] = []
+    begun = anyio.Event()
+
+    def watch(event: Event) -> None:
+        seen.append(event)
+        if isinstance(event, ToolStarted):
+            begun.set()
+
+    async def one(swarm: Swarm) -> None:
+        with pytest.raises(UsageError, match="closed while the run was at work"):
+            await swarm.run("x", repo=repo, on_event=watch)
+
+    with anyio.fail_after(300):
+        async with anyio.create_task_group() as group:
+            async with Swarm(config=sleeper) as swarm:
+                group.start_soon(one, swarm)
+                await begun.wait()
+            ended = seen[-1]  # by then, and not later
+            assert isinstance(ended, RunEnded)
+            assert ended.status is RunStatus.CANCELLED
+
+
+async def test_a_swarm_is_open_once_at_a_time(writer: RunConfig, repo: Path) -> None:
+    swarm = Swarm(config=writer)
+    for _ in range(2):
+        async with swarm:
+            with pytest.raises(UsageError, match="open already"):
+                async with swarm:
+                    pass
+            assert (await swarm.run("x", repo=repo)).exit_code == 0
+
+
+async def test_what_nobody_would_await_is_refused(writer: RunConfig, tmp_path: Path) -> None:
+    async def on_event(event: Event) -> None: ...
+
+    async with Swarm(config=writer) as swarm:
+        with pytest.raises(UsageError, match="on_event is a coroutine function"):
+            await swarm.run("x", on_event=on_event)  # type: ignore[arg-type]
+        with pytest.raises(UsageError, match="where an event loop runs"):
+            Swarm(config=writer).run_sync("x")
+    assert not (tmp_path / "home/runs").exists()
 
 
 async def test_a_time_limit_keeps_what_is_done(
