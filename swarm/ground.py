@@ -25,6 +25,11 @@ REAPS_EVERY_S = 60.0
 """Seconds after which a Swarm looks again for what killed runs left behind."""
 
 
+_APART = frozenset({"bubblewrap", "docker"})
+"""Where sandboxes reach no folder of this machine but their own: elsewhere one run could change what others of its
+group begin with, and nobody would see it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ground:
     """What a run stands on. `lease` is the folder for whatever it makes on this machine beside its record; `hold` makes
@@ -72,12 +77,9 @@ class Grounds:
         notice = await self.reap()
         backend = await self._backend(config, beside)
         async with AsyncExitStack() as stack:
-            # Runs of a group begin with the same files. What others leave behind is gone when they end.
-            shelf = (
-                await stack.enter_async_context((await self._opened_shelf()).lent())
-                if config.rollout.group_id
-                else None
-            )
+            shelf = None  # what a run leaves behind is gone when it ends, but for what a group of them begins with
+            if config.rollout.group_id and backend.name in _APART:
+                shelf = await stack.enter_async_context((await self._opened_shelf()).lent())
             lease = await stack.enter_async_context(late_lease(home(os.environ), run_id))
             yield Ground(backend, lease.folder, lease.take, notice, shelf)
 

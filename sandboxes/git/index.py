@@ -67,7 +67,10 @@ def whole_tree(index: Path) -> str | None:
 
     With the note nothing in it is in conflict: git makes none then, and takes it away with whatever it changes.
     """
-    data = index.read_bytes() if index.is_file() else b""
+    try:
+        data = index.read_bytes()
+    except OSError:  # git, who is asked then, tells what is wrong with it
+        return None
     at = data.rfind(_TREE)
     for size in (20, 32):
         if at > 0 and len(data) - size in _ends(data, at):

@@ -33,7 +33,7 @@ class Use(NamedTuple):
         )
 
     def scaled(self, factor: float) -> Use:
-        return self if factor == 1.0 or not self.calls else Use(*[round(number * factor) for number in self])
+        return self if factor == 1.0 else Use(*[round(number * factor) for number in self])
 
     @property
     def tokens(self) -> int:

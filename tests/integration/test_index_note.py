@@ -79,6 +79,8 @@ def test_what_is_no_whole_index_tells_none(repo: Path) -> None:
         assert noted(repo) is None
     index.unlink()
     assert noted(repo) is None
+    index.mkdir()  # or whatever else cannot be read
+    assert noted(repo) is None
 
 
 async def test_of_a_clean_checkout_git_is_not_asked_what_its_index_tells(

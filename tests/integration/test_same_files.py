@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -144,17 +145,20 @@ async def test_runs_of_a_group_share_and_others_do_not(tmp_path: Path, monkeypat
     monkeypatch.setenv("SWARM_HOME", str(tmp_path))
 
     @asynccontextmanager
-    async def opened(*_: object, **__: object) -> AsyncIterator[object]:
-        yield object()
+    async def opened(name: str, *_: object, **__: object) -> AsyncIterator[SimpleNamespace]:
+        yield SimpleNamespace(name=name)
 
     monkeypatch.setattr("swarm.sandboxes.catalog.open_backend", opened)
-    alone = RunConfig(sandbox="process")
+    alone = RunConfig(sandbox="docker")
     grouped = alone.model_copy(update={"rollout": Rollout(group_id="suite/one")})
+    open_to_all = grouped.model_copy(update={"sandbox": "process"})
     async with (
         open_grounds(None) as grounds,
         grounds.ground("a", grouped) as a,
         grounds.ground("b", grouped) as b,
         grounds.ground("c", alone) as c,
+        grounds.ground("d", open_to_all) as d,
     ):
         assert a.shelf is not None and b.shelf is not None and a.shelf.shelf is b.shelf.shelf
         assert c.shelf is None
+        assert d.shelf is None  # one run could change there what the next one begins with
