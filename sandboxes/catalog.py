@@ -12,7 +12,7 @@ import anyio.lowlevel
 from swarm.config import HOST_IMAGE
 from swarm.errors import SandboxError, UsageError
 from swarm.protocols import SandboxBackend
-from swarm.sandboxes.docker.engine import connect
+from swarm.sandboxes.docker.engine import BUBBLEWRAP, connect
 from swarm.sandboxes.network.allowed import AllowList
 from swarm.sandboxes.opening import prove_opening
 from swarm.shortage import remedy_told
@@ -78,7 +78,8 @@ async def _make(stack: AsyncExitStack, name: str, image: str) -> SandboxBackend:
     if name == "docker":
         from swarm.sandboxes.docker.backend import DockerBackend
 
-        return DockerBackend(await stack.enter_async_context(connect()), image)
+        other = BUBBLEWRAP if image == HOST_IMAGE else ""
+        return DockerBackend(await stack.enter_async_context(connect(other=other)), image)
     if name == "bubblewrap":
         from swarm.sandboxes.bubblewrap.backend import BubblewrapBackend
 
@@ -92,12 +93,14 @@ async def _first_that_works(
     stack: AsyncExitStack, lease: Path, image: str, network: Sequence[str], beside: Companion
 ) -> SandboxBackend:
     found: list[str] = []
-    for name in ("docker", "bubblewrap") if image == HOST_IMAGE else ("docker",):
+    for name in ("docker", "bubblewrap"):
         try:
             if name == "docker":
                 await _knock()
             return await _open(stack, name, lease, image, network, beside)
         except SandboxError as error:
+            if image != HOST_IMAGE:
+                raise  # no other has images
             found.append(f"{name}: {error.message}")
     reasons = "; ".join(found)
     raise SandboxError(f"no sandbox works here ({reasons})", remedy=remedy_told(reasons) or _INSTALL)
@@ -109,4 +112,4 @@ async def _knock() -> None:
         async with connect():
             return
     if limit.cancelled_caught:
-        raise SandboxError("the Docker Engine does not answer within 2 s")
+        raise SandboxError("the Docker Engine does not answer within 2 s", remedy="look at its log")

@@ -139,9 +139,9 @@ async def _open(
     suite: Suite, ways: Sequence[Way], folder: Path, asked: Asked, given: str = ""
 ) -> AsyncIterator[tuple[_Here, set[tuple[str, str, int]]]]:
     folder = folder.absolute()
+    instances = await anyio.to_thread.run_sync(suite.instances)
+    selected = select(instances, asked.selection)  # what is wrong with it is told before anything is opened
     async with suite.open():
-        instances = await anyio.to_thread.run_sync(suite.instances)
-        selected = select(instances, asked.selection)
         with hold_folder(folder, LOCK_FILE, busy="is at work in another process", remedy="wait for it, or end it"):
             manifest = await manifest_of(
                 Doing(suite, ways, selected, asked.epochs, asked.seed, asked.command, given), folder

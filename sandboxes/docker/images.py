@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from swarm.errors import SandboxError, UsageError
-from swarm.sandboxes.docker.engine import engine_error
+from swarm.sandboxes.docker.engine import BUBBLEWRAP, engine_error
 from swarm.sandboxes.host_root import HostRoot, made_files
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def ensure_host(client: DockerClient, host: HostRoot, uid: int, gid: int) -> str
             )
             client.images.get(name)
     except docker.errors.DockerException as error:
-        raise engine_error(error) from error
+        raise engine_error(error, BUBBLEWRAP) from error
     return name
 
 

@@ -307,6 +307,19 @@ async def test_auto_never_means_no_isolation(monkeypatch: pytest.MonkeyPatch, tm
     assert "apt-get install bubblewrap" in remedies["bubblewrap"]
 
 
+async def test_bubblewrap_is_an_answer_to_a_missing_engine_only_where_no_image_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nothing")
+    for name, image, other in (("docker", "host", True), ("docker", "a:1", False), ("auto", "a:1", False)):
+        with pytest.raises(SandboxError, match="Docker Engine is not running") as raised:
+            async with open_backend(name, here(), image=image):
+                pass
+        assert "systemctl start docker" in raised.value.remedy
+        assert ("--sandbox bubblewrap" in raised.value.remedy) is other
+        assert "apt-get" not in raised.value.remedy
+
+
 async def test_auto_tells_a_shortage_and_not_to_install_what_is_there(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

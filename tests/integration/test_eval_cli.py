@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.integration.conftest import Cli
 from tests.warm import Process, Warm
 
 ROOT = Path(__file__).parents[2]
@@ -116,3 +117,24 @@ def test_plain_lines_and_what_is_refused(start: Run, tmp_path: Path) -> None:
         _, stderr = process.communicate(timeout=300)
         assert (process.wait(), stderr.count("\n")) == (2, 1), stderr
         assert told in stderr
+
+
+def test_swebench_without_an_engine(cli: Cli, tmp_path: Path) -> None:
+    """Its instances come in images, which no other sandbox has. What is asked for wrongly is told before."""
+    cli.env["DOCKER_HOST"] = f"unix://{tmp_path}/none.sock"
+    row = {"instance_id": "a__b-1", "repo": "a/b", "base_commit": "0" * 40, "problem_statement": "x"}
+    (tmp_path / "rows.json").write_text(json.dumps([{**row, "FAIL_TO_PASS": ["t"], "PASS_TO_PASS": []}]))
+    given = {"instance_id": "a__b-1", "model_name_or_path": "m", "model_patch": ""}
+    (tmp_path / "preds.json").write_text(json.dumps([given]))
+    runs = ("--model", "embedded")
+    for action, made in (((), runs), (("grade", str(tmp_path / "preds.json")), ())):
+        command = ("eval", "swebench", *action, "--dataset", str(tmp_path / "rows.json"), "--out", "out", *made)
+        for wrong in (("--ids", "nobody"), ("--slice", "x"), ("--filter", "("), ("--filter", "nobody")):
+            done = cli(*command, *wrong)
+            assert (done.code, done.err.count("\n")) == (2, 1), done.err
+            assert wrong[0] in done.err
+        done = cli(*command)
+        assert done.code == 3, done.err
+        assert "systemctl start docker" in done.err
+        assert "bubblewrap" not in done.err
+    assert not (cli.cwd / "out").exists()
