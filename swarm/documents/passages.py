@@ -106,9 +106,10 @@ def _unfenced(lines: Sequence[str]) -> Iterator[str]:
 
 
 def _broken(line: str) -> Iterator[str]:
-    while len(line) > LONGEST_LINE:
-        at = line.rfind(" ", LONGEST_LINE // 2, LONGEST_LINE)
-        at = LONGEST_LINE if at < 0 else at + 1
-        yield line[:at].rstrip()
-        line = line[at:]
-    yield line
+    begin = 0
+    while len(line) - begin > LONGEST_LINE:
+        blank = line.rfind(" ", begin + LONGEST_LINE // 2, begin + LONGEST_LINE)
+        end = begin + LONGEST_LINE if blank < 0 else blank + 1
+        yield line[begin:end].rstrip()
+        begin = end
+    yield line[begin:]

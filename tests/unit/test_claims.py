@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from swarm.documents.claims import claims_of, sources_in
-from swarm.documents.passages import passages_of, text_of
+from swarm.documents.passages import LONGEST_LINE, passages_of, text_of
 from swarm.embedded.documents.shown import Ranking, sentences
 
 MARKS = st.sampled_from(
@@ -85,3 +85,12 @@ def test_passages_hold_each_line_that_says_something_once(pages: list[str], page
     for each in passages_of(text):
         assert each.text.split("\n") == list(text.lines[each.first - 1 : each.last])
         assert not paged or each.page == sum(start <= each.first for start in text.pages)
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 1500)), max_size=12))
+def test_a_long_line_is_broken_and_loses_nothing(words: list[tuple[str, int]]) -> None:
+    line = " ".join(letter * length for letter, length in words)
+    lines = text_of([line], paged=False).lines
+    assert "".join(lines).replace(" ", "") == line.replace(" ", "")
+    assert all(len(each) <= LONGEST_LINE for each in lines)
+    assert len(lines) <= 1 + len(line) // (LONGEST_LINE // 2)
