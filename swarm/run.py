@@ -18,7 +18,7 @@ from swarm.budgets.budget import Budget
 from swarm.config import RunConfig, home
 from swarm.documents.sources import gather
 from swarm.elsewhere import refuse_elsewhere
-from swarm.errors import JournalError, MachineError, SwarmError, UsageError
+from swarm.errors import EndpointError, JournalError, MachineError, SwarmError, UsageError
 from swarm.events import Event, Notice, RunEnded
 from swarm.executors.substance import says
 from swarm.forecast.measured import Measured
@@ -230,6 +230,7 @@ async def _to_the_envelope(
     why = "\n".join(filter(None, (verdict.reason, details)))
     ended = _run_ended(result, why, totals.attempts)
     ended.fault = type(session.fault).__name__ if session.fault else ""
+    ended.fault_kind = session.fault.kind.value if isinstance(session.fault, EndpointError) else ""
     for record in about_learning(ended, clock, totals, mission.config.rollout):
         journal.emit(record)
     await journal.flush()

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING
 
-from swarm.errors import SwarmError
+from swarm.errors import EndpointFault, SwarmError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,8 +98,12 @@ def _way_on(args: argparse.Namespace, result: RunResult, config: RunConfig) -> s
         resumable(past, folder)
     except SwarmError:
         return ""
+    again = f"swarm resume {result.run_id}"
+    if past.course.ended is not None and past.course.ended.fault_kind == EndpointFault.UNKNOWN_MODEL:
+        return f"go on: with another model in a new run; with this one, when the endpoint has it: {again}"
     if past.course.over:
-        return ""
+        past.course.widen(past.config | {"max_steps": config.max_steps + 1})
+        return f"go on: {again} --max-steps N" if past.course.reopens_agents else ""
     more = [what for what in past.course.met if (what == "seconds") == (result.exit_code == 1)]
     if result.exit_code == 4:
         limits = {"tokens": config.budget_tokens, "dollars": config.budget_usd, "steps": config.max_critical_steps}
@@ -108,7 +112,7 @@ def _way_on(args: argparse.Namespace, result: RunResult, config: RunConfig) -> s
             return ""  # at a limit that is none of the run
     elif result.exit_code != 1:
         more = []
-    return " ".join([f"go on: swarm resume {result.run_id}", *(_RAISED_BY[what] for what in more)])
+    return " ".join([f"go on: {again}", *(_RAISED_BY[what] for what in more)])
 
 
 async def _run(

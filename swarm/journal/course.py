@@ -129,6 +129,11 @@ class Course:
         return next(void, None) is None and not self._void_skips()
 
     @property
+    def reopens_agents(self) -> bool:
+        """Whether sub-agents whose end stands would work again, were the run gone on with as it was widened."""
+        return any(self.starts[each].role == Role.SUBAGENT for each in self._void())
+
+    @property
     def _made_do(self) -> bool:
         """Whether the machine failed all sub-tasks and nothing else, and the orchestrator was told of it and finished:
         gone on with, the run would come to the same."""

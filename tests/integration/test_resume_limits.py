@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from functools import partial
 from typing import Any
 
@@ -37,7 +39,7 @@ def test_a_limit_is_raised_and_what_was_skipped_for_it_is_done(
         little, much = str(int(used * part)), str(used * 8)
     short = cli.wait(start(cli, script, None, [f"--{limit}", little]))
     assert (short.code, short.result["coverage"]["missing"] > 0) == (code, True), short.err
-    assert (f"go on: swarm resume {cli.runs[-1].name} --{limit} " in short.err) == (limit != "max-steps"), short.err
+    assert f"go on: swarm resume {cli.runs[-1].name} --{limit} " in short.err
     same = cli("resume", "last", "--json")
     assert (same.code, same.result["status"]) == (short.code, short.result["status"]), same.err
     done = cli("resume", "last", "--json", f"--{limit}", much)
@@ -73,6 +75,22 @@ def test_what_an_agents_own_time_limit_ended_is_over(cli: Cli, script: Script) -
     short = cli.wait(start(cli, script, None, []))
     assert (short.code, "go on" in short.err) == (1, False), short.err
     assert "came to its end" in cli("resume", "last").err
+
+
+def test_who_named_an_unknown_model_is_told_what_helps(cli: Cli, script: Script) -> None:
+    """`resume` takes no other model: it helps where the endpoint has it by then."""
+    script.planner(plan(subtask("one")))
+    serving = cli.start("endpoint", "--policy", script.model.removeprefix("embedded:"))
+    try:
+        assert serving.stdout is not None
+        url = serving.stdout.readline().split()[-1]
+        unknown = cli.run("make it", None, "--model", "nobody", "--base-url", url)
+    finally:
+        os.killpg(serving.pid, signal.SIGKILL)
+        serving.communicate()
+    assert (unknown.code, "does not know the model 'nobody'" in unknown.err) == (3, True), unknown.err
+    new, same = "with another model in a new run", "with this one, when the endpoint has it"
+    assert f"go on: {new}; {same}: swarm resume {cli.runs[-1].name}" in unknown.err
 
 
 def test_a_result_that_could_not_be_applied_is_told_so_everywhere(
