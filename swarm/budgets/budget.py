@@ -242,8 +242,12 @@ class Budget:
         gauge = Gauge(self.name, what, used, limit)
         if told is not None:
             told(gauge)
+        own = self.limits
+        whole = {"tokens": own.tokens, "dollars": own.usd, "steps": own.steps, "seconds": own.seconds}[what] or limit
+        kept = f", with {figure(whole - limit)} kept back" if whole > limit else ""
         more = f", and the next call may need {figure(wanted)}" if wanted else ""
-        raise BudgetExhausted(f"the budget of the {self.name} is used up: {gauge}{more}", scope=self.name, what=what)
+        text = f"{Gauge(self.name, what, used, whole)}{kept}{more}"
+        raise BudgetExhausted(f"the budget of the {self.name} is used up: {text}", scope=self.name, what=what)
 
     def _shift(self, held: int, used: int) -> None:
         """So many steps more are held or used here; what of it counts above is so there."""

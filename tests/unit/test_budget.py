@@ -109,7 +109,7 @@ async def test_a_part_is_kept_back_for_what_comes_after() -> None:
     work = run.child(Limits(), "work", Terms(part=0.1, steps=1))
     agent = work.child(Limits(), "a")
     (await agent.reserve(90, 0.5)).settle(90, 0.5)
-    with pytest.raises(BudgetExhausted, match="budget of the run is used up: 90 of 90 tokens"):
+    with pytest.raises(BudgetExhausted, match="budget of the run is used up: 90 of 100 tokens, with 10 kept back"):
         await agent.reserve(1, 0)
     (await run.reserve(10, 0.5)).settle(10, 0.5)
     with pytest.raises(BudgetExhausted, match="100 of 100 tokens"):
@@ -165,7 +165,7 @@ async def test_time_is_up_when_its_clock_says_so() -> None:
     work = run.child(Limits(), "work", Terms(time=0.5))
     (await work.reserve(1, 0)).settle(1, 0)
     now[0] = 5.0
-    with pytest.raises(BudgetExhausted, match="5 of 5 seconds") as late:
+    with pytest.raises(BudgetExhausted, match="5 of 10 seconds, with 5 kept back") as late:
         await work.reserve(1, 0)
     assert late.value.stop == "timeout"
     (await run.reserve(1, 0)).release()
