@@ -2,7 +2,7 @@
 
     SwarmError
     ├── UsageError            the caller: a flag, a file, a task, a repository          exit 2
-    │   └── RunAtWork         the run lives in another process
+    │   └── RunAtWork         the run is at work already
     ├── PlanError             the orchestrator model: no usable plan                    exit 1
     ├── BudgetExhausted       the bill: a limit of the run was reached                  exit 4
     └── MachineError          the infrastructure, never the model                       exit 3
@@ -43,7 +43,7 @@ class UsageError(SwarmError, ValueError):
 
 
 class RunAtWork(UsageError):
-    """A run cannot be gone on with, for it is at work in another process."""
+    """A run cannot be gone on with, for it is at work already, in this process or another."""
 
 
 class PlanError(SwarmError, ValueError):

@@ -22,12 +22,9 @@ def fault_of(error: Exception, what: str = "") -> SwarmError:
     """What ended a run, with the end of the traceback in its details and the error as its cause. One that was raised on
     purpose, and is only wrapped in a group, is given as it is; `what` names what the machine failed at, where it did.
     """
-    leaves = list(_leaves(error))
-    unforeseen = [leaf for leaf in leaves if not isinstance(leaf, SwarmError)]
-    if not unforeseen:
-        assert isinstance(leaves[0], SwarmError)
-        return leaves[0]
-    first = unforeseen[0]
+    first = innermost(error)
+    if isinstance(first, SwarmError):
+        return first
     if isinstance(short := shortage_in(error), Exception):  # a full disk is nobody's defect, wherever it shows
         fault = MachineError(f"{what}: {told(short)}" if what else told(short), remedy=remedy_for(short))
         fault.__cause__ = error
@@ -41,6 +38,12 @@ def fault_of(error: Exception, what: str = "") -> SwarmError:
     fault.details = _told(first)
     fault.__cause__ = error
     return fault
+
+
+def innermost(error: Exception) -> Exception:
+    """What went wrong, without the groups that it came in: of several the first that nobody raised on purpose."""
+    leaves = list(_leaves(error))
+    return next((leaf for leaf in leaves if not isinstance(leaf, SwarmError)), leaves[0])
 
 
 def blame_a_part(error: asyncio.CancelledError) -> None:

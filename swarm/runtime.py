@@ -203,7 +203,7 @@ class Swarm:
         says where keys are sent and what is loaded.
 
         Raises:
-            RunAtWork: it lives in another process.
+            RunAtWork: it is at work already.
             UsageError: there is no such run, or it cannot be gone on with.
             SandboxError: the sandbox cannot be used on this machine.
             JournalError: the run's record cannot be read, or no longer be written.

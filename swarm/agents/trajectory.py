@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 
 from swarm.events import AgentEnded, AgentStarted
+from swarm.mishap import innermost
 from swarm.protocols import EventSink
 from swarm.types import NO_USAGE, Outcome
 
@@ -95,7 +96,8 @@ class _Recorded(AbstractAsyncContextManager[Trajectory]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if isinstance(error, Exception):
-            self._trajectory.end(Outcome.ERRORED, type(error).__name__, str(error))
+            fault = innermost(error)
+            self._trajectory.end(Outcome.ERRORED, type(fault).__name__, str(fault))
         self._sink.emit(self._trajectory.event())
         with anyio.CancelScope(shield=True):
             await self._sink.flush()

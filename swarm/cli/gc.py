@@ -81,7 +81,7 @@ def _whose(lease: DeadLease) -> str:
     if not lease.holder.pid:
         return "its holder is not known"
     since = f" since {lease.holder.since}" if lease.holder.since else ""
-    return line(f"held by {lease.holder.program or 'a process'} ({lease.holder.pid}){since}")
+    return line(f"was held by {lease.holder.program or 'a process'} ({lease.holder.pid}){since}")
 
 
 def _asked(dead: Dead) -> bool:

@@ -99,7 +99,7 @@ def hold_journal(path: Path) -> Iterator[Held]:
     try:
         if not _locked(fd):
             name = path.parent.name
-            raise RunAtWork(f"{name} is at work in another process", remedy=f"follow it with `swarm watch {name}`")
+            raise RunAtWork(f"{name} is at work already", remedy=f"follow it with `swarm watch {name}`")
         events = Records(fd, path)
         if not events:
             raise UsageError(f"{path.parent.name} was ended before anything was recorded", remedy="start it again")

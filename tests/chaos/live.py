@@ -166,7 +166,7 @@ class LiveRun:
             life = await self._live(args)
             if "was cut off: its files may be changed in part" in life.err:
                 self._put_back(life)
-            elif "is at work in another process" in life.err:
+            elif "is at work already" in life.err:
                 await anyio.sleep(0.2)  # what the killed one had just forked holds its lock until it is a program
             elif life.code in self.final or (life.code != -9 and "came to its end; this is its result" in life.err):
                 return

@@ -249,7 +249,7 @@ def test_a_run_that_lives_or_does_not_exist_is_not_resumed(cli: Cli, script: Scr
     process = start(cli, script, None, [])
     wait_for(cli, process, lambda events: any(event["type"] == "call_sent" for event in events))
     refused = cli("resume", "last")
-    assert (refused.code, "at work in another process" in refused.err) == (2, True)
+    assert (refused.code, "at work already" in refused.err) == (2, True)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     assert cli("gc", "--yes").code == 0  # what it left: mounts

@@ -174,7 +174,7 @@ async def test_time_is_up(tmp_path: Path) -> None:
             async with again.iteration([]) as done:
                 (held,) = await taken(done)
     assert (held.result, held.machine_failed, held.tries) == (None, True, 2)
-    assert "at work in another process" in held.error
+    assert "at work already" in held.error
 
 
 async def test_what_the_machine_failed_is_tried_again_and_told_apart(tmp_path: Path) -> None:

@@ -58,6 +58,10 @@ def test_nothing_is_said_to_be_left_only_where_all_was_seen(gc: Gc, leases: Path
         assert len(err.splitlines()) == 1
 
 
+def test_what_is_left_is_held_by_nobody(gc: Gc, dead: Path) -> None:
+    assert gc()[1].splitlines()[0] == "dead  was held by swarm (1) since then"
+
+
 def test_an_engine_that_is_away_is_told_by_the_exit_code(gc: Gc, dead: Path, tmp_path: Path) -> None:
     (dead / "engines").write_text(f"unix://{tmp_path}/none\n")
     code, _, err = gc()

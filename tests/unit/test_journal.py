@@ -231,7 +231,7 @@ async def test_a_journal_can_be_taken_up_at_once_though_a_child_still_holds_its_
         child += [os.dup(fd) for fd in _descriptors(path)]
     try:
         assert child
-        with hold_journal(path), pytest.raises(RunAtWork), hold_journal(path):
+        with hold_journal(path), pytest.raises(RunAtWork, match="is at work already;"), hold_journal(path):
             pass
     finally:
         for fd in child:

@@ -85,7 +85,7 @@ async def begin_or_go_on(
     """Go on with a run, where it was begun and can be gone on with; else begin it.
 
     Raises:
-        MachineError: it is at work in another process, which may end.
+        MachineError: it is at work already, and may end.
     """
     if run:
         try:
