@@ -36,6 +36,7 @@ from swarm.journal.writer import Journal, open_journal
 from swarm.mishap import fault_of
 from swarm.mission import Mission
 from swarm.models.providers import secrets_in
+from swarm.new_folder import make_folder
 from swarm.parts import Parts
 from swarm.prompts.texts import Prompts, load_prompts
 from swarm.result import RunResult, Spent
@@ -73,6 +74,7 @@ async def begin(order: Order, folder: Path, models: Models, ground: Ground, held
 
     Raises:
         UsageError: they cannot be used; nothing was made.
+        MachineError: the folder cannot be made for want of permission or room.
     """
     task = order.task.strip()
     if not task:
@@ -91,11 +93,7 @@ async def begin(order: Order, folder: Path, models: Models, ground: Ground, held
 
     def prepare() -> Prompts:
         prompts = load_prompts(order.config.prompts)
-        try:
-            folder.mkdir(parents=True, mode=0o700, exist_ok=held is not None)
-            (folder / "artifacts").mkdir(exist_ok=held is not None)
-        except OSError as error:
-            raise UsageError(f"{folder} cannot be made: {error.strerror}", remedy="set SWARM_HOME") from None
+        make_folder(folder, again=held is not None)
         return prompts
 
     prompts = await anyio.to_thread.run_sync(prepare)

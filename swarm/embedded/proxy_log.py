@@ -36,6 +36,7 @@ from swarm.journal.redaction import Redactor, secrets_of
 from swarm.journal.totals import Totals
 from swarm.journal.writer import Journal, open_journal
 from swarm.models.tokens import TokenRatio
+from swarm.new_folder import make_folder
 from swarm.removal import remove_tree
 from swarm.result import RunResult, Spent
 from swarm.run_folders import new_run_id, run_folder
@@ -215,14 +216,11 @@ async def open_log(upstream: str) -> AsyncIterator[GatewayLog]:
     """The log of a gateway to the host `upstream`, as a run of its own; ended with the block, however it is left.
 
     Raises:
-        UsageError: its folder cannot be made.
+        MachineError: its folder cannot be made, for want of permission or room.
         JournalError: it can no longer be written.
     """
     folder = run_folder(new_run_id())
-    try:
-        await anyio.Path(folder / "artifacts").mkdir(parents=True, mode=0o700)
-    except OSError as error:
-        raise UsageError(f"{folder} cannot be made: {error.strerror}", remedy="set SWARM_HOME") from None
+    await anyio.to_thread.run_sync(make_folder, folder)
     redactor = Redactor(secrets_of(os.environ))
     failure: Exception | None = None
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import resource
 import sqlite3
 import subprocess
@@ -18,6 +19,7 @@ import anyio
 import pytest
 
 from swarm.cli import dispatch
+from swarm.embedded.proxy_log import open_log
 from swarm.errors import JournalError, MachineError, SandboxError
 from swarm.events import Notice
 from swarm.journal.artifacts import Artifacts
@@ -212,6 +214,24 @@ def test_a_run_on_a_full_disk_says_so_and_goes_on_when_there_is_room(
     assert [line for line in patch.splitlines() if line.startswith("+") and "+++" not in line] == [
         f"+{n}" for n in range(6)
     ]
+
+
+@pytest.mark.parametrize(("runs", "code"), [("/sys", 3), ("/dev/null", 2)])
+def test_a_folder_of_runs_that_cannot_be_written_is_the_machines_failure(cli: Cli, runs: str, code: int) -> None:
+    """In /sys not even root makes a folder. What is no folder is the caller's mistake."""
+    cli.home.mkdir()
+    (cli.home / "runs").symlink_to(runs)
+    done = cli.run("x", None, "--model", "embedded")
+    assert (done.code, done.result["exit_code"]) == (code, code), done.err
+    assert re.fullmatch(r"swarm: \S+ cannot be made: .*SWARM_HOME.*\n", done.err)
+
+
+async def test_a_gateway_tells_it_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SWARM_HOME", str(tmp_path))
+    (tmp_path / "runs").symlink_to("/sys")
+    with pytest.raises(MachineError, match="cannot be made"):
+        async with open_log("host"):
+            pass
 
 
 def test_a_run_whose_machine_failed_every_subtask_says_what_broke_and_does_them_again_when_it_is_resumed(

@@ -18,7 +18,7 @@ PACKAGE = ROOT / "swarm"
 ROWS: tuple[tuple[str, ...], ...] = (
     # values
     ("errors", "values", "steering", "preview", "misnamed", "addresses", "shortage", "whole_file", "tuning", "loading"),
-    ("types", "removal", "toml_file", "legible", "hunks", "stopping", "retry", "mishap", "held_folder"),
+    ("types", "removal", "toml_file", "legible", "hunks", "stopping", "retry", "mishap", "held_folder", "new_folder"),
     ("keys", "foreign", "hosting"),
     ("calls", "stages", "result", "approval"),
     ("events",),
