@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -42,12 +43,20 @@ class Ready:
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What a grader says of one run. `resolved` is None where it could not be graded: the machine's failure, told in
-    `error`, which is no verdict and is tried again. `score` is 0..1. `details` goes into the instance's report."""
+    `error`, which is no verdict and is tried again. `score` is 0..1. `details` goes into the instance's report.
+
+    Raises:
+        ValueError: the score is no number.
+    """
 
     resolved: bool | None
     score: float = 0.0
     details: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.score):
+            raise ValueError(f"a verdict's score is a number from 0 to 1, not {self.score}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -181,7 +180,6 @@ class Driver:
 
     def _line(self, trial: Trial, ran: Ran, verdict: Verdict, started: float) -> TrialResult:
         result = ran.result
-        score = float(verdict.score)
         line = TrialResult(
             instance_id=trial.instance.id,
             arm=trial.way.name,
@@ -189,7 +187,7 @@ class Driver:
             seed=trial.seed,
             run=str(ran.folder.relative_to(self._places.root)) if ran.folder is not None else "",
             resolved=verdict.resolved,
-            score=score if math.isfinite(score) else 0.0,
+            score=float(verdict.score),
             error=verdict.error,
             started=started,
             ended=time.time(),

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,10 @@ from swarm.evals.runner.evaluation import Halt, Why, Width
 from swarm.evals.runner.given import Given
 from swarm.evals.runner.selection import Selection
 from swarm.evals.runner.whole import Asked, Evaluated, evaluate, grade_given
+from swarm.evals.suite import Instance, Verdict
 from swarm.journal.validation import validate
 from swarm.parts import Parts
+from swarm.result import RunResult
 from swarm.rl.rollout.keeping import Patience
 from swarm.testing import FakeBackend, ScriptedModel, Turn
 from tests.sums import Sums, number_of, right
@@ -160,6 +163,22 @@ async def test_what_the_machine_failed_is_told_apart_and_run_again(tmp_path: Pat
     assert again.exit_code == 0
     assert {name: each.resolved for name, each in lines.items()} == {f"sum-{n}": n % 3 != 0 for n in range(6)}
     assert sorted(case.calls[len(before) :]) == [1, 2, 4], "graded again without being run again"
+
+
+async def test_a_score_that_is_no_number_is_no_verdict(tmp_path: Path) -> None:
+    """It would count as 0, and nobody would look for what is wrong with the suite."""
+
+    class Odd(Sums):
+        async def grade(self, instance: Instance, result: RunResult, place: Path) -> Verdict:
+            verdict = await super().grade(instance, result, place)
+            return replace(verdict, score=float("nan")) if instance.id == "sum-1" else verdict
+
+    case = Case(tmp_path / "e")
+    case.suite = Odd()
+    found = await case.go()
+    odd = case.lines()["sum-1"]
+    assert (found.exit_code, found.progress.count().errored, odd.resolved) == (3, 1, None)
+    assert "sum-1 cannot be graded: a verdict's score is a number from 0 to 1, not nan" in odd.error
 
 
 async def test_a_run_that_another_user_began_is_begun_anew(tmp_path: Path) -> None:
