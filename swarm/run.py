@@ -227,8 +227,8 @@ async def _to_the_envelope(
     details = session.fault.details if session.fault else ""
     why = "\n".join(filter(None, (verdict.reason, details)))
     ended = _run_ended(result, why, totals.attempts)
-    ended.fault = type(session.fault).__name__ if session.fault else ""
-    ended.fault_kind = session.fault.kind.value if isinstance(session.fault, EndpointError) else ""
+    if (fault := session.fault) is not None:
+        ended.fault = fault.kind.value if isinstance(fault, EndpointError) else type(fault).__name__
     for record in about_learning(ended, clock, totals, mission.config.rollout):
         journal.emit(record)
     await journal.flush()

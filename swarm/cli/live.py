@@ -99,7 +99,7 @@ def _way_on(args: argparse.Namespace, result: RunResult, config: RunConfig) -> s
     except SwarmError:
         return ""
     again = f"swarm resume {result.run_id}"
-    if past.course.ended is not None and past.course.ended.fault_kind == EndpointFault.UNKNOWN_MODEL:
+    if past.course.ended is not None and past.course.ended.fault == EndpointFault.UNKNOWN_MODEL:
         return f"go on: with another model in a new run; with this one, when the endpoint has it: {again}"
     if past.course.over:
         past.course.widen(past.config | {"max_steps": config.max_steps + 1})

@@ -190,7 +190,7 @@ class RunEnded(EventBase):
     """The last record: the totals, all of which can be recomputed from the records above.
 
     `error` says why it is not completed, and is empty only where it is; `fault` names the kind of failure that ended
-    the run itself, and not its attempts alone, `fault_kind` that of an endpoint's. Attempts that were `spawned` ended
+    the run itself, and not its attempts alone (of an endpoint as calls do). Attempts that were `spawned` ended
     as `finished` (completed), `failed` or `cancelled`. `log_sha256` and `tokens_sha256` are of all bytes of
     `events.jsonl` before this line, and of `tokens.jsonl`. `stages` tells the steps of each, `critical_path_s` the
     seconds that came one after the other; the rest is as in `swarm.journal.parl`.
@@ -202,7 +202,6 @@ class RunEnded(EventBase):
     result: dict[str, Any]
     error: str = ""
     fault: str = ""
-    fault_kind: str = ""
     spawned: int = 0
     finished: int = 0
     failed: int = 0
