@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm.errors import SandboxError, UsageError
+from swarm.errors import SandboxError
 from swarm.protocols import SandboxBackend
 from swarm.removal import remove_tree
 from swarm.sandboxes.catalog import open_backend
@@ -24,7 +24,6 @@ from swarm.sandboxes.conformance import suite as conformance
 from swarm.sandboxes.conformance.state import BEGIN
 from swarm.sandboxes.copies.layers import Layers
 from swarm.sandboxes.limits import known as known_limits
-from swarm.sandboxes.survey import survey
 from swarm.sandboxes.toolchain import discover
 from swarm.types import SandboxRequest
 from tests.machine import until
@@ -293,52 +292,6 @@ def minimal_image() -> bytes:
         for library in libraries:
             archive.add(library, library.lstrip("/"))
     return buffer.getvalue()
-
-
-async def test_auto_never_means_no_isolation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nothing")
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(SandboxError, match="no sandbox works here") as raised:
-        async with open_backend("auto", here()):
-            pass
-    assert "--sandbox process" in raised.value.remedy
-    remedies = {found.name: found.remedy for found in await survey(here()) if found.trouble}
-    assert "systemctl start docker" in remedies["docker"]
-    assert "apt-get install bubblewrap" in remedies["bubblewrap"]
-
-
-async def test_bubblewrap_is_an_answer_to_a_missing_engine_only_where_no_image_is_asked_for(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nothing")
-    for name, image, other in (("docker", "host", True), ("docker", "a:1", False), ("auto", "a:1", False)):
-        with pytest.raises(SandboxError, match="Docker Engine is not running") as raised:
-            async with open_backend(name, here(), image=image):
-                pass
-        assert "systemctl start docker" in raised.value.remedy
-        assert ("--sandbox bubblewrap" in raised.value.remedy) is other
-        assert "apt-get" not in raised.value.remedy
-
-
-async def test_auto_tells_a_shortage_and_not_to_install_what_is_there(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    (tmp_path / "bwrap").write_text('#!/bin/sh\necho "bwrap: Can\'t write: No space left on device" >&2\nexit 1\n')
-    (tmp_path / "bwrap").chmod(0o755)
-    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nothing")
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    with pytest.raises(SandboxError, match=r"no sandbox works here .*No space left on device") as raised:
-        async with open_backend("auto", here()):
-            pass
-    assert "`df -h`" in raised.value.remedy
-    assert "install" not in raised.value.remedy
-
-
-async def test_names_that_make_no_sense() -> None:
-    for name, image in (("podman", "host"), ("bubblewrap", "python:3.12"), ("process", "python:3.12")):
-        with pytest.raises(UsageError):
-            async with open_backend(name, here(), image=image):
-                pass
 
 
 @given(st.lists(st.binary(max_size=40)), st.integers(0, 60))
